@@ -1,0 +1,1 @@
+"""The closed loop of a coding agent."""

@@ -1,0 +1,1 @@
+"""One completion in, stamped chunks out."""

@@ -1,0 +1,41 @@
+"""One time line for a run: integer nanoseconds since the run began, never wall-clock time.
+
+Everything that takes a time takes it from a `Clock`, so that a run in virtual time differs in nothing but the clock
+and the event loop that it is given.
+"""
+
+import asyncio
+import time
+
+
+class Clock:
+    """The real time line; its origin is a reading of `time.perf_counter_ns()`."""
+
+    def __init__(self, origin_ns: int | None = None) -> None:
+        self.origin_ns = time.perf_counter_ns() if origin_ns is None else origin_ns
+
+    def now(self) -> int:
+        """Nanoseconds since the run began."""
+        return time.perf_counter_ns() - self.origin_ns
+
+    def wall(self) -> float:
+        """Seconds since the epoch: a label, never a duration."""
+        return time.time()
+
+    async def sleep_until(self, t_ns: int) -> None:
+        """Returns at `t_ns` or as soon after it as the event loop allows; at once when it has passed."""
+        await asyncio.sleep(max(0, t_ns - self.now()) / 1e9)
+
+
+class VirtualClock(Clock):
+    """The time of a virtual-time event loop (such as `async_solipsism.EventLoop`), in which sleeping takes no time."""
+
+    def __init__(self, wall_s: float = 0.0) -> None:
+        super().__init__(origin_ns=0)
+        self._wall_s = wall_s
+
+    def now(self) -> int:
+        return round(asyncio.get_running_loop().time() * 1e9)
+
+    def wall(self) -> float:
+        return self._wall_s + self.now() / 1e9

@@ -1,0 +1,1 @@
+"""Stages, targets, and the composition root."""

@@ -1,0 +1,162 @@
+"""What can happen in a run, one frozen record each: the lines of `events.jsonl`, and all that analysis ever sees.
+
+Times are nanoseconds since the start of the run (`t_ns` is when the thing began, `end_ns` when it ended); durations are
+nanoseconds too. `id` is unique over shards ("<shard>.<number>"); `parent` is the id of the enclosing thing: tool and attempt ->
+turn -> job -> stage.
+"""
+
+from typing import Literal
+
+import msgspec
+
+VERSION = 1
+
+ErrorKind = Literal[
+    "timeout",
+    "refused",
+    "reset",
+    "cut",
+    "malformed",
+    "rate_limited",
+    "server_error",
+    "context_overflow",
+    "unauthorized",
+    "not_found",
+    "in_band",
+]
+JobOutcome = Literal["answered", "turn_limit", "context_limit", "error", "censored"]
+FINISHED: frozenset[str] = frozenset({"answered", "turn_limit", "context_limit"})
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """What all records say: whose it is and when it began. `agents` is the stage's level, `agent` one agent of it."""
+
+    v: int = VERSION
+    id: str
+    parent: str | None = None
+    run: str
+    shard: int = 0
+    target: str
+    agents: int
+    trial: int
+    agent: int | None = None
+    t_ns: int
+
+
+class StageStart(Record, frozen=True, kw_only=True, tag="stage_start"):
+    """A stage begins. Its window is `[window_start_ns, window_end_ns)`, as planned: observations count where they END."""
+
+    window_start_ns: int
+    window_end_ns: int
+    salt: str
+    seed: int
+
+
+class StageEnd(Record, frozen=True, kw_only=True, tag="stage_end"):
+    """A stage is over (`t_ns`); `interrupted` names what ended it before its time, e.g. "SIGINT" or "budget: requests"."""
+
+    interrupted: str | None = None
+    counters: dict[str, float] | None = None
+    """Growth of the server's own counters from idle before to idle after, by swarm's name; None: it has none."""
+
+
+class AgentEnd(Record, frozen=True, kw_only=True, tag="agent_end"):
+    """An agent's life from `t_ns` to `end_ns`; `crash` is the reason it stopped before its stage, or None."""
+
+    end_ns: int
+    crash: str | None = None
+
+
+class Job(Record, frozen=True, kw_only=True, tag="job"):
+    """One pass through a task. `t_ns` is the send of its first request; the four shares of its time sum to `end_ns - t_ns`."""
+
+    end_ns: int
+    task: str
+    variant: str
+    outcome: JobOutcome
+    turns: int
+    serving_ns: int
+    tool_ns: int
+    think_ns: int
+    client_ns: int
+    answer_ns: int | None = None
+    """First token of the last reply, for TTFAT; None unless finished."""
+    completion_tokens: int = 0
+
+    @property
+    def template(self) -> str:
+        return f"{self.task}/{self.variant}"
+
+
+class Turn(Record, frozen=True, kw_only=True, tag="turn"):
+    """One chat completion and its tool calls; `ok` is False when the completion failed for good, None when it was cut off."""
+
+    end_ns: int
+    number: int
+    ok: bool | None
+    context_tokens: int | None = None
+
+
+class Attempt(Record, frozen=True, kw_only=True, tag="attempt"):
+    """One request to the server. `t_ns` is the send: its first byte handed to the socket."""
+
+    number: int = 1
+    task: str
+    variant: str
+    intended_ns: int
+    end_ns: int
+    first_token_ns: int | None = None
+    last_token_ns: int | None = None
+    chunks: list[int] | None = None
+    """Gaps: the first from `t_ns` to the first token-bearing chunk, then from chunk to chunk. None: not recorded."""
+    chunk_tokens: list[int] | None = None
+    """Completion tokens that each of `chunks` brought, as the server counted them; None: it did not say per chunk."""
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    """From the server's usage; of an aborted attempt, what its last per-chunk usage said. None: it said nothing."""
+    planned_tokens: int | None = None
+    """The reply length that the request pinned; None: not pinned."""
+    finish_reason: str | None = None
+    tool_calls: int = 0
+    error: ErrorKind | None = None
+    message: str | None = None
+    aborted: bool = False
+    """Cut off by ourselves at the stage's end: not an error."""
+    max_lag_ns: int | None = None
+    coalesced: int = 0
+    """Token-bearing chunks that shared their stamp with an earlier one."""
+
+
+class Tool(Record, frozen=True, kw_only=True, tag="tool"):
+    """One tool call, from its start to the delivery of its result. `work_ns` is what it really took, its wait for a slot included."""
+
+    end_ns: int
+    name: str
+    ok: bool
+    work_ns: int
+    planned_ns: int | None = None
+    error: str | None = None
+    result_bytes: int = 0
+
+    @property
+    def overran(self) -> bool:
+        return self.planned_ns is not None and self.work_ns > self.planned_ns
+
+
+class ClientSample(Record, frozen=True, kw_only=True, tag="client"):
+    """The load generator watching itself, over `t_ns .. end_ns` (about a second)."""
+
+    end_ns: int
+    cpu_ns: int
+    """CPU time of this process."""
+    busy_share: float | None
+    """Share of the machine's CPUs that ran anything, 0..1; None where the system does not tell."""
+    lag_ns: list[int]
+    """Sorted sample of this second's lags: stamp to parse of received bytes, and the event loop's own lateness."""
+    chunks: int
+    coalesced: int
+    stamp_source: Literal["kernel", "user"]
+
+
+AnyRecord = StageStart | StageEnd | AgentEnd | Job | Turn | Attempt | Tool | ClientSample

@@ -1,0 +1,1 @@
+"""What to run: the schema of scenario files, and their loading."""

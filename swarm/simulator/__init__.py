@@ -1,0 +1,1 @@
+"""The embedded vLLM: a contention model behind an OpenAI-compatible server."""
