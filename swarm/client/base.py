@@ -45,7 +45,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Observation:
-    """What one attempt has shown so far: filled in by the client, read by the agent and, while it streams, by the live view.
+    """What one attempt has shown so far: filled in by the client, read by the agent and, live, by the view.
 
     `stamps[i]` is when the i-th token-bearing chunk arrived; `tokens[i]` is the completion tokens counted by the server
     up to and including it (empty when it does not say per chunk).
@@ -73,8 +73,8 @@ class Client(Protocol):
     async def complete(self, request: ChatRequest, seen: Observation) -> None:
         """Streams one completion into `seen`.
 
-        Returns when the stream is complete or has failed (`seen.failure`); raises nothing for what a server or a network
-        does. Cancelling it closes the connection, so that the server stops generating; `seen` keeps what had arrived.
+        Returns when the stream is complete or has failed (`seen.failure`); raises nothing for what a server or a
+        network does. Cancelling it closes the connection, so that the server stops; `seen` keeps what it has.
         """
 
     def meter(self) -> "Meter":

@@ -1,8 +1,8 @@
 """What can happen in a run, one frozen record each: the lines of `events.jsonl`, and all that analysis ever sees.
 
 Times are nanoseconds since the start of the run (`t_ns` is when the thing began, `end_ns` when it ended); durations are
-nanoseconds too. `id` is unique over shards ("<shard>.<number>"); `parent` is the id of the enclosing thing: tool and attempt ->
-turn -> job -> stage.
+nanoseconds too. `id` is unique over shards ("<shard>.<number>"); `parent` is the id of the enclosing thing: tool and
+attempt -> turn -> job -> stage.
 """
 
 from typing import Literal
@@ -43,8 +43,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     t_ns: int
 
 
-class StageStart(Record, frozen=True, kw_only=True, tag="stage_start"):
-    """A stage begins. Its window is `[window_start_ns, window_end_ns)`, as planned: observations count where they END."""
+class Stage(Record, frozen=True, kw_only=True, tag="stage"):
+    """A stage begins. What ENDS in `[window_start_ns, window_end_ns)`, the planned window, counts."""
 
     window_start_ns: int
     window_end_ns: int
@@ -53,7 +53,7 @@ class StageStart(Record, frozen=True, kw_only=True, tag="stage_start"):
 
 
 class StageEnd(Record, frozen=True, kw_only=True, tag="stage_end"):
-    """A stage is over (`t_ns`); `interrupted` names what ended it before its time, e.g. "SIGINT" or "budget: requests"."""
+    """A stage is over (`t_ns`); `interrupted` names what ended it early, e.g. "SIGINT" or "budget: requests"."""
 
     interrupted: str | None = None
     counters: dict[str, float] | None = None
@@ -68,7 +68,7 @@ class AgentEnd(Record, frozen=True, kw_only=True, tag="agent_end"):
 
 
 class Job(Record, frozen=True, kw_only=True, tag="job"):
-    """One pass through a task. `t_ns` is the send of its first request; the four shares of its time sum to `end_ns - t_ns`."""
+    """One pass through a task, from the send of its first request; the four shares of time sum to `end_ns - t_ns`."""
 
     end_ns: int
     task: str
@@ -89,7 +89,7 @@ class Job(Record, frozen=True, kw_only=True, tag="job"):
 
 
 class Turn(Record, frozen=True, kw_only=True, tag="turn"):
-    """One chat completion and its tool calls; `ok` is False when the completion failed for good, None when it was cut off."""
+    """One chat completion and its tool calls; `ok` is False when the completion failed for good, None when cut off."""
 
     end_ns: int
     number: int
@@ -129,7 +129,7 @@ class Attempt(Record, frozen=True, kw_only=True, tag="attempt"):
 
 
 class Tool(Record, frozen=True, kw_only=True, tag="tool"):
-    """One tool call, from its start to the delivery of its result. `work_ns` is what it really took, its wait for a slot included."""
+    """One tool call, from its start to its result; `work_ns` is what it took, waiting for a slot included."""
 
     end_ns: int
     name: str
@@ -159,4 +159,4 @@ class ClientSample(Record, frozen=True, kw_only=True, tag="client"):
     stamp_source: Literal["kernel", "user"]
 
 
-AnyRecord = StageStart | StageEnd | AgentEnd | Job | Turn | Attempt | Tool | ClientSample
+AnyRecord = Stage | StageEnd | AgentEnd | Job | Turn | Attempt | Tool | ClientSample
