@@ -1,0 +1,84 @@
+"""The servers behind the targets: a simulated one is started in its own process, a running one is only named."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from string import Template
+
+from swarm.client.base import Connection
+from swarm.errors import BackendError, UsageError
+from swarm.scenario.schema import Scenario, Simulate, Target
+
+START_LIMIT_S = 30.0
+STOP_LIMIT_S = 5.0
+
+
+def connection(scenario: Scenario, target: Target, environment: Mapping[str, str] = os.environ) -> Connection:
+    """How to reach a served target. Raises UsageError for a missing environment variable, naming it."""
+    assert target.api_base is not None
+    return Connection(
+        api_base=target.api_base,
+        model=target.model,
+        api_key=_variable(target.api_key_env, f"targets.{target.name}.api_key_env", environment),
+        headers={name: _expand(value, target, environment) for name, value in target.headers.items()},
+        metrics_url=target.metrics_url,
+        timeout_s=scenario.client.timeout,
+        idle_timeout_s=scenario.client.idle_timeout,
+        provider=scenario.litellm_provider,
+        ca_file=scenario.client.ca_file,
+    )
+
+
+def _variable(name: str | None, key: str, environment: Mapping[str, str]) -> str | None:
+    if name is None:
+        return None
+    if not environment.get(name):
+        raise UsageError(f"{key}: the environment variable {name} is not set; export {name}=... and run again")
+    return environment[name]
+
+
+def _expand(value: str, target: Target, environment: Mapping[str, str]) -> str:
+    try:
+        return Template(value).substitute(environment)
+    except KeyError as missing:
+        name = missing.args[0]
+        raise UsageError(f"targets.{target.name}.headers: the environment variable {name} is not set") from None
+    except ValueError:
+        raise UsageError(f"targets.{target.name}.headers: {value!r}: write $$ for a dollar sign") from None
+
+
+@asynccontextmanager
+async def simulated(name: str, simulate: Simulate) -> AsyncIterator[str]:
+    """Runs a simulated vLLM in a process of its own; yields its address; stops it, whatever happens."""
+    options = [f"--{key.replace('_', '-')}={value}" for key, value in simulate.overrides().items()]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "swarm.simulator",
+        f"--profile={simulate.profile}",
+        "--port=0",
+        "--exit-with-parent",
+        *options,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C in the terminal is ours alone: the servers must outlive the agents
+    )
+    assert process.stdout
+    try:
+        try:
+            line = (await asyncio.wait_for(process.stdout.readline(), START_LIMIT_S)).decode().strip()
+        except TimeoutError:
+            raise BackendError(f"{name}: the simulated server did not start within {START_LIMIT_S:g} s") from None
+        if not line.startswith("listening on "):
+            raise BackendError(f"{name}: the simulated server did not start: {line or 'it ended at once'}")
+        yield line.removeprefix("listening on ")
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), STOP_LIMIT_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()

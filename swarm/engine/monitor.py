@@ -1,0 +1,82 @@
+"""What is sampled beside the load, once a second: the load generator itself and the server's own metrics."""
+
+import time
+from array import array
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from swarm.client.base import Client
+from swarm.clock import Clock
+from swarm.recording.records import ClientSample, Record
+
+TICK_S = 0.02
+"""How often the event loop's lateness is probed."""
+LAG_QUANTILES = 101
+"""A second's lags are kept as this many evenly spaced order statistics, the largest among them."""
+
+
+async def watch_client(
+    client: Client, clock: Clock, header: dict[str, Any], publish: Callable[[Record], None], next_id: Callable[[], str]
+) -> None:
+    """Publishes a `ClientSample` every second until cancelled."""
+    began, cpu, busy = clock.now(), time.process_time_ns(), _machine_ticks()
+    lags: array[int] = array("q")
+    while True:
+        due = clock.now() + round(TICK_S * 1e9)
+        await clock.sleep_until(due)
+        now = clock.now()
+        lags.append(now - due)
+        if now - began < 1_000_000_000:
+            continue
+        meter, cpu_now, busy_now = client.meter(), time.process_time_ns(), _machine_ticks()
+        lags.extend(meter.lags_ns)
+        publish(
+            ClientSample(
+                **header,
+                id=next_id(),
+                t_ns=began,
+                end_ns=now,
+                cpu_ns=cpu_now - cpu,
+                busy_share=_share(busy, busy_now),
+                lag_ns=_spread(lags),
+                chunks=meter.chunks,
+                coalesced=meter.coalesced,
+                stamp_source="kernel" if meter.stamp_source == "kernel" else "user",
+            )
+        )
+        began, cpu, busy, lags = now, cpu_now, busy_now, array("q")
+
+
+async def every_second(clock: Clock, act: Callable[[], Awaitable[None]]) -> None:
+    """Acts on whole seconds until cancelled; a slow action skips beats rather than piling up."""
+    due = clock.now()
+    while True:
+        await act()
+        due = max(due + 1_000_000_000, clock.now())
+        await clock.sleep_until(due)
+
+
+def _spread(values: "array[int]") -> list[int]:
+    """At most `LAG_QUANTILES` evenly spaced order statistics of `values`, ascending."""
+    ordered = sorted(values)
+    if len(ordered) <= LAG_QUANTILES:
+        return ordered
+    step = (len(ordered) - 1) / (LAG_QUANTILES - 1)
+    return [ordered[round(index * step)] for index in range(LAG_QUANTILES)]
+
+
+def _machine_ticks() -> tuple[int, int] | None:
+    """(busy, all) CPU ticks of the whole machine since boot; None where /proc does not tell."""
+    try:
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    idle = fields[3] + fields[4]
+    return sum(fields) - idle, sum(fields)
+
+
+def _share(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
+    if before is None or after is None or after[1] == before[1]:
+        return None
+    return (after[0] - before[0]) / (after[1] - before[1])

@@ -1,0 +1,71 @@
+"""Why a run ends before its plan: a signal, a spent budget, a sink that failed. The first reason wins."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from swarm.errors import ExitCode
+from swarm.recording.records import Attempt, Record
+
+
+class Stop:
+    """Set once, looked at everywhere."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.reason: str | None = None
+
+    def set(self, reason: str) -> None:
+        if self.reason is None:
+            self.reason = reason
+            self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    @property
+    def by_signal(self) -> bool:
+        return self.reason in ("SIGINT", "SIGTERM")
+
+
+@contextmanager
+def on_signals(stop: Stop) -> Iterator[None]:
+    """The first SIGINT or SIGTERM stops, saves and reports; the second leaves at once."""
+    loop = asyncio.get_running_loop()
+
+    def received(name: str) -> None:
+        if stop.reason is not None:
+            os._exit(ExitCode.INTERRUPTED)
+        stop.set(name)
+
+    handled = (signal.SIGINT, signal.SIGTERM)
+    for number in handled:
+        with suppress(NotImplementedError):  # not on Windows
+            loop.add_signal_handler(number, received, number.name)
+    try:
+        yield
+    finally:
+        for number in handled:
+            with suppress(NotImplementedError):
+                loop.remove_signal_handler(number)
+
+
+class BudgetSink:
+    """Counts what the run has used, and stops it when a budget is spent."""
+
+    def __init__(self, stop: Stop, tokens: int | None, requests: int | None) -> None:
+        self._stop = stop
+        self._limits = {"tokens": tokens, "requests": requests}
+        self.used = {"tokens": 0, "requests": 0}
+
+    def add(self, record: Record) -> None:
+        if isinstance(record, Attempt):
+            self.used["requests"] += 1
+            self.used["tokens"] += (record.prompt_tokens or 0) + (record.completion_tokens or 0)
+            for name, limit in self._limits.items():
+                if limit is not None and self.used[name] >= limit:
+                    self._stop.set(f"budget: {limit} {name} spent")
+
+    def close(self) -> None: ...

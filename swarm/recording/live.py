@@ -1,0 +1,151 @@
+"""The live view: what every agent is doing, twice a second on a terminal, a line now and then elsewhere.
+
+Drawn with plain escape sequences: a frame must cost the event loop a fraction of a millisecond, and a frame of rich.Live
+costs 16.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from swarm.clock import Clock
+from swarm.recording.records import AgentEnd, Attempt, ClientSample, Record
+from swarm.recording.status import AgentStatus
+
+FRAME_S = 0.5
+PLAIN_S = 10.0
+_COLOURS = {"prefill": "35", "decode": "36", "tool": "33", "back-off": "31", "crashed": "31;1"}
+
+
+@dataclass(slots=True)
+class StageView:
+    """The stage on show. Times are on the run's clock, in nanoseconds."""
+
+    label: str
+    number: int
+    count: int
+    window_start_ns: int
+    window_end_ns: int
+    statuses: Sequence[AgentStatus]
+    later_s: float
+    """Load that is planned after this stage, in seconds."""
+    requests: int = 0
+    errors: int = 0
+    lag_ms: float = 0.0
+    stamp_source: str = ""
+
+
+class LiveView:
+    """A sink of records and a drawer of frames; `draw` is called by whoever has the event loop."""
+
+    def __init__(self, out: TextIO, clock: Clock) -> None:
+        self._out = out
+        self._clock = clock
+        self._terminal = out.isatty()
+        self._colour = self._terminal and "NO_COLOR" not in os.environ
+        self._drawn = 0
+        self._next_plain_ns = 0
+        self._stage: StageView | None = None
+
+    @property
+    def period_s(self) -> float:
+        return FRAME_S if self._terminal else 1.0
+
+    def begin(self, stage: StageView) -> None:
+        self._stage = stage
+        self._next_plain_ns = 0
+
+    def say(self, line: str) -> None:
+        """Prints a line that stays."""
+        self._erase()
+        self._out.write(line + "\n")
+        self._out.flush()
+
+    def add(self, record: Record) -> None:
+        stage = self._stage
+        if stage is None:
+            return
+        if isinstance(record, Attempt):
+            stage.requests += 1
+            stage.errors += record.error is not None
+        elif isinstance(record, ClientSample):
+            stage.lag_ms = record.lag_ns[-1] / 1e6 if record.lag_ns else 0.0
+            stage.stamp_source = record.stamp_source
+        elif isinstance(record, AgentEnd) and record.crash:
+            self.say(f"agent {record.agent} crashed: {record.crash.splitlines()[-1]}")
+
+    def draw(self) -> None:
+        if self._stage is None:
+            return
+        now = self._clock.now()
+        if self._terminal:
+            size = shutil.get_terminal_size()
+            lines = [line[: size.columns - 1] for line in _frame(self._stage, now, size.lines)]
+            self._erase()
+            self._out.write("\n".join(map(_coloured, lines) if self._colour else lines) + "\n")
+            self._drawn = len(lines)
+        elif now >= self._next_plain_ns:
+            self._next_plain_ns = now + round(PLAIN_S * 1e9)
+            self._out.write(_headline(self._stage, now) + "  " + _totals(self._stage) + "\n")
+        self._out.flush()
+
+    def close(self) -> None:
+        self._erase()
+        self._out.flush()
+        self._stage = None
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._out.write(f"\x1b[{self._drawn}F\x1b[J")
+            self._drawn = 0
+
+
+def _frame(stage: StageView, now: int, height: int) -> list[str]:
+    rows = [_row(status) for status in stage.statuses]
+    room = max(1, height - 4)
+    if len(rows) > room:
+        rows = [*rows[: room - 1], f"  ... and {len(rows) - room + 1} more agents"]
+    head = "  agent  state     turn   tok/s  context  jobs  task"
+    return [_headline(stage, now), head, *rows, "  " + _totals(stage)]
+
+
+def _row(status: AgentStatus) -> str:
+    shown = status.state if status.state != "model" else "decode" if status.stream else "prefill"
+    doing = f"{status.task}  {status.tool if status.state == 'tool' else ''}".rstrip()
+    rate = _output_rate(status)
+    return (
+        f"  {status.agent:>5}  {shown:<8}  {status.turn:>4}  {'-' if rate is None else f'{rate:.1f}':>6}"
+        f"  {status.context_tokens:>7}  {status.jobs:>4}  {doing}"
+    )
+
+
+def _coloured(line: str) -> str:
+    for state, colour in _COLOURS.items():
+        if f"  {state} " in line[:20]:
+            return line.replace(state, f"\x1b[{colour}m{state}\x1b[0m", 1)
+    return line
+
+
+def _headline(stage: StageView, now: int) -> str:
+    if now < stage.window_start_ns:
+        phase, left = "warm-up", stage.window_start_ns - now
+    elif now < stage.window_end_ns:
+        phase, left = "measuring", stage.window_end_ns - now
+    else:
+        phase, left = "finishing", 0
+    run_s = left / 1e9 + stage.later_s
+    return f"stage {stage.number}/{stage.count}  {stage.label}  {phase}, {left / 1e9:.0f} s left (run: {run_s:.0f} s)"
+
+
+def _totals(stage: StageView) -> str:
+    rates = [rate for status in stage.statuses if (rate := _output_rate(status)) is not None]
+    running = sum(status.state == "model" for status in stage.statuses)
+    mean = f"{sum(rates) / len(rates):.1f} tok/s per agent" if rates else "no answer yet"
+    lag = f", client lag {stage.lag_ms:.1f} ms ({stage.stamp_source} stamps)" if stage.stamp_source else ""
+    return f"{running} in flight, {stage.requests} requests, {stage.errors} errors, {mean}{lag}"
+
+
+def _output_rate(status: AgentStatus) -> float | None:
+    return status.output_tokens / (status.serving_ns / 1e9) if status.serving_ns and status.output_tokens else None

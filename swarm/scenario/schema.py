@@ -1,0 +1,214 @@
+"""The scenario: what a run file may say, with its defaults. The names are fixed by the contract of the file format.
+
+Keys whose feature is not built are refused with "not yet", never ignored.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from swarm.scenario.thresholds import parse_threshold
+from swarm.scenario.units import Duration, PositiveDuration, Share, Tokens
+
+TASK_KINDS = ("lru-cache", "merge-sort", "cron-tests", "flask-layers", "rate-limiter")
+TaskKind = Literal["lru-cache", "merge-sort", "cron-tests", "flask-layers", "rate-limiter"]
+Route = Literal["litellm", "direct", "litellm-sdk", "litellm-proxy"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _not_yet(*available: Any) -> AfterValidator:
+    """Refuses values that the contract names and this version cannot do."""
+
+    def check(value: Any) -> Any:
+        if value not in available:
+            listed = ", ".join(str(item) for item in available)
+            raise ValueError(f"{value!r} is planned, but not yet available; use {listed} or leave the key out")
+        return value
+
+    return AfterValidator(check)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Simulate(_Section):
+    """A simulated vLLM: a profile, and what to change in it."""
+
+    profile: str
+    max_num_seqs: Count | None = None
+    max_num_batched_tokens: Count | None = None
+    max_model_len: Tokens | None = None
+    kv_tokens: Tokens | None = None
+    faults: Annotated[list[dict[str, Any]], _not_yet([])] = []
+
+    def overrides(self) -> dict[str, int]:
+        return self.model_dump(exclude={"profile", "faults"}, exclude_none=True)
+
+
+class Target(_Section):
+    """A model under test: served by someone (`api_base`) or simulated (`simulate`)."""
+
+    name: Name
+    architecture: Literal["moe", "dense"]
+    simulate: Simulate | None = None
+    api_base: str | None = None
+    model: str | None = None
+    api_key_env: str | None = None
+    headers: dict[str, str] = {}
+    metrics_url: str | None = None
+    gpus: Count = 1
+
+    @field_validator("simulate", mode="before")
+    @classmethod
+    def _profile_alone(cls, value: Any) -> Any:
+        return {"profile": value} if isinstance(value, str) else value
+
+    @field_validator("api_base", "metrics_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError(f"expected an address that starts with http:// or https://, not {value!r}")
+        return value.rstrip("/") if value else value
+
+    @model_validator(mode="after")
+    def _one_backend(self) -> Self:
+        if (self.simulate is None) == (self.api_base is None):
+            raise ValueError("give exactly one of `simulate` (a profile) and `api_base` (a running server)")
+        if self.simulate and (self.api_key_env or self.headers or self.metrics_url or self.model):
+            raise ValueError(
+                "`model`, `api_key_env`, `headers` and `metrics_url` belong to `api_base`, not to `simulate`"
+            )
+        return self
+
+
+class ClientSettings(_Section):
+    timeout: PositiveDuration = 600.0
+    idle_timeout: PositiveDuration = 60.0
+    retries: Annotated[int, Field(ge=0, le=20)] = 0
+    max_lag: PositiveDuration = 0.005
+    max_cpu: Share = 0.8
+    ca_file: str | None = None
+
+
+class Agents(_Section):
+    levels: Annotated[list[Count], Field(min_length=1)] = [1, 4, 8]
+    driver: Annotated[Literal["script", "model", "trace"], _not_yet("script")] = "script"
+    history: Literal["script", "live"] = "script"
+    script: Literal["full", "quick"] = "full"
+    reply_scale: Annotated[float, Field(gt=0, le=100, strict=False)] = 1.0
+    think: Duration = 0.0
+    max_turns: Count = 30
+    context: Tokens = 8000
+    system_tokens: Tokens = 3000
+    seed: int = 7
+    isolation: Annotated[Literal["required", "allow-unsafe"], _not_yet("required")] = "required"
+
+    @field_validator("levels")
+    @classmethod
+    def _ascending(cls, levels: list[int]) -> list[int]:
+        if len(set(levels)) != len(levels):
+            raise ValueError(f"expected different numbers of agents, not {levels}")
+        return sorted(levels)
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.context <= self.system_tokens:
+            raise ValueError(
+                f"`context` ({self.context} tokens) leaves no room after `system_tokens` ({self.system_tokens})"
+            )
+        return self
+
+
+class Sampling(_Section):
+    temperature: Annotated[float, Field(ge=0, le=2, strict=False)] = 0.7
+    seed: int | None = None
+    extra_body: dict[str, Any] = {}
+
+
+class TaskFolder(_Section):
+    path: str
+
+
+def _list_or_folder(value: Any) -> str:
+    return "tasks" if isinstance(value, list) else "folder"
+
+
+Tasks = Annotated[
+    Annotated[list[TaskKind], Tag("tasks")] | Annotated[TaskFolder, Tag("folder")], Discriminator(_list_or_folder)
+]
+
+
+class StageSettings(_Section):
+    warmup: Duration = 10.0
+    duration: PositiveDuration = 60.0
+    until: Annotated[dict[str, Any] | None, _not_yet(None)] = None
+    trials: Annotated[int, Field(ge=1, le=100)] = 3
+    max_error_share: Share = 0.0
+
+
+class Budget(_Section):
+    tokens: Tokens | None = None
+    requests: Count | None = None
+
+
+class Prometheus(_Section):
+    port: Annotated[int | None, _not_yet(None)] = None
+    host: str = "127.0.0.1"
+    linger: Duration = 0.0
+
+
+class Recording(_Section):
+    chunks: bool = True
+    content: Annotated[bool, _not_yet(False)] = False
+
+
+class Scenario(_Section):
+    """One run file, resolved: every key has its value."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "scenario"
+    targets: Annotated[list[Target], Field(min_length=1)]
+    route: Route = "litellm"
+    litellm_provider: str = "hosted_vllm"
+    client: ClientSettings = ClientSettings()
+    agents: Agents = Agents()
+    sampling: Sampling = Sampling()
+    tasks: Tasks = list(TASK_KINDS)
+    stage: StageSettings = StageSettings()
+    soak: Annotated[dict[str, Any] | None, _not_yet(None)] = None
+    budget: Budget = Budget()
+    thresholds: list[str] = []
+    prometheus: Prometheus = Prometheus()
+    record: Recording = Recording()
+
+    @field_validator("targets")
+    @classmethod
+    def _unique_names(cls, targets: list[Target]) -> list[Target]:
+        names = [target.name for target in targets]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two targets are called {twice.pop()!r}; names tell them apart in the results")
+        return targets
+
+    @field_validator("tasks")
+    @classmethod
+    def _some_tasks(cls, tasks: list[TaskKind] | TaskFolder) -> list[TaskKind] | TaskFolder:
+        if tasks == []:
+            raise ValueError(f"expected at least one of {', '.join(TASK_KINDS)}")
+        return tasks
+
+    @field_validator("thresholds")
+    @classmethod
+    def _readable(cls, thresholds: list[str]) -> list[str]:
+        for threshold in thresholds:
+            parse_threshold(threshold)
+        return thresholds
