@@ -6,9 +6,49 @@ there. All times are on the run's `swarm.clock.Clock`.
 
 from array import array
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from swarm.recording.records import ErrorKind
+
+Route = Literal["litellm", "direct", "litellm-sdk", "litellm-proxy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Honours:
+    """What a target keeps to when a request asks for it; what it does not is left out of the request."""
+
+    usage: bool = True
+    """Token counts at the end of a stream (`stream_options.include_usage`)."""
+    continuous_usage: bool = True
+    """Token counts with every chunk (`stream_options.continuous_usage_stats`, vLLM's)."""
+    pinned_length: bool = True
+    """Replies of an exact length (`min_tokens` and `ignore_eos`, vLLM's)."""
+    tools: bool = True
+    tool_choice: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """All that a route needs to know about a target; picklable, and its repr shows no secret."""
+
+    api_base: str
+    """With the version, as OpenAI's clients take it: `http://127.0.0.1:8000/v1`."""
+    model: str | None
+    """None: the only one served; `probe` says which it is, and opening a client needs it."""
+    api_key: str | None = field(default=None, repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    timeout_s: float = 600.0
+    """From the call to the end of the stream."""
+    idle_timeout_s: float = 60.0
+    """The longest silence once the first token is there, and the longest a connection may take to open. The wait for
+    the first token is what is being measured: only `timeout_s` bounds it."""
+    provider: str = "hosted_vllm"
+    """LiteLLM's name for the kind of server; the other routes do not look at it."""
+    metrics_url: str | None = None
+    """None: derived from `api_base`."""
+    ca_file: str | None = None
+    """Certificates to trust, PEM; None: the system's."""
+    honours: Honours = Honours()
 
 
 @dataclass(frozen=True, slots=True)

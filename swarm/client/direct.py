@@ -1,0 +1,64 @@
+"""The route `direct`: OpenAI's protocol over HTTP, with nothing in between."""
+
+from typing import Any
+
+import msgspec
+
+from swarm.client import failures
+from swarm.client.base import ChatRequest, Connection, Failure, Meter, Observation
+from swarm.client.wire import Wire
+from swarm.clock import Clock
+
+
+class DirectClient:
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._url = connection.api_base.rstrip("/") + "/chat/completions"
+        self._headers = headers_of(connection)
+        self._wire = Wire(connection, clock)
+
+    async def complete(self, request: ChatRequest, seen: Observation) -> None:
+        body = msgspec.json.encode(body_of(request, self._connection))
+        await self._wire.post(self._url, self._headers, body, seen, self._refusal)
+
+    def _refusal(self, status: int, headers: Any, body: bytes) -> Failure:
+        return failures.from_status(status, headers, body, self._url)
+
+    def meter(self) -> Meter:
+        return self._wire.meter()
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+
+def headers_of(connection: Connection) -> dict[str, str]:
+    """A target's own headers win over ours."""
+    headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
+    if connection.api_key:
+        headers["Authorization"] = f"Bearer {connection.api_key}"
+    return headers | connection.headers
+
+
+def body_of(request: ChatRequest, connection: Connection) -> dict[str, Any]:
+    """The JSON of a chat completion: what the target honours and no more; `extra_body` wins over all of it."""
+    honours = connection.honours
+    body: dict[str, Any] = {
+        "model": connection.model,
+        "messages": request.messages,
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "stream": True,
+    }
+    if honours.usage:
+        body["stream_options"] = {"include_usage": True}
+        if honours.continuous_usage:
+            body["stream_options"]["continuous_usage_stats"] = True
+    if request.pinned and honours.pinned_length:
+        body |= {"min_tokens": request.max_tokens, "ignore_eos": True}
+    if request.seed is not None:
+        body["seed"] = request.seed
+    if request.tools and honours.tools:
+        body["tools"] = request.tools
+        if request.tool_choice is not None and honours.tool_choice:
+            body["tool_choice"] = request.tool_choice
+    return body | request.extra_body

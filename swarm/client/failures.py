@@ -1,0 +1,138 @@
+"""Every way a request can go wrong, as one of our kinds: the one place that knows foreign exceptions and error bodies.
+
+A message says what happened, where, and what a person can do about it.
+"""
+
+import asyncio
+import errno
+import ssl
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from time import time
+
+import aiohttp
+import msgspec
+
+from swarm.client.base import Failure
+
+_EXCERPT = 300  # characters of a server's own words
+_OVERFLOW = (
+    "context_length_exceeded",
+    "maximum context length",
+    "context length",
+    "context window",
+    "exceed_context_size",  # llama.cpp
+    "exceeds the available context size",  # llama.cpp
+    "longer than the maximum model length",  # vLLM, prompt alone too long
+    "max_model_len",
+    "must not exceed the maximum",
+)
+
+
+def error_text(body: bytes) -> str:
+    """The words of an error body (OpenAI's, vLLM's old and new form, FastAPI's, or plain text), shortened, one line."""
+    text = _own_words(body) or body.decode("utf-8", "replace")
+    text = " ".join(text.split())
+    return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
+
+
+def _own_words(body: bytes) -> str | None:
+    try:
+        error = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if isinstance(error, dict):
+        error = error.get("error") or error.get("message") or error.get("detail")
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        named = error.get("type") or error.get("code")
+        return f"{error['message']} ({named})" if named else error["message"]
+    if isinstance(error, str | None):
+        return error
+    return msgspec.json.encode(error).decode()
+
+
+def from_status(status: int, headers: Mapping[str, str], body: bytes, url: str) -> Failure:
+    """An HTTP answer other than 200, or a 200 that is no stream."""
+    words = error_text(body)
+    said = f"HTTP {status} from {url}" + (f": {words}" if words else "")
+    if status in (401, 403):
+        return Failure("unauthorized", f"{said} (is the key in api_key_env the right one?)", status)
+    if status == 429:
+        return Failure("rate_limited", said, status, _retry_after(headers.get("Retry-After")))
+    if status in (400, 413, 422) and any(mark in words.lower() for mark in _OVERFLOW):
+        return Failure("context_overflow", said, status)
+    if status == 404:
+        return Failure("not_found", f"{said} (is api_base right, up to its /v1, and does it serve this model?)", status)
+    if 300 <= status < 400:
+        where = headers.get("Location", "another address")
+        return Failure("not_found", f"{said}: the server redirects to {where}; put that into api_base", status)
+    return Failure("server_error", said, status, _retry_after(headers.get("Retry-After")))
+
+
+def not_a_stream(content_type: str, body: bytes, url: str) -> Failure:
+    """A 200 that carries one document where a stream was asked for."""
+    words = _own_words(body)
+    if words is not None:
+        return Failure("in_band", f"{url} answered 200 with an error inside: {words[:_EXCERPT]}", 200)
+    return Failure("malformed", f"{url} answered with {content_type} where a stream was asked for: {body[:120]!r}", 200)
+
+
+def from_exception(error: BaseException, url: str) -> Failure | None:
+    """What the network or the HTTP layer raised; None for an exception that is neither's, which is a bug of ours."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return Failure("refused", f"the host name of {url} does not resolve ({error.os_error}): check api_base")
+        case aiohttp.ClientSSLError() | ssl.SSLError() | aiohttp.ClientConnectorCertificateError():
+            return Failure(
+                "refused",
+                f"no trusted TLS connection to {url} ({error}): check https, or name its CA in client.ca_file",
+            )
+        case asyncio.TimeoutError():
+            return Failure("timeout", f"no connection to {url} in time: is the host right and reachable?")
+        case aiohttp.ServerDisconnectedError():
+            return Failure("reset", f"{url} closed the connection without an answer: did the server crash or restart?")
+        case aiohttp.ClientPayloadError():
+            return Failure("cut", f"{url} closed the connection inside the reply: did the server crash or restart?")
+        case aiohttp.ClientResponseError():
+            return Failure("malformed", f"{url} does not answer in HTTP ({error.message}): check its scheme and port")
+        case OSError():
+            return _from_os_error(error, url)
+        case aiohttp.ClientConnectionError():
+            return Failure("reset", f"the connection to {url} broke ({error}): did the server crash or restart?")
+    return None
+
+
+def _from_os_error(error: OSError, url: str) -> Failure:
+    if isinstance(error, ConnectionRefusedError) or error.errno == errno.ECONNREFUSED:
+        return Failure("refused", f"nothing listens at {url} (connection refused): is the server up?")
+    if error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED):
+        return Failure("reset", f"{url} reset the connection: did the server crash or restart?")
+    if error.errno == errno.ETIMEDOUT:
+        return Failure("timeout", f"{url} stopped answering (the network timed out): is the host reachable?")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return Failure("refused", "this machine is out of file descriptors: raise the limit (ulimit -n)")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return Failure("refused", f"this machine is out of local ports for {url}: use fewer agents, or more workers")
+    return Failure("refused", f"no connection to {url} ({error.strerror or error}): is the host right and reachable?")
+
+
+def total_timeout(timeout_s: float, url: str) -> Failure:
+    return Failure("timeout", f"{url} had not finished after {timeout_s:g} s (client.timeout)")
+
+
+def idle_timeout(idle_s: float, url: str) -> Failure:
+    return Failure("timeout", f"{url} fell silent for {idle_s:g} s inside the reply (client.idle_timeout)")
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds; the header holds a number of them or an HTTP date (RFC 9110, 10.2.3)."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,288 @@
+"""When bytes really left and arrived: the one module that reaches into aiohttp's and asyncio's plumbing.
+
+A stamp taken in Python measures Python: while one chunk is parsed, the next 31 wait in the socket and would all be
+stamped late, which looks like contention of the server. So the kernel stamps arriving bytes (`SO_TIMESTAMPNS`), the
+socket subclass here hands its stamps up, and a `ResponseHandler` subclass passes the body on, inside the read callback,
+with the stamp of the read that brought it. One stamp covers all that one read brought.
+
+What is private in here: `TCPConnector._factory` and `ResponseHandler._payload`. When a new aiohttp moves them, or the
+loop does not read through Python (uvloop), or the kernel does not stamp (macOS), stamps fall back to user space: the
+time at which the bytes came into Python's hands. `Stamper.source` says which.
+"""
+
+import asyncio
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Literal
+from weakref import WeakValueDictionary
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+from swarm.clock import Clock
+
+Sink = Callable[[bytes, int], None]
+"""Takes body bytes and when they arrived (run time, ns); must not raise."""
+
+READ_BYTES = 64 << 10
+"""asyncio asks for 256 KiB at once, which costs a fresh mapping of memory for each read: half of a chunk's CPU."""
+
+_SO_TIMESTAMPNS = 35  # the same number names the option and its message, on every architecture Python is common on
+_TIMESPEC = struct.Struct("@qq")
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
+_REFRESH_NS = 1_000_000_000
+_TOLERANCE_NS = 50_000  # reading both clocks is exact to about 100 ns; a virtual machine may be stopped in between
+_SUSPICIOUS_NS = 1_000_000
+
+
+class KernelTime:
+    """Maps the kernel's stamps (CLOCK_REALTIME) onto the run's clock, and notices when the wall clock was set.
+
+    Only a set clock moves the two against each other (both are slewed alike), so the offset is read again each second,
+    and at once when a stamp lies in the future or more than a millisecond back: a stamp taken across a jump is refused.
+    """
+
+    def __init__(
+        self, clock: Clock, real_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_REALTIME)
+    ) -> None:
+        self._clock = clock
+        self._real_ns = real_ns
+        self._offset_ns = self._read_offset()
+        self._fresh_until_ns = clock.now() + _REFRESH_NS
+
+    def on_run_clock(self, real_ns: int) -> int | None:
+        """The run time of a kernel stamp just read; None when the clock jumped around it."""
+        now = self._clock.now()
+        stamp = real_ns - self._offset_ns
+        if now < self._fresh_until_ns and 0 <= now - stamp < _SUSPICIOUS_NS:
+            return stamp
+        jumped = abs(self.refresh()) > _TOLERANCE_NS
+        stamp = real_ns - self._offset_ns
+        if jumped or stamp > now + _TOLERANCE_NS:
+            return None
+        return min(stamp, now)
+
+    def refresh(self) -> int:
+        """Reads the offset again; how far it has moved, ns."""
+        before = self._offset_ns
+        self._offset_ns = self._read_offset()
+        self._fresh_until_ns = self._clock.now() + _REFRESH_NS
+        return self._offset_ns - before
+
+    def _read_offset(self) -> int:
+        """The tightest of a few readings, so that being interrupted between two clocks does not count."""
+        best = None
+        for _ in range(5):
+            before = self._clock.now()
+            real = self._real_ns()
+            after = self._clock.now()
+            if best is None or after - before < best[0]:
+                best = (after - before, real - (before + after) // 2)
+        assert best is not None
+        return best[1]
+
+
+class StampedSocket(socket.socket):
+    """A socket that knows when its last bytes arrived (`received_ns`) and when it first sent since it was asked."""
+
+    received_ns: int | None = None
+    sent_ns: int | None = None
+    stamper: "Stamper"
+
+    def recv(self, bufsize: int, flags: int = 0) -> bytes:
+        data, ancillary, _, _ = self.recvmsg(min(bufsize, READ_BYTES), _ANCILLARY_BYTES, flags)
+        if data:
+            self.received_ns = self.stamper.stamp(ancillary)
+        return data
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        view = memoryview(buffer)[: min(nbytes or READ_BYTES, READ_BYTES)]
+        count, ancillary, _, _ = self.recvmsg_into([view], _ANCILLARY_BYTES, flags)
+        if count:
+            self.received_ns = self.stamper.stamp(ancillary)
+        return count
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        if self.sent_ns is None:
+            self.sent_ns = self.stamper.clock.now()
+        return super().send(data, flags)
+
+    def sendmsg(self, buffers: Any, *args: Any) -> int:
+        if self.sent_ns is None:
+            self.sent_ns = self.stamper.clock.now()
+        return super().sendmsg(buffers, *args)
+
+
+class Line:
+    """One request's side of its connection: when it was sent, and the way of its reply's body to a sink."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._socket: StampedSocket | None = None
+        self._bound_ns: int | None = None
+        self._sink: Sink | None = None
+        self._early: list[tuple[bytes, int]] = []  # what came before there was a sink
+        self._draining = False
+        self.lost: BaseException | None = None
+        """What broke the connection, if something did."""
+
+    @property
+    def sent_ns(self) -> int | None:
+        """First request byte handed to the socket, run time; None: not yet."""
+        if self._socket is not None and self._socket.sent_ns is not None:
+            return self._socket.sent_ns
+        return self._bound_ns
+
+    async def deliver(self, response: aiohttp.ClientResponse, sink: Sink) -> None:
+        """Hands the whole body to `sink`, as it comes; returns at its end and raises what broke it."""
+        content = response.content
+        if self._bound_ns is None:  # the protocol is not ours
+            async for data in content.iter_any():
+                sink(data, self._clock.now())
+            return
+        for data, stamp in self._early:
+            sink(data, stamp)
+        self._early.clear()
+        self._sink = sink
+        broken = content.exception()
+        if broken is not None:
+            raise broken
+        await content.wait_eof()
+
+    def bind(self, connected: StampedSocket | None) -> None:
+        """The request is about to be written to this socket."""
+        self._bound_ns = self._clock.now()
+        self._socket = connected
+        if connected is not None:
+            connected.sent_ns = None
+
+    def arrived(self, content: aiohttp.StreamReader, stamp_ns: int) -> None:
+        """Takes what a read has put into `content`. Draining may make it parse more, hence the loop and its guard."""
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while content.exception() is None and (data := content.read_nowait()):
+                if self._sink is None:
+                    self._early.append((data, stamp_ns))
+                else:
+                    self._sink(data, stamp_ns)
+        finally:
+            self._draining = False
+
+
+_line: ContextVar[Line | None] = ContextVar("swarm_line", default=None)
+
+
+class StampedHandler(ResponseHandler):
+    """aiohttp's protocol, passing each body on from within the read that brought it."""
+
+    _line: Line | None = None
+    _connected: StampedSocket | None = None
+
+    def __init__(self, stamper: "Stamper", loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._stamper = stamper
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._connected = self._stamper.socket_of(transport)
+
+    def set_response_params(self, **params: Any) -> None:
+        """Called by aiohttp in the task of a request, just before it writes it."""
+        self._line = _line.get()
+        if self._line is not None:
+            self._line.bind(self._connected)
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        stamp = None if self._connected is None else self._connected.received_ns
+        if stamp is None:
+            stamp = self._stamper.stamp([])
+        super().data_received(data)
+        content = self._payload
+        if self._line is not None and content is not None:
+            self._line.arrived(content, stamp)
+
+    def resume_reading(self, *args: Any, **kwargs: Any) -> None:
+        """Draining calls this each time, and aiohttp would run its parser each time."""
+        if self._reading_paused:
+            super().resume_reading(*args, **kwargs)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._line is not None:
+            self._line.lost = exc
+        super().connection_lost(exc)
+
+
+class Stamper:
+    """Makes connectors whose connections stamp, and keeps count of how."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._kernel_time = KernelTime(clock) if sys.platform == "linux" else None
+        self._sockets: WeakValueDictionary[int, StampedSocket] = WeakValueDictionary()
+        self._kernel_stamps = 0
+        self._user_stamps = 0
+
+    @property
+    def source(self) -> Literal["kernel", "user"]:
+        """Where nearly all stamps came from: the first of a machine that did not stamp before may miss."""
+        return "kernel" if self._kernel_stamps > 100 * self._user_stamps else "user"
+
+    def connector(self, **options: Any) -> aiohttp.TCPConnector:
+        """An aiohttp connector whose connections stamp what they send and receive."""
+        connector = aiohttp.TCPConnector(socket_factory=self._socket, **options)
+        loop = asyncio.get_running_loop()
+        if hooks_fit(connector, loop):
+            connector._factory = partial(StampedHandler, self, loop)  # type: ignore[assignment]
+        return connector
+
+    @contextmanager
+    def line(self) -> Iterator[Line]:
+        """The `Line` of the request that the body of the with statement makes."""
+        line = Line(self.clock)
+        token = _line.set(line)
+        try:
+            yield line
+        finally:
+            _line.reset(token)
+
+    def socket_of(self, transport: asyncio.BaseTransport) -> StampedSocket | None:
+        """The stamping socket under a transport, TLS or not."""
+        return self._sockets.get(transport.get_extra_info("socket").fileno())
+
+    def stamp(self, ancillary: list[tuple[int, int, bytes]]) -> int:
+        """The run time at which the bytes just read arrived."""
+        if self._kernel_time is not None:
+            for level, kind, data in ancillary:
+                if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+                    seconds, nanoseconds = _TIMESPEC.unpack(data)
+                    stamp = self._kernel_time.on_run_clock(seconds * 1_000_000_000 + nanoseconds)
+                    if stamp is not None:
+                        self._kernel_stamps += 1
+                        return stamp
+        self._user_stamps += 1
+        return self.clock.now()
+
+    def _socket(self, address: tuple[Any, ...]) -> StampedSocket:
+        family, kind, protocol, _, _ = address
+        made = StampedSocket(family, kind, protocol)
+        made.stamper = self
+        if self._kernel_time is not None:
+            with suppress(OSError):
+                made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._sockets[made.fileno()] = made
+        return made
+
+
+def hooks_fit(connector: aiohttp.TCPConnector, loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this aiohttp has the private parts that this module builds on."""
+    handler = ResponseHandler(loop)
+    return hasattr(connector, "_factory") and hasattr(handler, "_payload") and hasattr(handler, "_reading_paused")

@@ -1,0 +1,162 @@
+"""One POST and its streamed reply, shared by the routes that read the bytes themselves."""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import aiohttp
+
+from swarm.client import failures
+from swarm.client.base import Connection, Failure, Meter, Observation
+from swarm.client.meter import LagMeter
+from swarm.client.sse import ChatStream
+from swarm.client.stamps import Line, Stamper
+from swarm.clock import Clock
+
+KEEPALIVE_S = 4.0
+"""How long an idle connection is kept. uvicorn, and so vLLM, closes it after 5 s; a request sent then is reset."""
+
+LINGER_S = 0.5
+"""How long the connection of a complete stream may take to end its body, so that the next request can use it."""
+
+_DOCUMENTS = frozenset({"application/json", "text/html"})
+_DOCUMENT_BYTES = 64 << 10
+
+Refusal = Callable[[int, Mapping[str, str], bytes], Failure]
+
+
+class Wire:
+    """The HTTP side of one target. Made inside the event loop that uses it."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._stamper = Stamper(clock)
+        self._lags = LagMeter()
+        self._session = aiohttp.ClientSession(
+            connector=self._stamper.connector(
+                limit=0,
+                keepalive_timeout=KEEPALIVE_S,
+                ttl_dns_cache=300,
+                ssl=ssl.create_default_context(cafile=connection.ca_file),
+            ),
+            timeout=aiohttp.ClientTimeout(total=None, connect=connection.idle_timeout_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,  # a proxy in between would be measured too
+            raise_for_status=False,
+        )
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, seen: Observation, refusal: Refusal
+    ) -> None:
+        """Sends `body` and streams the reply into `seen`; `refusal` names the failure of an answer other than 200."""
+        seen.send_ns = self._clock.now()
+        with self._stamper.line() as line:
+            limit = asyncio.timeout(self._connection.timeout_s)
+            try:
+                async with limit:
+                    await self._exchange(url, headers, body, seen, refusal, line)
+            except (aiohttp.ClientError, OSError) as error:  # TimeoutError and ssl.SSLError are OSErrors
+                if line.lost is not None and not isinstance(line.lost, OSError):
+                    raise line.lost from error  # our own, from within the read callback
+                if limit.expired():
+                    seen.failure = failures.total_timeout(self._connection.timeout_s, url)
+                elif seen.failure is None:
+                    seen.failure = failures.from_exception(line.lost or error, url)
+            finally:
+                seen.send_ns = line.sent_ns or seen.send_ns
+        if seen.end_ns is None:  # stays None when cancelled
+            seen.end_ns = self._clock.now()
+
+    async def _exchange(
+        self, url: str, headers: Mapping[str, str], body: bytes, seen: Observation, refusal: Refusal, line: Line
+    ) -> None:
+        async with self._session.post(url, headers=headers, data=body, allow_redirects=False) as response:
+            seen.send_ns = line.sent_ns or seen.send_ns
+            if response.status != 200:
+                seen.failure = refusal(response.status, response.headers, await _document(response, line))
+            elif response.content_type in _DOCUMENTS:
+                document = await _document(response, line)
+                seen.failure = failures.not_a_stream(response.content_type, document, url)
+            else:
+                await _Reply(response, seen, self._clock, self._lags).read(line, self._connection.idle_timeout_s)
+
+    def meter(self) -> Meter:
+        return self._lags.take(self._stamper.source)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+class _Reply:
+    """One reply being read: parsed within each read, timed against silence, its connection let go at its end."""
+
+    def __init__(self, response: aiohttp.ClientResponse, seen: Observation, clock: Clock, lags: LagMeter) -> None:
+        self._response = response
+        self._seen = seen
+        self._clock = clock
+        self._lags = lags
+        self._stream = ChatStream(seen)
+        self._last_ns = clock.now()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def read(self, line: Line, idle_s: float) -> None:
+        self._watch(idle_s)
+        try:
+            await line.deliver(self._response, self._arrived)
+            self._stream.end(self._last_ns)
+        except (aiohttp.ClientError, OSError):
+            if not self._stream.over:
+                raise
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._stream.close()
+
+    def _arrived(self, data: bytes, stamp_ns: int) -> None:
+        seen = self._seen
+        chunks, coalesced = len(seen.stamps), seen.coalesced
+        lag_ns = self._clock.now() - stamp_ns
+        was_over = self._stream.over
+        self._stream.feed(data, stamp_ns)
+        self._last_ns = stamp_ns
+        self._lags.saw(lag_ns, len(seen.stamps) - chunks, seen.coalesced - coalesced)
+        if seen.max_lag_ns is None or lag_ns > seen.max_lag_ns:
+            seen.max_lag_ns = lag_ns
+        if self._stream.over and not was_over:
+            self._finish()
+
+    def _finish(self) -> None:
+        """A failed stream is closed; a complete one may end its body, so that its connection can be used again."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._seen.failure is not None:
+            self._response.close()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._response.close)
+
+    def _watch(self, idle_s: float) -> None:
+        """Looks for silence at most once per `idle_s`, rather than setting a timer back with every chunk."""
+        silent_s = (self._clock.now() - self._last_ns) / 1e9
+        if self._seen.stamps and silent_s >= idle_s:
+            self._stream.over = True
+            self._seen.failure = failures.idle_timeout(idle_s, str(self._response.url))
+            self._response.close()
+            return
+        wait_s = idle_s - silent_s if self._seen.stamps else idle_s
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._watch, idle_s)
+
+
+async def _document(response: aiohttp.ClientResponse, line: Line) -> bytes:
+    """The first bytes of a body that is no stream; whatever breaks it off, what came has to do."""
+    document = bytearray()
+
+    def take(data: bytes, _stamp_ns: int) -> None:
+        document.extend(data[: _DOCUMENT_BYTES - len(document)])
+        if len(document) == _DOCUMENT_BYTES:
+            response.close()
+
+    with suppress(aiohttp.ClientError, OSError):
+        await line.deliver(response, take)
+    return bytes(document)
