@@ -1,0 +1,353 @@
+"""The tools of a coding agent, executed for real in a job's workspace.
+
+Whatever the model wrote, the answer is a result that can be handed back to it: a call that cannot be carried out is a
+result that is not ok, never an exception.
+"""
+
+import asyncio
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import regex
+from pydantic import ValidationError
+
+from swarm.agents.process import Finished, run_bounded
+from swarm.agents.workspace import Workspace, WorkspaceError, open_workspace
+from swarm.tasks.calls import ARGUMENTS, Arguments, EditFile, ListFiles, ReadFile, RunTests, Search, WriteFile
+
+_NOTE_BYTES = 500
+"""What is kept free in a test result for notes on how it ended and on what was cut."""
+
+Launcher = Callable[[Workspace], Sequence[str]]
+"""The command that starts another one for a workspace, as `nice` or a sandbox do: it is put before the command."""
+
+
+class Call(Protocol):
+    """What the model asked for; `arguments` may be the JSON text that it wrote."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def arguments(self) -> dict[str, Any] | str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What goes back to the model (`text`), whether the call did what it should, and if not why, in a few words."""
+
+    ok: bool
+    text: str
+    error: str | None = None
+    work_ns: int = 0
+    """What it took, waiting for a test slot included."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolLimits:
+    """Bounds of a single call. Bytes are of UTF-8 text."""
+
+    output_bytes: int = 16_000
+    """Of a result; the rest is cut, and said to be."""
+    read_bytes: int = 1_000_000
+    write_bytes: int = 256_000
+    list_entries: int = 500
+    search_matches: int = 100
+    search_files: int = 2_000
+    search_s: float = 2.0
+    test_s: float = 60.0
+    flood_bytes: int = 4_000_000
+    """Output after which a test run is stopped."""
+
+
+class ToolError(Exception):
+    """A call that cannot be carried out; the message is meant for the model."""
+
+
+def low_priority(_: Workspace) -> Sequence[str]:
+    """Test runs must not take the CPU from the load generator and the simulated server."""
+    return ("nice", "-n", "10")
+
+
+class Toolbox:
+    """The tools of all agents of a process, with `test_slots` test runs at a time (default: one a core).
+
+    `root` is an existing directory for the workspaces. `launcher` is where a sandbox is put around test runs.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        limits: ToolLimits | None = None,
+        test_slots: int | None = None,
+        launcher: Launcher = low_priority,
+    ) -> None:
+        self._root = root
+        self._limits = limits or ToolLimits()
+        self._slots = asyncio.Semaphore(test_slots or os.cpu_count() or 1)
+        self._launcher = launcher
+
+    def open(self, repository: Path) -> AbstractAsyncContextManager[Workspace]:
+        """A job's private copy of `repository`, removed when it is left."""
+        return open_workspace(repository, self._root)
+
+    async def execute(self, call: Call, workspace: Workspace) -> ToolResult:
+        """Carries out one call. Cancelling it kills what it started."""
+        started = time.perf_counter_ns()
+        try:
+            arguments = _parse(call)
+            if isinstance(arguments, RunTests):
+                result = await self._run_tests(arguments, workspace)
+            else:
+                text = await asyncio.to_thread(_file_work, arguments, workspace, self._limits)
+                result = ToolResult(True, text)
+        except (ToolError, WorkspaceError) as error:
+            result = ToolResult(False, f"Error: {error}", str(error))
+        return ToolResult(
+            result.ok,
+            _cut(result.text, self._limits.output_bytes),
+            result.error and _cut(result.error, 300),
+            time.perf_counter_ns() - started,
+        )
+
+    async def _run_tests(self, arguments: RunTests, workspace: Workspace) -> ToolResult:
+        command = await asyncio.to_thread(_pytest, arguments, workspace)
+        limits = self._limits
+        async with self._slots:
+            try:
+                finished = await run_bounded(
+                    [*self._launcher(workspace), *command],
+                    cwd=workspace.repository,
+                    env=_environment(workspace),
+                    wall_s=limits.test_s,
+                    keep_bytes=limits.output_bytes - _NOTE_BYTES,
+                    flood_bytes=limits.flood_bytes,
+                )
+            except OSError as error:
+                raise ToolError(f"the tests could not be started: {error.strerror}") from None
+        return _test_result(finished, normalise(finished.output, workspace), limits)
+
+
+def _parse(call: Call) -> Arguments:
+    model = ARGUMENTS.get(call.name)
+    if model is None:
+        raise ToolError(f"there is no tool {call.name!r}; the tools are {', '.join(ARGUMENTS)}")
+    try:
+        if isinstance(call.arguments, str):
+            return model.model_validate_json(call.arguments or "{}")
+        return model.model_validate(call.arguments)
+    except ValidationError as invalid:
+        mistakes = "; ".join(
+            f"{'.'.join(map(str, error['loc'])) or 'arguments'}: {error['msg']}" for error in invalid.errors()
+        )
+        raise ToolError(f"{call.name}: the arguments do not fit its schema: {mistakes}") from None
+
+
+def _file_work(arguments: Arguments, workspace: Workspace, limits: ToolLimits) -> str:
+    match arguments:
+        case ListFiles():
+            return _list_files(arguments, workspace, limits)
+        case ReadFile():
+            return _read_file(arguments, workspace, limits)
+        case Search():
+            return _search(arguments, workspace, limits)
+        case EditFile():
+            return _edit_file(arguments, workspace, limits)
+        case WriteFile():
+            return _write_file(arguments, workspace, limits)
+    raise AssertionError(f"no tool takes {arguments!r}")
+
+
+def _list_files(arguments: ListFiles, workspace: Workspace, limits: ToolLimits) -> str:
+    entries = workspace.files(arguments.path, limits.list_entries + 1)
+    shown = entries[: limits.list_entries]
+    lines = [f"{entry.path} -> (link)" if entry.is_link else f"{entry.path} ({entry.size} bytes)" for entry in shown]
+    if len(entries) > len(shown):
+        lines.append(f"[cut: more than {len(shown)} files; list a directory of it]")
+    return "\n".join(lines) or "(no files)"
+
+
+def _read_file(arguments: ReadFile, workspace: Workspace, limits: ToolLimits) -> str:
+    lines = _text(workspace, arguments.path, limits).splitlines()
+    first, last = arguments.start_line or 1, arguments.end_line or len(lines)
+    if last < first and arguments.end_line:
+        raise ToolError(f"{arguments.path}: end_line {last} is before start_line {first}")
+    if not lines:
+        return f"{arguments.path} is empty"
+    if first > len(lines):
+        raise ToolError(f"{arguments.path}: start_line {first} is beyond the last line, {len(lines)}")
+    chosen = lines[first - 1 : last]
+    numbered = "\n".join(f"{number}\t{line}" for number, line in enumerate(chosen, first))
+    return f"{arguments.path}, lines {first}-{first + len(chosen) - 1} of {len(lines)}\n{numbered}"
+
+
+def _search(arguments: Search, workspace: Workspace, limits: ToolLimits) -> str:
+    matches = _matcher(arguments, time.monotonic() + limits.search_s)
+    files = workspace.files(arguments.path, limits.search_files + 1)
+    lines: list[str] = []
+    for entry in files[: limits.search_files]:
+        if entry.is_link or entry.size > limits.read_bytes:
+            continue
+        try:
+            text = _text(workspace, entry.path, limits)
+        except (ToolError, WorkspaceError):
+            continue  # not text, or gone: nothing to find in it
+        for number, line in enumerate(text.splitlines(), 1):
+            if matches(line):
+                lines.append(f"{entry.path}:{number}: {line.strip()[:200]}")
+        if len(lines) > limits.search_matches:
+            return "\n".join([*lines[: limits.search_matches], f"[cut: more than {limits.search_matches} matches]"])
+    if len(files) > limits.search_files:
+        lines.append(f"[cut: only the first {limits.search_files} files were searched]")
+    return "\n".join(lines) or f"no match for {arguments.query!r} in {arguments.path}"
+
+
+def _matcher(arguments: Search, deadline: float) -> Callable[[str], bool]:
+    """Patterns go through `regex`, not `re`: it stops at a deadline, and lets the event loop run while it matches."""
+    if not arguments.regex:
+        return lambda line: arguments.query in line
+    try:
+        pattern = regex.compile(arguments.query)
+    except (regex.error, OverflowError, RecursionError) as error:
+        raise ToolError(f"query: not a regular expression: {error}") from None
+
+    def matches(line: str) -> bool:
+        try:
+            return bool(pattern.search(line, timeout=max(0.001, deadline - time.monotonic()), concurrent=True))
+        except TimeoutError:
+            raise ToolError("query: the pattern takes too long; simplify it, or search for literal text") from None
+
+    return matches
+
+
+def _edit_file(arguments: EditFile, workspace: Workspace, limits: ToolLimits) -> str:
+    text = _text(workspace, arguments.path, limits)
+    if arguments.new_text == arguments.old_text:
+        raise ToolError(f"{arguments.path}: old_text and new_text are the same")
+    found = text.count(arguments.old_text)
+    if found != 1:
+        hint = (
+            "read the file again and copy the text exactly" if not found else "add a line of context to make it unique"
+        )
+        raise ToolError(f"{arguments.path}: old_text was found {found} times, expected once; {hint}")
+    line = text[: text.index(arguments.old_text)].count("\n") + 1
+    _write(workspace, arguments.path, text.replace(arguments.old_text, arguments.new_text), limits, must_exist=True)
+    before, after = (len(part.splitlines()) for part in (arguments.old_text, arguments.new_text))
+    return f"{arguments.path}: replaced {before} lines by {after} at line {line}"
+
+
+def _write_file(arguments: WriteFile, workspace: Workspace, limits: ToolLimits) -> str:
+    new = _write(workspace, arguments.path, arguments.content, limits)
+    size = len(arguments.content.encode())
+    lines = len(arguments.content.splitlines())
+    return f"{arguments.path}: {'created' if new else 'replaced'}, {lines} lines, {size} bytes"
+
+
+def _write(workspace: Workspace, path: str, text: str, limits: ToolLimits, *, must_exist: bool = False) -> bool:
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        raise ToolError(f"{path}: the text is not valid Unicode, so nothing was written") from None
+    if len(data) > limits.write_bytes:
+        raise ToolError(f"{path}: {len(data)} bytes, more than the {limits.write_bytes} that can be written")
+    return workspace.write(path, data, must_exist=must_exist)
+
+
+def _text(workspace: Workspace, path: str, limits: ToolLimits) -> str:
+    data = workspace.read(path, limits.read_bytes)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ToolError(f"{path}: is not UTF-8 text") from None
+    if "\0" in text:
+        raise ToolError(f"{path}: is a binary file")
+    return text
+
+
+def _pytest(arguments: RunTests, workspace: Workspace) -> list[str]:
+    """pytest of the running interpreter, blind to settings and plug-ins from outside the repository."""
+    command = [sys.executable, "-B", "-s", "-m", "pytest", "-q", "--no-header", "--tb=short", "--color=no"]
+    command += ["-p", "no:cacheprovider", "--rootdir=.", "-c", _settings(workspace)]
+    if arguments.keyword:
+        command.append(f"-k{arguments.keyword}")
+    if arguments.path:
+        file, colons, test = arguments.path.partition("::")
+        if file.startswith(("-", "@")):
+            raise ToolError(f"path: {file!r} is not a file or directory of the repository")
+        command.append(workspace.check(file) + colons + test)
+    return command
+
+
+def _settings(workspace: Workspace) -> str:
+    """The repository's file of settings for pytest, which would otherwise look for one in the directories above."""
+    for name, section in (
+        ("pytest.ini", b""),
+        ("pyproject.toml", b"[tool.pytest"),
+        ("tox.ini", b"[pytest]"),
+        ("setup.cfg", b"[tool:pytest]"),
+    ):
+        try:
+            if section in workspace.read(name, 1_000_000):
+                return name
+        except WorkspaceError:
+            continue
+    return os.devnull
+
+
+def _environment(workspace: Workspace) -> dict[str, str]:
+    """All that a test run sees of the environment: nothing of ours, and nothing that differs from run to run."""
+    return {
+        "PATH": os.defpath,
+        "HOME": str(workspace.scratch),
+        "TMPDIR": str(workspace.scratch),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "COLUMNS": "80",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
+
+
+def normalise(output: str, workspace: Workspace) -> str:
+    """Test output without what differs from run to run: durations, addresses, and where things lie on this machine."""
+    for place, name in (
+        (f"{workspace.repository}{os.sep}", ""),
+        (str(workspace.repository), "."),
+        (str(workspace.scratch), "/tmp"),
+        (sys.prefix, "/usr"),
+        (sys.base_prefix, "/usr"),
+    ):
+        output = output.replace(place, name)
+    output = re.sub(r"pytest-of-[^/\s]+/pytest-\d+", "pytest", output)
+    output = re.sub(r"\b(at 0x[0-9a-f]+|0x[0-9a-f]{8,})(\.\.\.)?", "at 0x...", output)
+    return re.sub(r" in \d+(\.\d+)?s( \(\d+:\d\d:\d\d\))?(?=\s|$)", "", output)
+
+
+def _test_result(finished: Finished, output: str, limits: ToolLimits) -> ToolResult:
+    if finished.stopped == "time":
+        return ToolResult(False, f"{output}\n[stopped: the time limit of {limits.test_s:g} s]", "time limit")
+    if finished.stopped == "output":
+        return ToolResult(False, f"{output}\n[stopped: more than {limits.flood_bytes} bytes of output]", "output limit")
+    if finished.status < 0:
+        return ToolResult(False, f"{output}\n[ended by signal {-finished.status}]", f"signal {-finished.status}")
+    meaning = {0: None, 1: "tests failed", 5: "no tests found"}.get(
+        finished.status, f"pytest ended with {finished.status}"
+    )
+    return ToolResult(finished.status == 0, output.strip() or "(no output)", meaning)
+
+
+def _cut(text: str, limit: int) -> str:
+    """At most `limit` bytes of `text`, cut at a character, and a line that says so."""
+    data = text.encode(errors="replace")
+    if len(data) <= limit:
+        return text
+    kept = data[:limit].decode(errors="ignore")
+    return f"{kept}\n[cut: {limit} of {len(data)} bytes shown; ask for a part of it]"

@@ -1,0 +1,277 @@
+"""A job's private copy of a repository, and the only way to its files.
+
+A path from outside (a model, a script) is never handed to the system as it is. It is split into components, and each
+is opened relative to the directory before it without following links, so that neither `..` nor a link, nor one that is
+put there between a check and its use, leads out of the repository.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import secrets
+import shutil
+import stat
+import unicodedata
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+MAX_DEPTH = 32
+_SKIPPED = ("__pycache__", "*.pyc", ".git")
+_log = logging.getLogger(__name__)
+
+
+class WorkspaceError(Exception):
+    """A file operation that was refused or failed; the message is meant for the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or a link of the repository; `path` is relative to its root."""
+
+    path: str
+    size: int
+    is_link: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """`repository` is the copy; `scratch` is for temporary files of the processes that run in it."""
+
+    repository: Path
+    scratch: Path
+
+    def read(self, path: str, limit: int) -> bytes:
+        """The bytes of a regular file of at most `limit` bytes. Raises WorkspaceError."""
+        parts = split(path)
+        with _translated(path), self._directory(parts[:-1]) as directory:
+            data, _ = _read_at(directory, parts, limit)
+            return data
+
+    def write(self, path: str, data: bytes, *, must_exist: bool = False) -> bool:
+        """Puts `data` at `path` in one step, making directories on the way; True if the file is new.
+
+        The file is written beside its place and renamed into it: a link put there meanwhile is replaced, not followed.
+        Raises WorkspaceError.
+        """
+        parts = split(path)
+        if not parts:
+            raise WorkspaceError(f"{path}: is a directory, not a file")
+        with _translated(path), self._directory(parts[:-1], make=not must_exist) as directory:
+            mode = _writable_mode(directory, parts[-1], must_exist)
+            temporary = f".{secrets.token_hex(8)}.tmp"
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=directory), "wb") as file:
+                    file.write(data)
+                    os.fchmod(file.fileno(), 0o644 if mode is None else mode)
+                os.replace(temporary, parts[-1], src_dir_fd=directory, dst_dir_fd=directory)
+            except OSError:
+                with _missing_is_fine():
+                    os.unlink(temporary, dir_fd=directory)
+                raise
+            return mode is None
+
+    def check(self, path: str) -> str:
+        """The path of an existing file or directory inside the repository, normalised; "." is its root."""
+        parts = split(path)
+        if not parts:
+            return "."
+        with _translated(path), self._directory(parts[:-1]) as directory:
+            mode = os.stat(parts[-1], dir_fd=directory, follow_symlinks=False).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise WorkspaceError(f"{path}: is neither a file nor a directory")
+        return "/".join(parts)
+
+    def files(self, path: str, most: int) -> list[Entry]:
+        """The first `most` files and links below a directory (or the one file that `path` is), sorted by path.
+
+        Caches and hidden directories are left out. Raises WorkspaceError.
+        """
+        parts = split(path)
+        with _translated(path):
+            if parts:
+                with self._directory(parts[:-1]) as directory:
+                    status = os.stat(parts[-1], dir_fd=directory, follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    return [Entry("/".join(parts), status.st_size)]
+            with self._directory(parts) as directory, closing(_walk(directory, "/".join(parts), MAX_DEPTH)) as found:
+                return list(islice(found, most))
+
+    @contextmanager
+    def _directory(self, parts: tuple[str, ...], *, make: bool = False) -> Iterator[int]:
+        """A descriptor of a directory inside, reached one component at a time."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        current = os.open(self.repository, flags)
+        try:
+            for part in parts:
+                if make:
+                    _make_directory(current, part)
+                below = os.open(part, flags, dir_fd=current)
+                os.close(current)
+                current = below
+            yield current
+        finally:
+            os.close(current)
+
+
+@asynccontextmanager
+async def open_workspace(repository: Path, root: Path) -> AsyncIterator[Workspace]:
+    """A private copy of `repository` in a new directory below `root`, removed at the end, cancelled or not."""
+    base = root / f"job-{secrets.token_hex(8)}"
+    workspace = Workspace(repository=base / "repo", scratch=base / "tmp")
+    copy = asyncio.ensure_future(asyncio.to_thread(_copy, repository, workspace))
+    try:
+        await asyncio.shield(copy)
+        yield workspace
+    finally:
+        await asyncio.shield(_close(copy, base))
+
+
+def split(path: str) -> tuple[str, ...]:
+    """The components of a path relative to the root of the repository; `()` is the root itself.
+
+    Raises WorkspaceError for what is no such path. Look-alikes of dots and slashes are judged as what they look like:
+    some file systems take them for the same.
+    """
+    if not path:
+        raise WorkspaceError("the path is empty")
+    if not path.isprintable():
+        raise WorkspaceError(f"{path!r}: the path holds characters that cannot be printed")
+    plain = unicodedata.normalize("NFKC", path)
+    for spelled in (path, plain):
+        if spelled.startswith("/"):
+            raise WorkspaceError(
+                f"{path}: absolute paths are not allowed; give one relative to the root of the repository"
+            )
+        if ".." in spelled.replace("\\", "/").split("/"):
+            raise WorkspaceError(f'{path}: ".." is not allowed; give a path relative to the root of the repository')
+    parts = tuple(part for part in path.split("/") if part not in ("", "."))
+    if len(parts) > MAX_DEPTH:
+        raise WorkspaceError(f"{path[:80]}...: deeper than {MAX_DEPTH} directories")
+    return parts
+
+
+async def _close(copy: "asyncio.Future[None]", base: Path) -> None:
+    await asyncio.wait([copy])  # a thread cannot be cancelled, and would go on filling what is being removed
+    await asyncio.to_thread(_remove, base)
+
+
+def _copy(repository: Path, workspace: Workspace) -> None:
+    shutil.copytree(repository, workspace.repository, symlinks=True, ignore=shutil.ignore_patterns(*_SKIPPED))
+    workspace.scratch.mkdir(mode=0o700)
+
+
+def _remove(base: Path) -> None:
+    """Removes a workspace; directories that its processes made unreadable are opened first."""
+    for _ in range(3):
+        shutil.rmtree(base, ignore_errors=True)
+        if not base.exists():
+            return
+        for directory, _, _ in os.walk(base):
+            os.chmod(directory, 0o700)
+    _log.warning("could not remove %s; remove it by hand", base)
+
+
+def _read_at(directory: int, parts: tuple[str, ...], limit: int) -> tuple[bytes, int]:
+    name, path = (parts[-1], "/".join(parts)) if parts else (".", ".")
+    # Without O_NONBLOCK, opening a named pipe would wait for its writer.
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        _refuse_irregular(status, path)
+        if status.st_size > limit:
+            raise WorkspaceError(f"{path}: {status.st_size} bytes, more than the {limit} that can be opened")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise WorkspaceError(f"{path}: more than the {limit} bytes that can be opened")
+    return data, status.st_mode
+
+
+def _refuse_irregular(status: os.stat_result, path: str) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise WorkspaceError(f"{path}: is a directory, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise WorkspaceError(f"{path}: is not a regular file")
+    if status.st_nlink > 1:
+        # The copy holds none: it was made later, and its other name may be anywhere.
+        raise WorkspaceError(f"{path}: has a hard link, and may be a file outside the repository")
+
+
+def _writable_mode(directory: int, name: str, must_exist: bool) -> int | None:
+    """The permissions to keep, or None for a new file. Root is held to them as well."""
+    if not os.fstat(directory).st_mode & stat.S_IWUSR:
+        raise WorkspaceError(f"{name}: its directory is read-only")
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        if must_exist:
+            raise
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        raise WorkspaceError(f"{name}: is a symbolic link, which is not followed")
+    _refuse_irregular(status, name)
+    if not status.st_mode & stat.S_IWUSR:
+        raise WorkspaceError(f"{name}: is read-only")
+    return stat.S_IMODE(status.st_mode) & 0o777
+
+
+def _make_directory(directory: int, name: str) -> None:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        if not os.fstat(directory).st_mode & stat.S_IWUSR:
+            raise WorkspaceError(f"{name}: the directory that would hold it is read-only") from None
+        os.mkdir(name, 0o755, dir_fd=directory)
+
+
+def _walk(directory: int, above: str, depth: int) -> Generator[Entry, None, None]:
+    with os.scandir(directory) as scan:
+        entries = sorted(scan, key=lambda entry: entry.name)
+    for entry in entries:
+        path = f"{above}/{entry.name}" if above else entry.name
+        if entry.is_symlink():
+            yield Entry(path, 0, is_link=True)
+        elif entry.is_file(follow_symlinks=False):
+            yield Entry(path, entry.stat(follow_symlinks=False).st_size)
+        elif entry.is_dir(follow_symlinks=False) and depth > 0 and not _hidden(entry.name):
+            try:
+                below = os.open(
+                    entry.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory
+                )
+            except OSError:
+                continue  # unreadable, or no longer a directory
+            try:
+                yield from _walk(below, path, depth - 1)
+            finally:
+                os.close(below)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__pycache__"
+
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    """Errors of the system, in words for the model. ELOOP and ENOTDIR are what O_NOFOLLOW says of a link."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise WorkspaceError(f"{path}: is or leads through a symbolic link, which is not followed") from None
+        if error.errno == errno.ENOENT:
+            raise WorkspaceError(f"{path}: no such file or directory; list_files shows what there is") from None
+        if error.errno == errno.ENOTDIR:
+            raise WorkspaceError(f"{path}: a part of the path is not a directory, or is a symbolic link") from None
+        raise WorkspaceError(f"{path}: {error.strerror}") from None
+
+
+@contextmanager
+def _missing_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        return
