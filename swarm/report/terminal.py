@@ -67,7 +67,9 @@ def _table(results: Results) -> Table:
 def _cells(stage: dict[str, Any]) -> list[str]:
     latency, throughput = stage["latency"], stage["throughput"]
     tokens = stage["tokens"]
-    cached = tokens["cached_prompt"] / tokens["prompt"] if tokens["cached_prompt"] is not None and tokens["prompt"] else None
+    cached = (
+        tokens["cached_prompt"] / tokens["prompt"] if tokens["cached_prompt"] is not None and tokens["prompt"] else None
+    )
     return [
         str(stage["agents"]),
         number(stage["achieved"]["in_flight_mean"], 2),

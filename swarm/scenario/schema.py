@@ -3,7 +3,7 @@
 Keys whose feature is not built are refused with "not yet", never ignored.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -16,10 +16,11 @@ from pydantic import (
     model_validator,
 )
 
+from swarm.errors import UsageError
 from swarm.scenario.thresholds import parse_threshold
 from swarm.scenario.units import Duration, PositiveDuration, Share, Tokens
 
-TASK_KINDS = ("lru-cache", "merge-sort", "cron-tests", "flask-layers", "rate-limiter")
+
 TaskKind = Literal["lru-cache", "merge-sort", "cron-tests", "flask-layers", "rate-limiter"]
 Route = Literal["litellm", "direct", "litellm-sdk", "litellm-proxy"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
@@ -31,8 +32,8 @@ def _not_yet(*available: Any) -> AfterValidator:
 
     def check(value: Any) -> Any:
         if value not in available:
-            listed = ", ".join(str(item) for item in available)
-            raise ValueError(f"{value!r} is planned, but not yet available; use {listed} or leave the key out")
+            instead = " or ".join(f"use {item}" for item in available if item) or "leave the key out"
+            raise ValueError(f"{value!r} is planned, but not yet available; {instead}")
         return value
 
     return AfterValidator(check)
@@ -183,7 +184,7 @@ class Scenario(_Section):
     client: ClientSettings = ClientSettings()
     agents: Agents = Agents()
     sampling: Sampling = Sampling()
-    tasks: Tasks = list(TASK_KINDS)
+    tasks: Tasks = list(get_args(TaskKind))
     stage: StageSettings = StageSettings()
     soak: Annotated[dict[str, Any] | None, _not_yet(None)] = None
     budget: Budget = Budget()
@@ -203,7 +204,7 @@ class Scenario(_Section):
     @classmethod
     def _some_tasks(cls, tasks: list[TaskKind] | TaskFolder) -> list[TaskKind] | TaskFolder:
         if tasks == []:
-            raise ValueError(f"expected at least one of {', '.join(TASK_KINDS)}")
+            raise ValueError(f"expected at least one of {', '.join(get_args(TaskKind))}")
         return tasks
 
     @field_validator("thresholds")
@@ -212,3 +213,12 @@ class Scenario(_Section):
         for threshold in thresholds:
             parse_threshold(threshold)
         return thresholds
+
+    def only(self, names: list[str] | None) -> Self:
+        """The scenario with only the targets of these names, None: all. Raises UsageError for one that is not there."""
+        known = [target.name for target in self.targets]
+        if missing := [name for name in names or [] if name not in known]:
+            raise UsageError(f"--target {missing[0]}: no such target; the scenario has {', '.join(known)}")
+        return self.model_copy(
+            update={"targets": [target for target in self.targets if target.name in (names or known)]}
+        )

@@ -1,7 +1,7 @@
 """The units that scenario files are written in: durations, shares and token counts, read and written back.
 
-Each type reads what a person writes ("90s", "5%", "8k"), holds a plain number (seconds, a share of 1, tokens), and is written back
-in the form it was read in, so that a resolved scenario can be run again.
+Each type reads what a person writes ("90s", "5%", "8k"), holds a plain number (seconds, a share of 1, tokens), and is
+written back so that a resolved scenario can be run again.
 """
 
 import re

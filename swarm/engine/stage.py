@@ -1,0 +1,172 @@
+"""One stage: N agents against one target for a warm-up and a window. A picklable specification in, records out."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import count, cycle
+from typing import Any
+
+from swarm.agents.agent import Agent, Surroundings, Tools
+from swarm.agents.driver import Driver, Job
+from swarm.agents.script import job_order
+from swarm.client.base import Client
+from swarm.client.retry import RetryPolicy
+from swarm.clock import Clock
+from swarm.engine.monitor import every_second, watch_client
+from swarm.engine.schedule import StagePlan
+from swarm.engine.stop import Stop
+from swarm.recording import records
+from swarm.recording.status import AgentStatus
+from swarm.tasks import Task
+
+IDLE_LIMIT_S = 10.0
+"""How long a server may take to drain what was cut off before its counters are read all the same."""
+
+Sample = Callable[[str | None], Any]
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """What one shard does in one stage. `numbers` are its agents, of `plan.agents` in all."""
+
+    run: str
+    shard: int
+    plan: StagePlan
+    numbers: tuple[int, ...]
+    driver: Driver
+    tasks: tuple[Task, ...]
+    retry: RetryPolicy
+    warmup_s: float
+    duration_s: float
+    think_s: float
+    max_turns: int
+    seed: int
+    record_chunks: bool
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """The fields that all records of the stage share."""
+        plan = self.plan
+        return {
+            "run": self.run,
+            "shard": self.shard,
+            "target": plan.target,
+            "agents": plan.agents,
+            "trial": plan.trial,
+        }
+
+
+async def run_stage(
+    spec: StageSpec,
+    client: Client,
+    tools: Tools,
+    server: "ServerMetrics",
+    clock: Clock,
+    publish: Callable[[records.Record], None],
+    statuses: list[AgentStatus],
+    next_id: Callable[[], str],
+    stop: Stop,
+) -> None:
+    """Runs the stage to its window's end, or until `stop` or the last agent's crash; everything it began is published."""
+    header, stage_id = spec.header, next_id()
+    before = await server.idle_counters("stage_start")
+    start = clock.now()
+    window_start = start + round(spec.warmup_s * 1e9)
+    window_end = window_start + round(spec.duration_s * 1e9)
+    publish(
+        records.Stage(
+            **header,
+            id=stage_id,
+            t_ns=start,
+            window_start_ns=window_start,
+            window_end_ns=window_end,
+            salt=spec.plan.salt,
+            seed=spec.seed,
+        )
+    )
+    around = Surroundings(
+        header=header,
+        stage_id=stage_id,
+        clock=clock,
+        client=client,
+        driver=spec.driver,
+        tools=tools,
+        retry=spec.retry,
+        publish=publish,
+        next_id=next_id,
+        think_ns=round(spec.think_s * 1e9),
+        max_turns=spec.max_turns,
+        record_chunks=spec.record_chunks,
+    )
+    agents = [
+        asyncio.create_task(
+            _start_at(clock, start + _offset(spec, number), Agent(number, _jobs(spec, number), around, status))
+        )
+        for number, status in zip(spec.numbers, statuses, strict=True)
+    ]
+    watchers = [
+        asyncio.create_task(watch_client(client, clock, header, publish, next_id)),
+        asyncio.create_task(every_second(clock, server.sample)),
+        asyncio.create_task(_at(clock, window_start, lambda: server.sample("window_start"))),
+    ]
+    interrupted = await _until(clock, window_end, stop, agents)
+    await _cancel(agents)  # first of all: nothing may be counted that ends after the window because we were busy
+    await _cancel(watchers)
+    await server.sample("window_end")
+    after = await server.idle_counters("stage_end")
+    publish(
+        records.StageEnd(
+            **header,
+            id=next_id(),
+            parent=stage_id,
+            t_ns=clock.now(),
+            interrupted=interrupted,
+            counters=_growth(before, after),
+        )
+    )
+
+
+def _jobs(spec: StageSpec, agent: int) -> Iterator[Job]:
+    for number, task in zip(count(1), cycle(job_order(list(spec.tasks), spec.seed, agent))):
+        yield Job(task, ticket=f"{spec.seed}-{agent:04d}-{number:05d}")
+
+
+def _offset(spec: StageSpec, agent: int) -> int:
+    """Agents start spread over the first half of the warm-up, in nanoseconds: real ones do not start in step."""
+    return round(spec.warmup_s / 2 * agent / spec.plan.agents * 1e9)
+
+
+async def _start_at(clock: Clock, t_ns: int, agent: Agent) -> None:
+    await clock.sleep_until(t_ns)
+    await agent.run()
+
+
+async def _at(clock: Clock, t_ns: int, act: Callable[[], Any]) -> None:
+    await clock.sleep_until(t_ns)
+    await act()
+
+
+async def _until(clock: Clock, t_ns: int, stop: Stop, agents: list[asyncio.Task[None]]) -> str | None:
+    """Waits for the window's end; returns what came before it, if anything did."""
+    end = asyncio.create_task(clock.sleep_until(t_ns))
+    stopped = asyncio.create_task(stop.wait())
+    none_left = asyncio.create_task(asyncio.wait(agents))
+    await asyncio.wait([end, stopped, none_left], return_when=asyncio.FIRST_COMPLETED)
+    reason = None if end.done() else stop.reason or "every agent crashed"
+    await _cancel([end, stopped, none_left])
+    return reason
+
+
+async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
+
+
+def _growth(before: dict[str, float] | None, after: dict[str, float] | None) -> dict[str, float] | None:
+    if before is None or after is None:
+        return None
+    return {name: value - before[name] for name, value in after.items() if name in before}

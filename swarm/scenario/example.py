@@ -1,0 +1,18 @@
+"""The commented scenario that `swarm init` writes."""
+
+from importlib import resources
+from pathlib import Path
+
+from swarm.errors import UsageError
+
+
+def write_example(path: Path) -> None:
+    """Writes the example to a new file. Raises UsageError rather than overwrite one."""
+    text = resources.files(__package__).joinpath("example.yaml").read_text(encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{path} exists; give another name: swarm init FILE") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None

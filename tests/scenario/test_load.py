@@ -1,0 +1,203 @@
+"""Scenario files: what they resolve to, and what a person is told who made a mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from swarm.errors import ExitCode, ScenarioError, UsageError
+from swarm.scenario.example import write_example
+from swarm.scenario.load import dump_scenario, load_scenario
+
+SHIPPED = sorted(Path(__file__).parents[2].joinpath("scenarios").glob("*.yaml"))
+TARGET = "targets:\n  - {name: moe, architecture: moe, simulate: moe-30b-a3b-awq-1x3090}\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def refusal(path: Path, *settings: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        load_scenario(path, list(settings))
+    assert caught.value.exit_code == ExitCode.USAGE
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_scenario_is_valid_and_its_resolved_form_reads_back_as_itself(path, write):
+    scenario = load_scenario(path)
+    assert scenario.name == path.stem
+    assert load_scenario(write(dump_scenario(scenario))) == scenario
+
+
+def test_what_init_writes_is_a_valid_scenario_and_nothing_is_overwritten(tmp_path):
+    path = tmp_path / "new.yaml"
+    write_example(path)
+    assert [target.name for target in load_scenario(path).targets] == ["moe"]
+    with pytest.raises(UsageError, match="exists"):
+        write_example(path)
+
+
+def test_only_targets_have_no_default(write):
+    scenario = load_scenario(write(TARGET))
+    assert scenario.name == "mine"
+    assert scenario.route == "litellm"
+    assert scenario.agents.levels == [1, 4, 8]
+    assert (scenario.agents.context, scenario.agents.system_tokens) == (8000, 3000)
+    assert (scenario.stage.warmup, scenario.stage.duration, scenario.stage.trials) == (10, 60, 3)
+    assert (scenario.client.max_lag, scenario.client.max_cpu) == (0.005, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("extra", "line", "said"),
+    [
+        ("agents: {contxt: 8k}", 3, "agents.contxt: unknown key; did you mean context?"),
+        ("agents:\n  levels: [1]\n  thnk: 1s", 5, "agents.thnk: unknown key; did you mean think?"),
+        ("zzz: 1", 3, "zzz: unknown key; expected one of name, targets,"),
+        ("route: litelm", 3, "did you mean litellm?"),
+        ("stage: {duration: 10}", 3, "stage.duration: expected a duration such as 500ms, 10s, 5m or 8h, not 10"),
+        ("stage: {trials: many}", 3, "stage.trials: expected a valid integer, not 'many'"),
+        ("stage: {trials: 0}", 3, "stage.trials: expected greater than or equal to 1, not 0"),
+        ("stage: {max_error_share: 7}", 3, "stage.max_error_share: expected a share such as 5% or 0.05, not 7"),
+        ("agents: {levels: [4, 4]}", 3, "agents.levels: expected different numbers of agents, not [4, 4]"),
+        ("agents: {levels: []}", 3, "agents.levels: List should have at least 1 item"),
+        ("agents: {context: 2k}", 3, "agents: `context` (2000 tokens) leaves no room after `system_tokens` (3000)"),
+        (
+            "agents: {context: 100k}",
+            3,
+            "agents.context: 100000 tokens, but moe-30b-a3b-awq-1x3090 serves at most 32768",
+        ),
+        ("tasks: [lru-cach]", 3, "tasks[0]: expected"),
+        ("tasks: []", 3, "tasks: expected at least one of lru-cache"),
+        ("tasks: {pth: x}", 3, "tasks.pth: unknown key; did you mean path?"),
+        ('thresholds: ["moe.agents=4.ttft < 3"]', 3, "did you mean ttft_s?"),
+        ("agents: 3", 3, "agents: expected"),
+        ("agents: {seed: 1}\nagents: {seed: 2}", 4, "agents: given twice (first on line 3)"),
+    ],
+)
+def test_a_mistake_is_named_with_its_file_line_key_and_the_nearest_valid_name(write, extra, line, said):
+    path = write(TARGET + extra)
+    message = refusal(path)
+    assert message.startswith(f"{path}:{line}: ") or f"{path}:{line}: " in message
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "agents: {driver: model}",
+        "agents: {isolation: allow-unsafe}",
+        "stage: {until: {metric: output_tokens_per_s, ci: 5%, max: 10m}}",
+        "soak: {pattern: steady}",
+        "prometheus: {port: 9090}",
+        "record: {content: true}",
+    ],
+)
+def test_what_is_not_built_is_refused_and_never_ignored(write, extra):
+    assert "not yet available" in refusal(write(TARGET + extra))
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("{name: a, architecture: moe}", "give exactly one of `simulate`"),
+        ("{name: a, architecture: moe, simulate: x, api_base: http://h/v1}", "give exactly one of `simulate`"),
+        ("{name: A b, architecture: moe, simulate: moe-30b-a3b-awq-1x3090}", "expected a name of the form"),
+        ("{name: a, architecture: moee, api_base: http://h/v1}", "did you mean moe?"),
+        ("{name: a, architecture: moe, api_base: h:8000}", "starts with http:// or https://"),
+        ("{name: a, architecture: moe, simulate: moe-30b-a3b-awq-1x309}", "did you mean 'moe-30b-a3b-awq-1x3090'"),
+        ("{name: a, architecture: dense, simulate: moe-30b-a3b-awq-1x3090}", "dense, but the profile moe-30b"),
+        (
+            "{name: a, architecture: moe, simulate: {profile: moe-30b-a3b-awq-1x3090, max_seqs: 3}}",
+            "did you mean max_num_seqs",
+        ),
+        ("{name: a, architecture: moe, simulate: {profile: x, faults: [{kind: reset}]}}", "not yet available"),
+        ("{architecture: moe, api_base: http://h/v1}", "targets[0].name: missing"),
+    ],
+)
+def test_a_target_is_one_backend_with_a_name_and_an_architecture(write, target, said):
+    path = write(f"targets:\n  - {target}\n")
+    message = refusal(path)
+    assert f"{path}:2: " in message
+    assert said in message
+
+
+def test_two_targets_of_one_name_are_refused(write):
+    assert "two targets are called 'moe'" in refusal(
+        write(TARGET + "  - {name: moe, architecture: dense, api_base: http://h/v1}")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "expected keys and values such as `targets:`"),
+        ("- 1", "expected keys and values"),
+        ("targets: [", "not readable as YAML"),
+        ("targets: !!python/object:os.system {}", "not readable as YAML"),
+        (
+            "a: &a [&b [1, 1, 1], *b, *b, *b]\nb: &c [*a, *a, *a, *a]\n"
+            + "\n".join(f"c{i}: [*c, *c, *c]" for i in range(500)),
+            "aliases",
+        ),
+        ("a: &a [*a]", "an alias inside itself"),
+    ],
+)
+def test_what_is_no_scenario_at_all_is_refused_with_its_reason(write, text, said):
+    assert said in refusal(write(text))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert "none.yaml: cannot be read: No such file" in refusal(tmp_path / "none.yaml")
+
+
+def test_set_overrides_by_dotted_path_with_lists_by_index_or_by_name(write):
+    settings = [
+        "agents.levels=[2]",
+        "stage.duration=5s",
+        "targets.moe.gpus=2",
+        "targets.0.simulate={profile: moe-30b-a3b-awq-1x3090, max_num_seqs: 4}",
+        "stage.duration=7s",
+    ]
+    scenario = load_scenario(write(TARGET), settings)
+    assert scenario.agents.levels == [2]
+    assert scenario.stage.duration == 7
+    assert scenario.targets[0].gpus == 2
+    assert scenario.targets[0].simulate.max_num_seqs == 4
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("agents.levls=[1]", "--set agents.levls=[1]: agents.levls: unknown key; did you mean levels?"),
+        ("targets.nope.gpus=1", "no item 'nope' in this list; it has moe"),
+        ("targets.7.gpus=1", "no item '7' in this list"),
+        ("agents", "expected a.b=value"),
+        ("=3", "expected a.b=value"),
+        ("agents.levels=[", "'[' is not readable as YAML"),
+        ("agents.context=2k", "--set agents.context=2k"),
+        ("name.first=x", "name is a single value and has no 'first'"),
+    ],
+)
+def test_a_wrong_set_is_named_as_the_place_of_the_mistake(write, setting, said):
+    assert said in refusal(write(TARGET), setting)
+
+
+def test_targets_are_chosen_by_name(write):
+    scenario = load_scenario(SHIPPED[[path.stem for path in SHIPPED].index("four-agents")])
+    assert [target.name for target in scenario.only(["dense"]).targets] == ["dense"]
+    assert scenario.only(None) == scenario
+    with pytest.raises(UsageError, match="--target gpt: no such target; the scenario has moe, dense"):
+        scenario.only(["gpt"])
+
+
+def test_several_mistakes_are_all_told_at_once(write):
+    message = refusal(write(TARGET + "agents: {contxt: 8k, think: 3}\nroute: x"))
+    assert len(message.splitlines()) == 3
+    assert issubclass(ScenarioError, UsageError)
