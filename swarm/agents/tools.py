@@ -327,7 +327,7 @@ def normalise(output: str, workspace: Workspace) -> str:
     ):
         output = output.replace(place, name)
     output = re.sub(r"pytest-of-[^/\s]+/pytest-\d+", "pytest", output)
-    output = re.sub(r"\b(at 0x[0-9a-f]+|0x[0-9a-f]{8,})(\.\.\.)?", "at 0x...", output)
+    output = re.sub(r"((?<=\bat )0x[0-9a-f]*|\b0x[0-9a-f]{8,})(\.\.\.)?", "0x...", output)
     return re.sub(r" in \d+(\.\d+)?s( \(\d+:\d\d:\d\d\))?(?=\s|$)", "", output)
 
 
