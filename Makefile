@@ -1,0 +1,49 @@
+# `make run` and `make test` are all that a fresh machine needs: Python 3.11-3.13, pip and make.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$python && break; done)
+VENV ?= .venv
+BIN = $(VENV)/bin
+SCENARIO ?= scenarios/four-agents.yaml
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench test-vllm clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.core  ## Install, and run four simulated coding agents (SCENARIO=... for another)
+	@$(BIN)/swarm run $(SCENARIO)
+
+test: $(VENV)/.dev  ## Install what tests need, and run them
+	$(BIN)/pytest
+
+check: $(VENV)/.dev  ## Lint, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev  ## Measure swarm beside limits and peers; results go to docs/
+	$(BIN)/python -m bench
+
+test-vllm: $(VENV)/.dev  ## Serve a MoE and a dense model with a real vLLM on the CPU (3 GB), and run against them
+	tests/vllm/run.sh
+
+clean:  ## Remove what was installed and built
+	rm -rf $(VENV) .vllm build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "swarm needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.core
