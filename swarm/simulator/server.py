@@ -1,0 +1,341 @@
+"""The simulated vLLM as an HTTP server: the engine on a real clock, behind the OpenAI API.
+
+    server = await start(profiles.load("moe-30b-a3b-awq-1x3090"))
+    ... server.url ...
+    await server.close()
+
+The engine's time line is exact: a step begins when the one before it ended, however late the event loop was, so that
+lateness never adds up. Each step's tokens are written straight to the transports, one write per stream.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import HttpVersion11, web
+
+from swarm.simulator import protocol, replies, tokens
+from swarm.simulator.alarm import Alarm
+from swarm.simulator.metrics import Metrics, exposition
+from swarm.simulator.profiles import Profile
+from swarm.simulator.protocol import ApiError, ChatRequest, ChunkWriter
+from swarm.simulator.scheduler import Engine, Request, Step
+
+logger = logging.getLogger(__name__)
+
+VERSION = "0.17.0"
+"""Of the vLLM whose behaviour was fitted; `/version` adds that this is not one."""
+_MAX_BEHIND_S = 0.25
+"""Further behind than this the time line is moved to now: the process was stopped, or has far too much to do."""
+_MAX_BODY_BYTES = 64 << 20
+_TRUTH_RECORDS = 4096
+
+
+class Stream:
+    """A streamed reply on its way: one write per token. `done` is set when the last one is written."""
+
+    __slots__ = ("_at", "_chunked", "_chunks", "_transport", "done", "request")
+
+    def __init__(self, chunks: ChunkWriter, transport: asyncio.Transport, chunked: bool, done: asyncio.Future[None]):
+        self._chunks = chunks
+        self._transport = transport
+        self._chunked = chunked
+        self._at = 0
+        self.done = done
+
+    def token(self, request: Request) -> None:
+        at = self._at
+        self._at = at + 1
+        data = self._chunks.token(at)
+        if at == 0:
+            data = self._chunks.role() + data
+        if self._at == request.output_tokens:
+            data += self._chunks.end(request.cached_tokens or 0)
+        if data and not self._transport.is_closing():
+            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+
+class Whole:
+    """An unstreamed reply: nothing to do until `done`."""
+
+    __slots__ = ("done",)
+
+    def __init__(self, done: asyncio.Future[None]) -> None:
+        self.done = done
+
+    def token(self, request: Request) -> None:
+        pass
+
+
+class RealTime:
+    """Drives an engine on the event loop's clock and hands each step's tokens to the requests' owners."""
+
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        self.engine = engine
+        self.metrics = Metrics()
+        self.finished: deque[tuple[int, Request]] = deque(maxlen=_TRUTH_RECORDS)
+        """The last requests that ended, numbered in the order of their end."""
+        self._ended = 0
+        self._owned: dict[Request, Stream | Whole] = {}
+        self._loop = loop
+        self._alarm = Alarm(loop, self._on_alarm)
+
+    def submit(self, request: Request, now: float) -> None:
+        self.engine.submit(request, now)
+        self._owned[request] = request.owner
+        if self.engine.step is None:
+            self._arm()
+
+    def cancel(self, request: Request) -> None:
+        if self.engine.cancel(request, self._loop.time()):
+            self.metrics.finished["abort"] += 1
+            self._ends(request)
+
+    def close(self) -> None:
+        self._alarm.close()
+
+    def _on_alarm(self) -> None:
+        engine = self.engine
+        try:
+            if engine.step is None:
+                due = engine.next_event()
+                if due is None:
+                    return  # its only request was cancelled
+                engine.begin(max(due, self._loop.time() - _MAX_BEHIND_S))
+            else:
+                step = engine.complete()
+                self._send(step)
+                self.metrics.observe(step)
+                self._begin_after(step)
+            self._arm()
+        except BaseException as error:
+            # Without the engine nothing ever ends; whoever waits must be told, whatever it was.
+            for owner in list(self._owned.values()):
+                if not owner.done.done():
+                    owner.done.set_exception(RuntimeError(f"the simulated engine died: {error!r}"))
+            raise
+
+    def _send(self, step: Step) -> None:
+        started = self._loop.time()
+        for request in step.tokens:
+            request.owner.token(request)
+        for request in step.finished:
+            if not request.owner.done.done():
+                request.owner.done.set_result(None)
+            self._ends(request)
+        self.metrics.slip.add(started - step.end, self._loop.time() - step.end)
+
+    def _begin_after(self, step: Step) -> None:
+        behind = self._loop.time() - step.end
+        if behind > _MAX_BEHIND_S:
+            self.metrics.slip.resync(behind)
+            self.engine.begin(step.end + behind)
+        else:
+            self.engine.begin(step.end)
+
+    def _arm(self) -> None:
+        due = self.engine.next_event()
+        if due is not None:
+            self._alarm.set(due)
+
+    def _ends(self, request: Request) -> None:
+        del self._owned[request]
+        self._ended += 1
+        self.finished.append((self._ended, request))
+
+
+class Server:
+    """The HTTP side. Made by `start`."""
+
+    def __init__(self, profile: Profile, model_name: str, api_key: str | None) -> None:
+        self.profile = profile
+        self.model_name = model_name
+        self._api_key = api_key
+        self._created = int(time.time())
+        self._loop = asyncio.get_running_loop()
+        self.realtime = RealTime(Engine(profile), self._loop)
+        self._runner = web.AppRunner(self._app(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+        self.host = ""
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """The server's root, without `/v1`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def engine(self) -> Engine:
+        return self.realtime.engine
+
+    async def listen(self, host: str, port: int) -> None:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        self.host, self.port = self._runner.addresses[0][:2]
+
+    async def close(self) -> None:
+        """Cuts all streams off and stops listening."""
+        await self._runner.cleanup()
+        self.realtime.close()
+
+    def _app(self) -> web.Application:
+        app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[self._guard])
+        app.add_routes(
+            [
+                web.post("/v1/chat/completions", self._chat_completions),
+                web.get("/v1/models", self._models),
+                web.get("/health", self._health),
+                web.get("/ping", self._health),
+                web.get("/version", self._version),
+                web.get("/metrics", self._metrics),
+                web.get("/swarm/slip", self._slip),
+                web.get("/swarm/requests", self._requests),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """The key, and refusals in vLLM's form."""
+        if self._api_key is not None and request.path.startswith("/v1"):
+            if request.headers.get("Authorization") != f"Bearer {self._api_key}":
+                return web.json_response({"error": "Unauthorized"}, status=401)
+        try:
+            return await handler(request)
+        except ApiError as error:
+            return web.Response(body=error.body(), status=error.status, content_type="application/json")
+
+    async def _chat_completions(self, http: web.Request) -> web.StreamResponse:
+        arrived = self._loop.time()
+        chat = protocol.parse(await http.read())
+        if chat.model is not None and chat.model != self.model_name:
+            raise ApiError(404, f"The model `{chat.model}` does not exist.", "NotFoundError", param="model")
+        reply, request = self._plan(chat)
+        completion_id = f"chatcmpl-{http.headers.get('X-Request-Id') or os.urandom(16).hex()}"
+        created = int(time.time())
+        done = self._loop.create_future()
+        if not chat.stream:
+            request.owner = Whole(done)
+            await self._run(request, arrived)
+            body = protocol.completion(
+                completion_id, created, self.model_name, reply, request.prompt_tokens, request.cached_tokens or 0
+            )
+            return web.Response(body=body, content_type="application/json")
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        await response.prepare(http)
+        transport = http.transport
+        if transport is None:
+            raise ConnectionResetError("the client has gone")
+        chunks = ChunkWriter.of(
+            completion_id, created, self.model_name, reply, request.prompt_tokens, chat.stream_options
+        )
+        request.owner = Stream(chunks, transport, http.version >= HttpVersion11, done)
+        await self._run(request, arrived)
+        await response.write_eof()
+        return response
+
+    async def _run(self, request: Request, arrived: float) -> None:
+        """Returns with the last token; a client that goes away cancels it."""
+        self.realtime.submit(request, arrived)
+        try:
+            await request.owner.done
+        finally:
+            self.realtime.cancel(request)
+
+    def _plan(self, chat: ChatRequest) -> tuple[replies.Reply, Request]:
+        """What will be answered, and the request that takes the engine's time for it."""
+        choice = chat.tool_choice
+        tools = msgspec.to_builtins(chat.tools or [])
+        tool_choice = msgspec.to_builtins(choice) if choice is not None else "auto"
+        prompt = tokens.render(chat.messages, tools)
+        prompt_tokens = len(prompt) // tokens.TOKEN_BYTES
+        limit = protocol.output_limit(chat, prompt_tokens, self.profile.max_context)
+        reply = replies.answer(
+            prompt,
+            chat.messages,
+            tools,
+            tool_choice,
+            limit=limit,
+            min_tokens=chat.min_tokens,
+            ignore_eos=chat.ignore_eos,
+            stop=(chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ()),
+            seed=chat.seed or 0,
+        )
+        hashes = tokens.block_hashes(prompt + reply.tokens(), self.profile.block_size)
+        return reply, Request(prompt_tokens, len(reply.pieces), hashes, reply.finish)
+
+    async def _models(self, http: web.Request) -> web.Response:
+        model = {
+            "id": self.model_name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "swarm-simulator",
+            "root": self.profile.model,
+            "parent": None,
+            "max_model_len": self.profile.max_context,
+        }
+        return web.json_response({"object": "list", "data": [model]})
+
+    async def _health(self, http: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _version(self, http: web.Request) -> web.Response:
+        return web.json_response({"version": VERSION, "simulator": self.profile.name})
+
+    async def _metrics(self, http: web.Request) -> web.Response:
+        text = exposition(self.engine, self.realtime.metrics, self.model_name)
+        return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    async def _slip(self, http: web.Request) -> web.Response:
+        return web.json_response(self.realtime.metrics.slip.summary())
+
+    async def _requests(self, http: web.Request) -> web.Response:
+        """The engine's own truth about the last requests that ended; `?after=N` leaves out those up to number N."""
+        try:
+            after = int(http.query.get("after", "0"))
+        except ValueError:
+            raise ApiError(400, "after must be a whole number", param="after") from None
+        records = [truth(number, request) for number, request in self.realtime.finished if number > after]
+        return web.json_response({"requests": records})
+
+
+def truth(number: int, r: Request) -> dict[str, Any]:
+    """What the engine knows of a request that has ended; durations in seconds, null where it did not come that far."""
+    return {
+        "number": number,
+        "finish_reason": r.finish_reason,
+        "prompt_tokens": r.prompt_tokens,
+        "cached_tokens": r.cached_tokens,
+        "completion_tokens": r.generated,
+        "queue_s": r.queue_s,
+        "prefill_s": r.prefill_s,
+        "decode_s": r.decode_s,
+        "prefill_stall_s": r.prefill_stall_s,
+        "preempted_s": r.preempted_s,
+        "preemptions": r.preemptions,
+    }
+
+
+async def start(
+    profile: Profile,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    served_model_name: str | None = None,
+    api_key: str | None = None,
+) -> Server:
+    """A server that listens, on the running event loop. Port 0: any free one. OSError where it cannot listen."""
+    server = Server(profile, served_model_name or profile.name, api_key)
+    try:
+        await server.listen(host, port)
+    except BaseException:
+        await server.close()
+        raise
+    return server
