@@ -2,8 +2,9 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -275,6 +276,5 @@ class Agent:
         self.around.publish(kind(**self.around.header, agent=self.number, parent=parent, t_ns=t_ns, **fields))
 
 
-def _gaps(start: int, values: "Any") -> list[int]:
-    previous = [start, *values[:-1]]
-    return [value - before for value, before in zip(values, previous, strict=True)]
+def _gaps(start: int, values: Iterable[int]) -> list[int]:
+    return [after - before for before, after in pairwise([start, *values])]
