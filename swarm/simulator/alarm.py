@@ -24,7 +24,7 @@ class _TimerSpec(ctypes.Structure):
 
 
 class Alarm:
-    """Calls `callback` once after each `set`; a later `set` replaces an earlier one. Times are `loop.time()` seconds."""
+    """Calls `callback` once after each `set`; a later `set` replaces an earlier one. Times: `loop.time()` seconds."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
         self._loop = loop

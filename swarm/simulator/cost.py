@@ -51,7 +51,7 @@ def padded(rows: int, capture_sizes: tuple[int, ...]) -> int:
 
 
 def prefill_attention(computed: int, tokens: int) -> int:
-    """Query-key pairs of a prompt chunk of `tokens` behind `computed` tokens: each token sees all before it, and itself."""
+    """Query-key pairs of a prompt chunk of `tokens` behind `computed` tokens: each sees all before it, and itself."""
     return tokens * computed + tokens * (tokens + 1) // 2
 
 

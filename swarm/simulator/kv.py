@@ -71,7 +71,7 @@ class KVCache:
             self._hash[block] = known_as
 
     def release(self, blocks: Sequence[int]) -> None:
-        """Gives a request's blocks back. The end of a sequence is evicted before its beginning, as it is of less use."""
+        """Gives a request's blocks back. The end of a sequence is evicted before its beginning: it is of less use."""
         holders = self._holders
         for block in reversed(blocks):
             holders[block] -= 1

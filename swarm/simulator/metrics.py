@@ -17,8 +17,8 @@ from swarm.simulator.scheduler import Engine, Request, Step
 logger = logging.getLogger(__name__)
 
 _LATENCY = (
-    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0,
-    7680.0,
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
+    1920.0, 7680.0,
 )  # fmt: skip
 _TTFT = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0,
@@ -52,7 +52,7 @@ class Histogram:
 
 
 class SlipMeter:
-    """How much later than planned the tokens of a step were sent: when the first write began, when the last one ended."""
+    """How much later than planned a step's tokens were sent: when the first write began, when the last one ended."""
 
     BOUND_S = 0.005
     """The simulator is overloaded while the 99th percentile of the last steps is above this."""
@@ -153,14 +153,14 @@ class Metrics:
         for request in step.finished:
             self._finish(request)
 
-    def abort(self, request: Request) -> None:
-        self.finished["abort"] += 1
-
     def _finish(self, r: Request) -> None:
         # A tool call is the API's finish reason; the engine, and so its counter, only knows that the model stopped.
         self.finished["length" if r.finish_reason == "length" else "stop"] += 1
         queue, prefill, decode, end = r.queue_s, r.prefill_s, r.decode_s, r.finished_at
-        assert queue is not None and prefill is not None and decode is not None and end is not None
+        assert queue is not None
+        assert prefill is not None
+        assert decode is not None
+        assert end is not None
         self._e2e.add(end - r.arrived_at)
         self._queue.add(queue)
         self._prefill.add(prefill)
@@ -173,7 +173,7 @@ class Metrics:
 _HELP = {
     "vllm:time_to_first_token_seconds": "Time from arrival to the first token.",
     "vllm:inter_token_latency_seconds": "Time between two tokens of a request.",
-    "vllm:request_time_per_output_token_seconds": "Mean time per output token of a finished request, without the first.",
+    "vllm:request_time_per_output_token_seconds": "Mean time per output token of a request, the first left out.",
     "vllm:e2e_request_latency_seconds": "Time from arrival to the last token.",
     "vllm:request_queue_time_seconds": "Time in the waiting queue.",
     "vllm:request_prefill_time_seconds": "Time from being scheduled to the first token.",

@@ -1,4 +1,4 @@
-"""What the simulator knows about one model on one machine: sizes, efficiencies, limits, and where each figure is from."""
+"""What the simulator knows of one model on one machine: sizes, efficiencies, limits, and where they are from."""
 
 import dataclasses
 import difflib
@@ -165,7 +165,17 @@ def _check_type(where: str, key: str, value: Any, kind: Any) -> None:
 
 
 _MAY_BE_ZERO = frozenset(
-    "experts topk expert_bytes expert_params layer_overhead_us allreduce_us eager_gap_us eager_launch_us api_overhead_s".split()
+    {
+        "experts",
+        "topk",
+        "expert_bytes",
+        "expert_params",
+        "layer_overhead_us",
+        "allreduce_us",
+        "eager_gap_us",
+        "eager_launch_us",
+        "api_overhead_s",
+    }
 )
 
 
@@ -184,7 +194,8 @@ def _check_values(profile: Profile, where: str) -> None:
         raise ValueError(f"profile {where}: topk must be 1 to experts ({profile.experts}), not {profile.topk}")
     if profile.kv_blocks < 2:
         raise ValueError(
-            f"profile {where}: kv_tokens must hold at least 2 blocks ({2 * profile.block_size} tokens), not {profile.kv_tokens}"
+            f"profile {where}: kv_tokens must hold 2 blocks at least ({2 * profile.block_size} tokens), "
+            f"not {profile.kv_tokens}"
         )
     if profile.max_num_batched_tokens < profile.max_num_seqs:
         raise ValueError(

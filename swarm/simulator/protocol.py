@@ -184,8 +184,8 @@ def output_limit(request: ChatRequest, prompt_tokens: int, max_context: int) -> 
     if prompt_tokens + max(1, asked) > max_context:
         raise ApiError(
             400,
-            f"This model's maximum context length is {max_context} tokens. However, you requested {asked} output tokens "
-            f"and your prompt contains at least {prompt_tokens} input tokens, for a total of at least "
+            f"This model's maximum context length is {max_context} tokens. However, you requested {asked} output "
+            f"tokens and your prompt contains at least {prompt_tokens} input tokens, for a total of at least "
             f"{prompt_tokens + asked} tokens. Please reduce the length of the input prompt or the number of requested "
             f"output tokens. (parameter=input_tokens, value={prompt_tokens})",
             param="input_tokens",

@@ -14,16 +14,17 @@ from swarm.simulator.toolcalls import choose_call
 
 Finish = Literal["stop", "length", "tool_calls"]
 
-_WORDS = """
-the a this that each every first last next same other new old one two both all none index value key item entry node list
-dict set tuple queue stack cache buffer block token prompt reply model agent turn task test case suite fixture module
-function method class argument result error message path file line column change patch edit branch loop condition
-invariant bound limit rate window bucket timer lock thread handler route service layer store request response client
-server parser field schedule minute hour day returns raises reads writes keeps drops holds moves merges splits sorts
-checks fails passes covers calls expects handles updates removes adds so then because when where while after before
-until only also now here again still not no and or but with without from into over under between at by for of on in to
-is are was has have should must can will would means shows needs uses
-""".split()
+_WORDS = (
+    "the a this that each every first last next same other new old one two both all none index value key item "
+    "entry node list dict set tuple queue stack cache buffer block token prompt reply model agent turn task test "
+    "case suite fixture module function method class argument result error message path file line column change "
+    "patch edit branch loop condition invariant bound limit rate window bucket timer lock thread handler route "
+    "service layer store request response client server parser field schedule minute hour day returns raises "
+    "reads writes keeps drops holds moves merges splits sorts checks fails passes covers calls expects handles "
+    "updates removes adds so then because when where while after before until only also now here again still not "
+    "no and or but with without from into over under between at by for of on in to is are was has have should "
+    "must can will would means shows needs uses "
+)
 _CORPUS_TOKENS = 1 << 14
 
 
@@ -66,10 +67,11 @@ class Reply:
 def _corpus() -> tuple[str, list[str]]:
     """An endless text, and its tokens; a reply is a piece of it. Plain ASCII without anything that JSON escapes."""
     rng = random.Random(0)
+    words = _WORDS.split()
     sentences = []
     length = 0
     while length < tokens.TOKEN_BYTES * _CORPUS_TOKENS:
-        sentence = " ".join(rng.choices(_WORDS, k=rng.randint(5, 14))).capitalize() + ". "
+        sentence = " ".join(rng.choices(words, k=rng.randint(5, 14))).capitalize() + ". "
         sentences.append(sentence)
         length += len(sentence)
     text = "".join(sentences)[: tokens.TOKEN_BYTES * _CORPUS_TOKENS]
@@ -103,9 +105,9 @@ def answer(
 ) -> Reply:
     """The reply to a chat, at most `limit` tokens long.
 
-    With `ignore_eos`, or `min_tokens` equal to `limit`, it is exactly `limit` tokens of text and ends by "length", tools
-    or not; where `tool_choice` demands a call, that one is filled up with spaces. Else its length is what comes naturally
-    (some 20 to 600 tokens, not below `min_tokens`).
+    With `ignore_eos`, or `min_tokens` equal to `limit`, it is exactly `limit` tokens of text and ends by "length",
+    tools or not; where `tool_choice` demands a call, that one is filled up with spaces. Else its length is what comes
+    naturally (some 20 to 600 tokens, not below `min_tokens`).
     """
     rng = random.Random(zlib.crc32(prompt) ^ seed)
     pinned = ignore_eos or min_tokens >= limit

@@ -8,9 +8,9 @@
 
 Times are seconds on the caller's time line. The rules are vLLM's (V1 scheduler): every running request gets its token
 before prompts get the rest of `max_num_batched_tokens`; waiting requests are admitted first come, first served, and
-not in a step that preempted; what runs out of KV blocks preempts the youngest running request, whose tokens are computed
-again from what the prefix cache still holds. One step costs O(1) for the requests that just go on decoding: their
-contexts are kept as a sum, and only those that fill a block or finish in this step are looked at.
+not in a step that preempted; what runs out of KV blocks preempts the youngest running request, whose tokens are
+computed again, but for what the prefix cache still holds of them. Planning a step costs nothing for the requests that
+just go on decoding: their contexts are kept as a sum, and only those that fill a block or end in it are looked at.
 """
 
 from collections import deque
@@ -27,7 +27,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 class Request:
     """One completion. The first four fields are the caller's, the others are the engine's and may be read.
 
-    `hashes` are the chained hashes of all full blocks of prompt and reply; `output_tokens` is how long the reply will be.
+    `hashes` are the chained hashes of all full blocks of prompt and reply; `output_tokens` is the length of the reply.
     """
 
     __slots__ = (
@@ -261,7 +261,7 @@ class Engine:
     # Decoding
 
     def _grow_decoding(self, step: Step) -> None:
-        """Gives a new block to each decoding request whose last one is full, oldest first; preempts where none is left."""
+        """Gives a block to each decoding request whose last one is full, oldest first; preempts where none is left."""
         for request in list(self._full_blocks[step.number % self.profile.block_size]):
             if request.decoding_since is None:
                 continue  # it has just been preempted for the sake of an older one
@@ -299,7 +299,7 @@ class Engine:
     # Prompts
 
     def _schedule_prompts(self, step: Step) -> int:
-        """Spends the step's tokens that decoding leaves on prompts; the number of query-key pairs of their attention."""
+        """Spends what decoding leaves of the step's tokens on prompts; the query-key pairs of their attention."""
         budget = self.profile.max_num_batched_tokens - len(self._decoding)
         pairs = 0
         for request in list(self._prefilling):
@@ -359,7 +359,7 @@ class Engine:
         return prefill_attention(before, tokens)
 
     def _end_prompt(self, request: Request, step: Step) -> None:
-        """All its tokens are computed, so the step has sampled the next one: the first, or the one after a preemption."""
+        """All its tokens are computed, so the step has sampled the next: the first, or the one after a preemption."""
         step.tokens.append(request)
         request.generated += 1
         del self._prefilling[request]

@@ -9,8 +9,13 @@ lateness never adds up. Each step's tokens are written straight to the transport
 """
 
 import asyncio
+import contextlib
+import ctypes
 import logging
 import os
+import signal
+import stat
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -19,7 +24,7 @@ from typing import Any
 import msgspec
 from aiohttp import HttpVersion11, web
 
-from swarm.simulator import protocol, replies, tokens
+from swarm.simulator import profiles, protocol, replies, tokens
 from swarm.simulator.alarm import Alarm
 from swarm.simulator.metrics import Metrics, exposition
 from swarm.simulator.profiles import Profile
@@ -204,9 +209,9 @@ class Server:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """The key, and refusals in vLLM's form."""
-        if self._api_key is not None and request.path.startswith("/v1"):
-            if request.headers.get("Authorization") != f"Bearer {self._api_key}":
-                return web.json_response({"error": "Unauthorized"}, status=401)
+        guarded = self._api_key is not None and request.path.startswith("/v1")
+        if guarded and request.headers.get("Authorization") != f"Bearer {self._api_key}":
+            return web.json_response({"error": "Unauthorized"}, status=401)
         try:
             return await handler(request)
         except ApiError as error:
@@ -339,3 +344,56 @@ async def start(
         await server.close()
         raise
     return server
+
+
+def serve(
+    profile: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    served_model_name: str | None = None,
+    api_key: str | None = None,
+    exit_with_parent: bool = False,
+    **overrides: Any,
+) -> None:
+    """Serves until SIGINT or SIGTERM; says `listening on http://HOST:PORT` on stdout once it is ready.
+
+    `profile` and `overrides` are those of `profiles.load`. ValueError for a wrong one, OSError where it cannot listen.
+    """
+    loaded = profiles.load(profile, **overrides)
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, stop.set)
+        if exit_with_parent:
+            _stop_with_parent(loop, stop)
+        server = await start(loaded, host=host, port=port, served_model_name=served_model_name, api_key=api_key)
+        with contextlib.suppress(BrokenPipeError):
+            print(f"listening on {server.url}", flush=True)
+        await stop.wait()
+        await server.close()
+
+    asyncio.run(run())
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _stop_with_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Sets `stop` when the parent dies, however it does: by its signal (Linux), by stdin's end where it is a pipe."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before that took effect
+            stop.set()
+    mode = os.fstat(0).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+
+        def readable() -> None:
+            if not os.read(0, 4096):
+                loop.remove_reader(0)
+                stop.set()
+
+        loop.add_reader(0, readable)

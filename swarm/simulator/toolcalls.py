@@ -158,7 +158,7 @@ class _Arguments:
             return None
         return self._fit(self._text(name.lower()), schema)
 
-    def _number(self, sort: str, schema: dict[str, Any]) -> int | float:
+    def _number(self, sort: str, schema: dict[str, Any]) -> Any:
         low = schema.get("minimum", schema.get("exclusiveMinimum"))
         high = schema.get("maximum", schema.get("exclusiveMaximum"))
         if low is None:
