@@ -26,7 +26,7 @@ class TooLongError(ValueError):
 class EventStream:
     """Splits bytes into the data of events. Line ends are LF, CRLF or CR; comments and other fields are skipped."""
 
-    __slots__ = ("_data", "_limit", "_rest", "_size", "_skip_lf", "_started")
+    __slots__ = ("_data", "_first", "_limit", "_rest", "_size", "_skip_lf")
 
     def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
         self._limit = limit
@@ -34,30 +34,39 @@ class EventStream:
         self._data: list[bytes] = []  # the data lines of the event that has not ended yet
         self._size = 0  # of _data
         self._skip_lf = False  # the last byte was a CR: an LF now belongs to it
-        self._started = False
+        self._first = True
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of every event that ends in `data`; raises `TooLongError`."""
+        if self._is_one_event(data):
+            self._first = False
+            return [data[6:-2]]
         if self._skip_lf or b"\r" in data:
             data = self._plain_line_ends(data)
         lines = data.split(b"\n")
-        if self._rest:
-            self._rest += lines[0]
-            if len(lines) > 1:
-                lines[0] = bytes(self._rest)
-                self._rest = bytearray(lines[-1])
-        elif lines[-1]:
-            self._rest += lines[-1]
+        self._rest += lines[0]
+        if len(lines) > 1:
+            lines[0] = bytes(self._rest).removeprefix(_BOM) if self._first else bytes(self._rest)
+            self._first = False
+            self._rest = bytearray(lines[-1])
         if len(self._rest) > self._limit:
             raise TooLongError
-        del lines[-1]
         events: list[bytes] = []
-        for line in lines:
+        for line in lines[:-1]:
             if line:
                 self._line(line)
             elif self._data:
                 events.append(self._take())
         return events
+
+    def _is_one_event(self, data: bytes) -> bool:
+        """The common case by far: one read brings one whole event of one line."""
+        return (
+            data.startswith(b"data: ")
+            and data.find(b"\n") == len(data) - 2
+            and data.endswith(b"\n")
+            and not (self._rest or self._data or self._skip_lf or b"\r" in data)
+        )
 
     def end(self) -> list[bytes]:
         """The event that the end of the bytes left without its blank line, if its lines are whole."""
@@ -67,9 +76,6 @@ class EventStream:
         return [self._take()] if self._data else []
 
     def _line(self, line: bytes) -> None:
-        if not self._started:
-            self._started = True
-            line = line.removeprefix(_BOM)
         if line.startswith(b"data:"):
             value = line[6:] if line.startswith(b"data: ") else line[5:]
             self._data.append(value)

@@ -37,55 +37,56 @@ _SO_TIMESTAMPNS = 35  # the same number names the option and its message, on eve
 _TIMESPEC = struct.Struct("@qq")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 _REFRESH_NS = 1_000_000_000
-_TOLERANCE_NS = 50_000  # reading both clocks is exact to about 100 ns; a virtual machine may be stopped in between
+_TOLERANCE_NS = 50_000  # two readings lie about 100 ns apart, more when the process is interrupted between them
 _SUSPICIOUS_NS = 1_000_000
+
+
+def _real_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_REALTIME)
 
 
 class KernelTime:
     """Maps the kernel's stamps (CLOCK_REALTIME) onto the run's clock, and notices when the wall clock was set.
 
-    Only a set clock moves the two against each other (both are slewed alike), so the offset is read again each second,
-    and at once when a stamp lies in the future or more than a millisecond back: a stamp taken across a jump is refused.
+    Only a set clock moves the two against each other (both are slewed alike). So the offset is read again each second,
+    and compared at once when a stamp lies in the future or over a millisecond back: one taken across a jump is refused.
     """
 
-    def __init__(
-        self, clock: Clock, real_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_REALTIME)
-    ) -> None:
+    def __init__(self, clock: Clock, real_ns: Callable[[], int] = _real_ns) -> None:
         self._clock = clock
         self._real_ns = real_ns
-        self._offset_ns = self._read_offset()
-        self._fresh_until_ns = clock.now() + _REFRESH_NS
+        self._refresh()
 
     def on_run_clock(self, real_ns: int) -> int | None:
-        """The run time of a kernel stamp just read; None when the clock jumped around it."""
+        """The run time of a kernel stamp just read; None when the wall clock was set around it."""
         now = self._clock.now()
         stamp = real_ns - self._offset_ns
         if now < self._fresh_until_ns and 0 <= now - stamp < _SUSPICIOUS_NS:
             return stamp
-        jumped = abs(self.refresh()) > _TOLERANCE_NS
-        stamp = real_ns - self._offset_ns
-        if jumped or stamp > now + _TOLERANCE_NS:
+        if self._moved(now):
             return None
-        return min(stamp, now)
+        stamp = real_ns - self._offset_ns
+        return min(stamp, now) if stamp <= now + _TOLERANCE_NS else None
 
-    def refresh(self) -> int:
-        """Reads the offset again; how far it has moved, ns."""
+    def _moved(self, now: int) -> bool:
+        """Whether the wall clock was set since the last look; a quick comparison mostly answers it."""
+        apart = self._real_ns() - self._clock.now()
+        if now < self._fresh_until_ns and abs(apart - self._offset_ns) <= _TOLERANCE_NS:
+            return False
         before = self._offset_ns
-        self._offset_ns = self._read_offset()
-        self._fresh_until_ns = self._clock.now() + _REFRESH_NS
-        return self._offset_ns - before
+        self._refresh()
+        return abs(self._offset_ns - before) > _TOLERANCE_NS
 
-    def _read_offset(self) -> int:
-        """The tightest of a few readings, so that being interrupted between two clocks does not count."""
-        best = None
+    def _refresh(self) -> None:
+        """Takes the tightest of a few readings, so that being interrupted between the two clocks does not count."""
+        readings = []
         for _ in range(5):
             before = self._clock.now()
             real = self._real_ns()
             after = self._clock.now()
-            if best is None or after - before < best[0]:
-                best = (after - before, real - (before + after) // 2)
-        assert best is not None
-        return best[1]
+            readings.append((after - before, real - (before + after) // 2))
+        self._offset_ns = min(readings)[1]
+        self._fresh_until_ns = self._clock.now() + _REFRESH_NS
 
 
 class StampedSocket(socket.socket):
@@ -128,6 +129,7 @@ class Line:
         self._bound_ns: int | None = None
         self._sink: Sink | None = None
         self._early: list[tuple[bytes, int]] = []  # what came before there was a sink
+        self._taken = 0  # body bytes handed on
         self._draining = False
         self.lost: BaseException | None = None
         """What broke the connection, if something did."""
@@ -168,7 +170,9 @@ class Line:
             return
         self._draining = True
         try:
-            while content.exception() is None and (data := content.read_nowait()):
+            while content.total_bytes > self._taken and content.exception() is None:
+                data = content.read_nowait()
+                self._taken += len(data)
                 if self._sink is None:
                     self._early.append((data, stamp_ns))
                 else:
