@@ -160,3 +160,20 @@ class ClientSample(Record, frozen=True, kw_only=True, tag="client"):
 
 
 AnyRecord = Stage | StageEnd | AgentEnd | Job | Turn | Attempt | Tool | ClientSample
+
+
+class ServerSample(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at a target's own metrics: a line of `server.jsonl`, beside the records because it is nobody's event."""
+
+    v: int = VERSION
+    t_ns: int
+    target: str
+    agents: int
+    trial: int
+    border: Literal["before", "after"] | None = None
+    """Taken when the server was idle before or after the stage; None: once a second while it ran."""
+    metrics: dict[str, float | None]
+    """By swarm's names, e.g. `running` and `waiting` requests. Counters as they stand, not their growth."""
+
+
+Published = Record | ServerSample

@@ -1,0 +1,32 @@
+"""Jobs of a stage, counted by how they ended."""
+
+from collections import Counter
+
+from swarm.analysis.window import Window
+from swarm.recording.records import FINISHED, Job
+
+ENOUGH_PER_AGENT = 4
+"""Below this many finished jobs per agent, job times tell which jobs happened to finish, and not how fast."""
+
+
+class Jobs:
+    """Of one stage in one trial. A job unfinished at the window's end is censored, whatever became of it later."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self.started = 0
+        self.outcomes: Counter[str] = Counter()
+
+    def add(self, job: Job) -> bool:
+        """Whether the job ended in the window."""
+        inside = self._window.holds(job.end_ns)
+        self.started += self._window.holds(job.t_ns)
+        if inside:
+            self.outcomes[job.outcome] += 1
+        elif job.t_ns < self._window.stop_ns <= job.end_ns:
+            self.outcomes["censored"] += 1
+        return inside
+
+    @property
+    def finished(self) -> int:
+        return sum(count for outcome, count in self.outcomes.items() if outcome in FINISHED)

@@ -1,0 +1,70 @@
+"""What a run was meant to measure: the few things of its scenario and environment that results depend on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from swarm.errors import UsageError
+from swarm.scenario.units import parse_duration, parse_share
+
+
+@dataclass(frozen=True)
+class Target:
+    name: str
+    architecture: str
+    model: str | None
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Beyond these a stage is invalid: seconds, and shares of 1."""
+
+    max_lag_s: float
+    max_cpu_share: float
+    max_error_share: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    name: str
+    started_at: str | None
+    predicted: bool
+    targets: tuple[Target, ...]
+    levels: tuple[int, ...]
+    trials: int
+    limits: Limits
+    thresholds: tuple[str, ...]
+
+
+def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Plan:
+    """The plan in a resolved scenario (as `scenario.yaml` holds it) and the run's environment.
+
+    Of the environment it reads `started_at` (ISO 8601), `predicted`, and `targets.NAME.model`, the model that a
+    target turned out to serve; all may be missing. Raises UsageError when the scenario is not a resolved one.
+    """
+    models = {name: found.get("model") for name, found in (environment.get("targets") or {}).items()}
+    try:
+        return Plan(
+            name=scenario["name"],
+            started_at=environment.get("started_at"),
+            predicted=bool(environment.get("predicted", False)),
+            targets=tuple(_target(target, models) for target in scenario["targets"]),
+            levels=tuple(sorted(scenario["agents"]["levels"])),
+            trials=scenario["stage"]["trials"],
+            limits=Limits(
+                max_lag_s=parse_duration(scenario["client"]["max_lag"]),
+                max_cpu_share=parse_share(scenario["client"]["max_cpu"]),
+                max_error_share=parse_share(scenario["stage"]["max_error_share"]),
+            ),
+            thresholds=tuple(scenario.get("thresholds", ())),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise UsageError(f"scenario.yaml is not the resolved scenario of a run: {problem}") from None
+
+
+def _target(target: Mapping[str, Any], models: Mapping[str, str | None]) -> Target:
+    simulated = (target.get("simulate") or {}).get("profile")
+    model = models.get(target["name"]) or target.get("model") or simulated
+    return Target(target["name"], target["architecture"], model, target["gpus"])

@@ -1,0 +1,161 @@
+"""From the files of a run directory to records, one at a time: memory does not grow with the number of requests.
+
+The files may be cut off anywhere (a killed run) or come from a newer version: what cannot be used is left out and said
+in `notes`, a count for each reason. Only damage in the middle of a file is an error, with its line.
+"""
+
+import binascii
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import msgspec
+import yaml
+from hdrh.codec import HdrCookieException, HdrHistogramSettingsException, HdrLengthException
+from hdrh.histogram import HdrHistogram
+
+from swarm.analysis.plan import Plan, plan_from
+from swarm.errors import UsageError
+from swarm.recording import rundir
+from swarm.recording.histograms import StageKey, bucket, new_histogram
+from swarm.recording.records import VERSION, AnyRecord, ServerSample
+
+Notes = Counter[str]
+Counts = Counter[int]
+"""Of one metric: bucket (see `swarm.recording.histograms.bucket`) -> number of values."""
+
+TORN = "the last line of {} is torn, as the run broke off; it is left out"
+_TYPES = {kind.__struct_config__.tag for kind in get_args(AnyRecord)}
+_BROKEN_HISTOGRAM = (
+    HdrCookieException,
+    HdrHistogramSettingsException,
+    HdrLengthException,
+    binascii.Error,
+    zlib.error,
+    ValueError,
+    OverflowError,
+    IndexError,
+    TypeError,
+)
+T = TypeVar("T", AnyRecord, ServerSample)
+
+
+class _Head(msgspec.Struct):
+    v: int = VERSION
+    type: str | None = None
+
+
+def read_plan(directory: Path) -> Plan:
+    """Raises UsageError when `directory` is not a run directory."""
+    try:
+        scenario = yaml.safe_load(_open(directory / rundir.SCENARIO))
+        path = directory / rundir.ENVIRONMENT
+        environment = json.loads(_open(path)) if path.exists() else {}
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise UsageError(f"{directory}: not readable as a run directory: {error}") from None
+    if not isinstance(scenario, dict) or not isinstance(environment, dict):
+        raise UsageError(f"{directory}: not readable as a run directory: expected keys and values in its scenario.yaml")
+    return plan_from(scenario, environment)
+
+
+def read_events(directory: Path, notes: Notes) -> Iterator[AnyRecord]:
+    """The records of `events.jsonl` in the order in which they were written. Raises UsageError with a line's number."""
+    decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
+    return _decoded(directory / rundir.EVENTS, decoder, _TYPES, notes)
+
+
+def read_server(directory: Path, notes: Notes) -> Iterator[ServerSample]:
+    """The samples of `server.jsonl`; none where the run has no such file."""
+    path = directory / rundir.SERVER
+    return _decoded(path, msgspec.json.Decoder(ServerSample), {None}, notes) if path.exists() else iter(())
+
+
+def _decoded(path: Path, decoder: "msgspec.json.Decoder[T]", types: set[Any], notes: Notes) -> Iterator[T]:
+    for number, line in _lines(path):
+        try:
+            record = decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            reason = _excuse(path, line, types)
+            if reason is None:
+                raise UsageError(f"{path}:{number}: the line is damaged: {error}") from None
+            notes[reason] += 1
+            continue
+        if record.v > VERSION:
+            notes[f"lines of {path.name} in the newer format {record.v} are read as format {VERSION}"] += 1
+        yield record
+
+
+def _excuse(path: Path, line: bytes, types: set[Any]) -> str | None:
+    """Why a line that cannot be read may be left out; None: it may not."""
+    if not line.endswith(b"\n"):
+        return TORN.format(path.name)
+    try:
+        head = msgspec.json.decode(line, type=_Head)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if head.v > VERSION:
+        return f"lines of {path.name} in the newer format {head.v} are left out; upgrade swarm to read them"
+    if head.type not in types:
+        return f"lines of {path.name} of the unknown type {head.type!r} are left out"
+    return None
+
+
+def read_histograms(directory: Path, notes: Notes) -> dict[StageKey, dict[str, Counts]]:
+    """The distributions of `histograms.hlog`, all lines of a tag merged. Raises UsageError with a line's number."""
+    path = directory / rundir.HISTOGRAMS
+    merged: dict[StageKey, dict[str, Counts]] = {}
+    current: StageKey | None = None
+    wide: dict[str, HdrHistogram] = {}
+    for number, line in _lines(path):
+        try:
+            text = line.decode("ascii")
+            if text.startswith("#[OutOfRange: "):
+                tag, _, count = text.strip().removeprefix("#[OutOfRange: ").removesuffix("]").rpartition(" ")
+                notes[f"values of {tag} outside 1 us .. 1 h are left out of its distribution"] += int(count)
+            if not text.startswith("Tag="):
+                continue
+            stage, metric, payload = _fields(text)
+            if stage != current:
+                _thin_out(current, wide, merged)
+                current, wide = stage, {}
+            wide.setdefault(metric, new_histogram()).decode_and_add(payload)
+        except _BROKEN_HISTOGRAM as error:
+            if line.endswith(b"\n"):
+                raise UsageError(f"{path}:{number}: the line is damaged: {error}") from None
+            notes[TORN.format(path.name)] += 1
+    _thin_out(current, wide, merged)
+    return merged
+
+
+def _fields(line: str) -> tuple[StageKey, str, str]:
+    """Of `Tag=target:agents:trial:metric,start,length,max,payload`."""
+    tag, _, _, _, payload = line.removeprefix("Tag=").split(",")
+    target, agents, trial, metric = tag.split(":")
+    return (target, int(agents), int(trial)), metric, payload.strip()
+
+
+def _thin_out(stage: StageKey | None, wide: dict[str, HdrHistogram], merged: dict[StageKey, dict[str, Counts]]) -> None:
+    """Keeps only the buckets in use: a whole histogram takes 190 KB, and a run may have a thousand of them."""
+    for metric, histogram in wide.items():
+        counts = merged.setdefault(stage, {}).setdefault(metric, Counter()) if stage else Counter()
+        for index, count in enumerate(histogram.counts):
+            if count:
+                counts[bucket(histogram.get_value_from_index(index))] += count
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with path.open("rb") as file:
+            yield from enumerate(file, 1)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}; is {path.parent} a run directory?") from None
+
+
+def _open(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}; is {path.parent} a run directory?") from None

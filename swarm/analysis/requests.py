@@ -1,0 +1,53 @@
+"""Requests and tokens of a stage: what came, what failed and how it ended."""
+
+from collections import Counter
+
+from swarm.analysis.window import Window
+from swarm.recording.observations import is_complete
+from swarm.recording.records import Attempt
+
+
+class Requests:
+    """Of one stage in one trial; a request counts in the window in which it ends, a token where its chunk arrives."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self.complete = 0
+        self.errors: Counter[str] = Counter()
+        self.messages: dict[str, str] = {}
+        """The first message of each kind of error."""
+        self.finish_reasons: Counter[str] = Counter()
+        self.truncated = 0
+        """Complete replies that ended at a limit and not where they were planned to."""
+        self.prompt_tokens: float | None = None
+        self.cached_tokens: float | None = None
+        self.completion_tokens: float | None = None
+        self.uncounted = 0
+        """Requests with tokens that the server did not count: left out of all rates."""
+
+    def add(self, attempt: Attempt, tokens: float | None) -> None:
+        """`tokens`: its completion tokens that arrived in the window; None: the server did not count them."""
+        if self._window.overlap(attempt.t_ns, attempt.end_ns):
+            self.completion_tokens = plus(self.completion_tokens, tokens)
+            self.uncounted += tokens is None
+        if not self._window.holds(attempt.end_ns):
+            return
+        self.prompt_tokens = plus(self.prompt_tokens, attempt.prompt_tokens)
+        self.cached_tokens = plus(self.cached_tokens, attempt.cached_tokens)
+        if attempt.error is not None:
+            self.errors[attempt.error] += 1
+            self.messages.setdefault(attempt.error, attempt.message or "")
+        elif is_complete(attempt):
+            self.complete += 1
+            self.finish_reasons[attempt.finish_reason or "unknown"] += 1
+            self.truncated += attempt.finish_reason == "length" and _short_of_plan(attempt)
+
+
+def _short_of_plan(attempt: Attempt) -> bool:
+    planned, got = attempt.planned_tokens, attempt.completion_tokens
+    return planned is None or (got is not None and got < planned)
+
+
+def plus(total: float | None, more: float | None) -> float | None:
+    """A sum of what is known; None of nothing."""
+    return more if total is None else total if more is None else total + more

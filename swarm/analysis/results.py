@@ -1,0 +1,85 @@
+"""From a run directory to its results: everything in `results.json`, from the other files alone."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from swarm.analysis.comparison import compare
+from swarm.analysis.plan import Plan, Target
+from swarm.analysis.read import Notes, read_events, read_histograms, read_plan, read_server
+from swarm.analysis.stage import stage
+from swarm.analysis.thresholds import evaluate
+from swarm.analysis.trial import Trial
+from swarm.recording.histograms import StageKey
+from swarm.recording.records import Stage
+
+SCHEMA_VERSION = 1
+Trials = dict[StageKey, Trial]
+
+
+def analyse(directory: Path) -> dict[str, Any]:
+    """The results of a run, whole or broken off, ready for JSON; the same for the same files.
+
+    Raises UsageError when `directory` is not a run directory or a file in it is damaged.
+    """
+    notes: Notes = Counter()
+    plan = read_plan(directory)
+    trials = read_trials(directory, notes)
+    targets = [_target(plan, target, trials) for target in plan.targets]
+    reasons = [
+        f"{target['name']} with {agents(stage['agents'])}: {reason}"
+        for target in targets
+        for stage in target["stages"]
+        for reason in stage["invalid_reasons"]
+    ]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": plan.name,
+        "started_at": plan.started_at,
+        "verdict": "invalid" if reasons else "valid",
+        "invalid_reasons": reasons,
+        "notes": [f"{note} ({count})" if count > 1 else note for note, count in sorted(notes.items())],
+        "predicted": plan.predicted,
+        "targets": targets,
+        "comparison": compare(targets),
+        "thresholds": evaluate(plan.thresholds, targets),
+    }
+
+
+def read_trials(directory: Path, notes: Notes) -> Trials:
+    """What happened in each stage and trial, from the events, the server's samples and the interval log."""
+    trials: Trials = {}
+    for record in read_events(directory, notes):
+        key = (record.target, record.agents, record.trial)
+        if isinstance(record, Stage):
+            trials.setdefault(key, Trial(record))
+        elif key in trials:
+            trials[key].add(record)
+        else:
+            notes["records of no stage are left out"] += 1
+    for sample in read_server(directory, notes):
+        key = (sample.target, sample.agents, sample.trial)
+        if key in trials:
+            trials[key].add_sample(sample)
+    for key, distributions in read_histograms(directory, notes).items():
+        if key in trials:
+            trials[key].distributions = distributions
+    return trials
+
+
+def _target(plan: Plan, target: Target, trials: Trials) -> dict[str, Any]:
+    by_level = {
+        level: [trials.get((target.name, level, number)) for number in range(1, plan.trials + 1)]
+        for level in (1, *plan.levels)
+    }
+    return {
+        "name": target.name,
+        "architecture": target.architecture,
+        "model": target.model,
+        "gpus": target.gpus,
+        "stages": [stage(level, by_level[level], by_level[1], target.gpus, plan.limits) for level in plan.levels],
+    }
+
+
+def agents(number: int) -> str:
+    return f"{number} agent" if number == 1 else f"{number} agents"

@@ -1,0 +1,43 @@
+"""Was the server stalled when the window ended? A stalled server looks idle, not fast."""
+
+from swarm.analysis.window import Window
+from swarm.recording.records import Attempt
+
+
+class Silence:
+    """Of one stage in one trial."""
+
+    def __init__(self, window: Window) -> None:
+        self._stop_ns = window.stop_ns
+        self.longest_wait_ns = 0
+        """The longest TTFT or gap between chunks that was over before the window's end."""
+        self.silent_ns = 0
+        """How long the quietest request in flight at the window's end had been silent."""
+
+    def add(self, attempt: Attempt) -> None:
+        if attempt.t_ns >= self._stop_ns:
+            return
+        heard, longest = _by_chunks(attempt, self._stop_ns) if attempt.chunks else _by_ends(attempt, self._stop_ns)
+        self.longest_wait_ns = max(self.longest_wait_ns, longest)
+        if attempt.end_ns >= self._stop_ns:
+            self.silent_ns = max(self.silent_ns, self._stop_ns - heard)
+
+
+def _by_chunks(attempt: Attempt, stop_ns: int) -> tuple[int, int]:
+    """The last sign of life before `stop_ns`, and the longest wait between two of them."""
+    heard, longest = attempt.t_ns, 0
+    for wait in attempt.chunks or ():
+        if heard + wait >= stop_ns:
+            break
+        heard += wait
+        longest = max(longest, wait)
+    return heard, longest
+
+
+def _by_ends(attempt: Attempt, stop_ns: int) -> tuple[int, int]:
+    """The same where chunks were not recorded: by the first token, the last, and the mean gap between."""
+    first, last = attempt.first_token_ns, attempt.last_token_ns
+    if first is None or last is None or first >= stop_ns:
+        return attempt.t_ns, 0
+    mean_gap = (last - first) // max(1, (attempt.completion_tokens or 2) - 1)
+    return min(last, stop_ns), max(first - attempt.t_ns, mean_gap)

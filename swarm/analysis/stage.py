@@ -1,0 +1,196 @@
+"""The numbers of one stage (a target at one level), from one trial or from several."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from swarm.analysis import contention
+from swarm.analysis.agents import jain, per_agent, rates, spread, together
+from swarm.analysis.client import summary
+from swarm.analysis.distribution import Distribution, mean
+from swarm.analysis.jobs import ENOUGH_PER_AGENT
+from swarm.analysis.plan import Limits
+from swarm.analysis.requests import plus
+from swarm.analysis.trial import Trial
+from swarm.analysis.validity import counters_skipped, too_few_turns, trial_reasons
+from swarm.recording.observations import METRICS
+
+OF_JOBS = ("job", "ttfat")
+NOT_RUN = "not run: the run ended before this stage began"
+
+
+def stage(
+    agents: int, trials: Sequence[Trial | None], alone: Sequence[Trial | None], gpus: int, limits: Limits
+) -> dict[str, Any]:
+    """One entry of `stages`. `trials`, `alone`: of this level and of one agent, by trial; None: not run."""
+    details = [_detail(agents, index, trial, alone, gpus, limits) for index, trial in enumerate(trials)]
+    ran = [trial for trial in trials if trial]
+    if not ran:
+        status = _status(agents, len(trials), [NOT_RUN], [], skipped=True)
+        return {**measured(agents, [], [], gpus), **status, "trials_detail": details}
+    reasons = [
+        f"trial {detail['trial']}: {reason}" if len(trials) > 1 else reason
+        for detail in details
+        for reason in detail["invalid_reasons"]
+    ]
+    if few := too_few_turns(ran, agents):
+        reasons.append(few)
+    pairs = list(zip(trials, alone, strict=True))
+    return {
+        **measured(agents, ran, [(trial, base) for trial, base in pairs if trial and base], gpus),
+        **_status(agents, len(trials), reasons, _notes(agents, ran), skipped=False),
+        "trials_detail": details,
+    }
+
+
+def _detail(
+    agents: int, index: int, trial: Trial | None, alone: Sequence[Trial | None], gpus: int, limits: Limits
+) -> dict[str, Any]:
+    """One entry of `trials_detail`: the keys of a stage. Whether its turns suffice is asked of the whole stage only."""
+    base = alone[index]
+    if trial is None:
+        block, reasons, notes = measured(agents, [], [], gpus), [NOT_RUN], []
+    else:
+        block = measured(agents, [trial], [(trial, base)] if base else [], gpus)
+        reasons, notes = trial_reasons(trial, limits), _notes(agents, [trial])
+    return {**block, **_status(agents, 1, reasons, notes, skipped=trial is None), "trial": index + 1}
+
+
+def _status(agents: int, trials: int, reasons: list[str], notes: list[str], skipped: bool) -> dict[str, Any]:
+    return {
+        "agents": agents,
+        "trials": trials,
+        "status": "skipped" if skipped else "run",
+        "valid": not reasons,
+        "invalid_reasons": reasons,
+        "notes": notes,
+    }
+
+
+def measured(agents: int, ran: Sequence[Trial], pairs: Sequence[tuple[Trial, Trial]], gpus: int) -> dict[str, Any]:
+    """Everything measured: distributions and counts pooled, rates averaged over the trials; None where nothing was.
+
+    `pairs`: each trial with the same trial of one agent, for what compares the two.
+    """
+    trials = [trial for trial in ran if trial.seconds]
+    pairs = [(trial, base) for trial, base in pairs if trial.seconds and base.seconds]
+    pooled = together([trial.agents for trial in trials])
+    enough = enough_jobs(trials, agents)
+    paired = [(trial.templates, base.templates) for trial, base in pairs]
+    retention = contention.retention(paired)
+    comparable_jobs = enough and enough_jobs([base for _, base in pairs], 1)
+    return {
+        "window_s": mean(trial.seconds for trial in trials),
+        "achieved": _achieved(trials),
+        "throughput": _throughput(trials, gpus, enough),
+        **_latencies(trials, enough),
+        "agent_output_tokens_per_s": spread(rates(pooled)),
+        "per_agent": per_agent(pooled),
+        "fairness_jain": mean(jain(rates(trial.agents)) for trial in trials),
+        "retention": retention,
+        "contention": None if retention is None else 1 - retention,
+        "decode_retention": contention.decode_retention(paired),
+        "slowdown": contention.slowdown(paired) if comparable_jobs else None,
+        **_counts(trials),
+        "attribution": None,
+        "client": summary([trial.client for trial in trials]),
+    }
+
+
+def enough_jobs(trials: Sequence[Trial], agents: int) -> bool:
+    return sum(trial.jobs.finished for trial in trials) >= ENOUGH_PER_AGENT * agents
+
+
+def _achieved(trials: Sequence[Trial]) -> dict[str, Any]:
+    # A broken-off stage has no agent's end on record.
+    alive = (trial.load.alive_ns / 1e9 / trial.seconds if trial.ended else None for trial in trials)
+    return {
+        "in_flight_mean": mean(trial.load.in_flight_ns / 1e9 / trial.seconds for trial in trials),
+        "in_flight_max": max((trial.load.most_in_flight() for trial in trials), default=None),
+        "agents_alive_mean": mean(alive),
+        "server_running_mean": mean(trial.server_running_mean for trial in trials),
+    }
+
+
+def _throughput(trials: Sequence[Trial], gpus: int, enough: bool) -> dict[str, Any]:
+    jobs_per_h = mean(trial.jobs.finished * 3600 / trial.seconds for trial in trials) if enough else None
+    return {
+        "output_tokens_per_s": mean(_output_rate(trial) for trial in trials),
+        "output_tokens_per_s_ci95": None,
+        "requests_per_s": mean(trial.requests.complete / trial.seconds for trial in trials),
+        "jobs_per_h": jobs_per_h,
+        "jobs_per_h_per_gpu": None if jobs_per_h is None else jobs_per_h / gpus,
+    }
+
+
+def _output_rate(trial: Trial) -> float | None:
+    tokens = trial.requests.completion_tokens
+    if tokens is None:
+        return None if trial.requests.uncounted else 0.0
+    return tokens / trial.seconds
+
+
+def _latencies(trials: Sequence[Trial], enough: bool) -> dict[str, Any]:
+    distributions = {
+        metric: Distribution(sum((trial.distributions.get(metric, Counter()) for trial in trials), Counter[int]()))
+        for metric in METRICS
+    }
+    latency = {f"{metric}_s": distributions[metric].stats() for metric in METRICS}
+    if not enough:
+        for metric in OF_JOBS:
+            latency[f"{metric}_s"] = {**Distribution({}).stats(), "count": distributions[metric].count}
+    failed = sum(trial.requests.errors.total() for trial in trials)
+    return {
+        "latency": latency,
+        "decode_tokens_per_s": distributions["tpot"].rates(),
+        "error_adjusted": {"e2e_s": distributions["e2e"].with_failures(failed)},
+    }
+
+
+def _counts(trials: Sequence[Trial]) -> dict[str, Any]:
+    prompt = cached = completion = None
+    for trial in trials:
+        prompt = plus(prompt, trial.requests.prompt_tokens)
+        cached = plus(cached, trial.requests.cached_tokens)
+        completion = plus(completion, trial.requests.completion_tokens)
+    outcomes = _sum(trial.jobs.outcomes for trial in trials)
+    return {
+        "tokens": {
+            "prompt": prompt,
+            "cached_prompt": cached,
+            "completion": None if completion is None else round(completion),
+        },
+        "jobs": {
+            "started": sum(trial.jobs.started for trial in trials) if trials else None,
+            "finished": sum(trial.jobs.finished for trial in trials) if trials else None,
+            "censored": outcomes.get("censored", 0) if trials else None,
+            "outcomes": outcomes,
+        },
+        "errors": _sum(trial.requests.errors for trial in trials),
+        "finish_reasons": _sum(trial.requests.finish_reasons for trial in trials),
+    }
+
+
+def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
+    return dict(sorted(sum(counters, Counter[str]()).items()))
+
+
+def _notes(agents: int, trials: Sequence[Trial]) -> list[str]:
+    """What a reader should know that does not make the stage invalid."""
+    notes = []
+    jobs, needed = sum(trial.jobs.finished for trial in trials), ENOUGH_PER_AGENT * agents
+    if not enough_jobs(trials, agents):
+        notes.append(
+            f"too few jobs: {jobs} finished in the window, and {needed} are needed ({ENOUGH_PER_AGENT} an agent); "
+            "job times, jobs/h, TTFAT and slowdown are left out; raise stage.duration"
+        )
+    if overruns := sum(trial.overruns for trial in trials):
+        notes.append(f"{overruns} tool calls took longer than planned; their results came late")
+    if truncated := sum(trial.requests.truncated for trial in trials):
+        notes.append(f"{truncated} replies were truncated: they ended at a limit and not where they were planned to")
+    if uncounted := sum(trial.requests.uncounted for trial in trials):
+        notes.append(f"{uncounted} requests are left out of all rates, as the server did not count their tokens")
+    notes += {note: None for trial in trials if (note := counters_skipped(trial))}
+    if not any(trial.client.watched_ns for trial in trials):
+        notes.append("the client did not watch itself in the window, so that check is missing")
+    return notes

@@ -1,0 +1,115 @@
+"""One stage in one trial, as its records come in: sums and counts only."""
+
+from collections import Counter
+
+from swarm.analysis.accounts import Accounts
+from swarm.analysis.agents import Agent
+from swarm.analysis.client import Client
+from swarm.analysis.contention import Template
+from swarm.analysis.jobs import Jobs
+from swarm.analysis.load import Load
+from swarm.analysis.requests import Requests
+from swarm.analysis.silence import Silence
+from swarm.analysis.window import Window, tokens_in
+from swarm.recording.observations import is_complete
+from swarm.recording.records import (
+    AgentEnd,
+    AnyRecord,
+    Attempt,
+    ClientSample,
+    Job,
+    ServerSample,
+    Stage,
+    StageEnd,
+    Tool,
+    Turn,
+)
+
+
+class Trial:
+    """What happened in one stage in one trial."""
+
+    def __init__(self, began: Stage) -> None:
+        self.began = began
+        self.ended: StageEnd | None = None
+        self.window = Window(began.window_start_ns, began.window_end_ns)
+        self.load = Load(self.window)
+        self.requests = Requests(self.window)
+        self.accounts = Accounts(self.window)
+        self.silence = Silence(self.window)
+        self.jobs = Jobs(self.window)
+        self.client = Client(self.window)
+        self.agents: dict[int, Agent] = {}
+        self.templates: dict[str, Template] = {}
+        self.overruns = 0
+        """Tool calls that took longer than planned, in the window."""
+        self.distributions: dict[str, Counter[int]] = {}
+        """From the interval log: metric -> bucket -> count."""
+        self._running = 0.0
+        self._running_samples = 0
+        self._last_ns = began.t_ns
+
+    def add(self, record: AnyRecord) -> None:
+        if isinstance(record, StageEnd):
+            self.ended = record
+            return
+        self._last_ns = max(self._last_ns, getattr(record, "end_ns", record.t_ns))
+        match record:
+            case Attempt():
+                self._add_attempt(record)
+            case Turn() if self.window.holds(record.end_ns):
+                self._agent(record).add_turn(record)
+            case Job():
+                if self.jobs.add(record):
+                    self._agent(record).add_job(record)
+                    self._template(record).add_job(record)
+            case Tool() if self.window.holds(record.end_ns):
+                self.overruns += record.overran
+            case AgentEnd():
+                self._agent(record)
+                self.load.add_agent_end(record)
+            case ClientSample():
+                self.client.add(record)
+
+    def add_sample(self, sample: ServerSample) -> None:
+        running = sample.metrics.get("running")
+        if running is not None and self.window.holds(sample.t_ns):
+            self._running += running
+            self._running_samples += 1
+
+    def _add_attempt(self, attempt: Attempt) -> None:
+        tokens = tokens_in(attempt, self.window)
+        for part in (self.load.add_attempt, self.accounts.add, self.silence.add):
+            part(attempt)
+        self.requests.add(attempt, tokens)
+        agent, template = self._agent(attempt), self._template(attempt)
+        if tokens is not None:
+            served = self.window.overlap(attempt.t_ns, attempt.end_ns)
+            agent.serve(tokens, served)
+            template.serve(tokens, served)
+        ended = self.window.holds(attempt.end_ns)
+        started = attempt.first_token_ns is not None and self.window.holds(attempt.first_token_ns)
+        agent.add_attempt(attempt, ended, started)
+        if ended and is_complete(attempt):
+            template.add_complete(attempt)
+
+    def _agent(self, record: AnyRecord) -> Agent:
+        return Agent() if record.agent is None else self.agents.setdefault(record.agent, Agent())
+
+    def _template(self, record: Attempt | Job) -> Template:
+        return self.templates.setdefault(f"{record.task}/{record.variant}", Template())
+
+    @property
+    def seconds(self) -> float:
+        """The measured part of the window: all of it, or as far as a broken-off or interrupted stage came."""
+        whole = self.ended is not None and self.ended.interrupted is None
+        until = self.window.stop_ns if whole else self._last_ns
+        return self.window.overlap(self.window.start_ns, until) / 1e9
+
+    @property
+    def finished_turns(self) -> int:
+        return sum(agent.turns for agent in self.agents.values())
+
+    @property
+    def server_running_mean(self) -> float | None:
+        return self._running / self._running_samples if self._running_samples else None

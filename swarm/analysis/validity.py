@@ -1,0 +1,158 @@
+"""When a stage's numbers count. Each check returns why not: what, how much against which limit, and what to do."""
+
+import re
+from collections.abc import Sequence
+
+from swarm.analysis.client import busy_share, cpu_share, lag_p99_s
+from swarm.analysis.plan import Limits
+from swarm.analysis.trial import Trial
+
+ALIVE_SHARE = 0.95
+TURNS_PER_AGENT = 10
+LENGTH_SHARE = 0.10
+COUNTER_SHARE = 0.01
+SILENT_SHARE = 0.02
+SILENT_TIMES = 3
+BUSY_SHARE = 0.9
+"""Of the machine's CPUs: above it, a client that is late without using its own core was kept from running."""
+
+
+def trial_reasons(trial: Trial, limits: Limits) -> list[str]:
+    """Why this trial's numbers do not count; empty: they do."""
+    if trial.ended is None:
+        return ["the run broke off before this stage had ended: what was in flight is missing; run it again"]
+    reasons = [] if trial.ended.interrupted is None else [_interrupted(trial, trial.ended.interrupted)]
+    if not trial.seconds:
+        return reasons
+    checks = (_alive, _client, _errors, _lengths, _usage, _counters, _silence)
+    return reasons + [reason for check in checks if (reason := check(trial, limits))]
+
+
+def too_few_turns(trials: Sequence[Trial], agents: int) -> str | None:
+    """A stage needs 10 turns per agent, over all its trials."""
+    turns, needed = sum(trial.finished_turns for trial in trials), TURNS_PER_AGENT * agents
+    if turns >= needed:
+        return None
+    return (
+        f"too few turns: {turns} ended in the window, and {needed} are needed ({TURNS_PER_AGENT} an agent); "
+        "raise stage.duration"
+    )
+
+
+def counters_skipped(trial: Trial) -> str | None:
+    """Said, where the server's own counters cannot be held against ours."""
+    if trial.ended is None or trial.ended.counters:
+        return None
+    return "token counts were not checked against the server's own counters: it has none, or they were not read"
+
+
+def _interrupted(trial: Trial, by: str) -> str:
+    planned = (trial.window.stop_ns - trial.window.start_ns) / 1e9
+    return f"interrupted by {by} after {trial.seconds:.1f} s of a window of {planned:.1f} s; run it again"
+
+
+def _alive(trial: Trial, _: Limits) -> str | None:
+    agents, needed = trial.began.agents, ALIVE_SHARE * trial.began.agents
+    alive = trial.load.alive_ns / 1e9 / trial.seconds
+    if alive >= needed:
+        return None
+    crashes = [f"agent {agent} crashed: {_one_line(crash)}" for agent, crash in sorted(trial.load.crashes.items())]
+    return (
+        f"agents died: {alive:.2f} of {agents} were alive on average, and {needed:.2f} are needed "
+        f"({'; '.join(crashes) or 'they ended before their stage'}); the agent_end records of events.jsonl tell more"
+    )
+
+
+def _client(trial: Trial, limits: Limits) -> str | None:
+    lag, cpu, busy = (measure([trial.client]) for measure in (lag_p99_s, cpu_share, busy_share))
+    if cpu is not None and cpu > limits.max_cpu_share:
+        return (
+            f"the client was too slow: swarm used {_percent(cpu)} of a CPU core "
+            f"(client.max_cpu is {_percent(limits.max_cpu_share)}), so its own work is in the latencies; "
+            "use fewer agents, a faster machine, or `route: direct`"
+        )
+    if lag is None or lag <= limits.max_lag_s:
+        return None
+    late = f"1 % of its chunks were handled more than {_ms(lag)} late (client.max_lag is {_ms(limits.max_lag_s)})"
+    if busy is not None and busy > BUSY_SHARE:
+        return (
+            f"the machine was busy: {late} while its CPUs were {_percent(busy)} in use and swarm used "
+            f"{_percent(cpu or 0)} of one; stop what else runs there, or put the server on another machine"
+        )
+    return f"the client was too slow: {late}; use fewer agents, a faster machine, or `route: direct`"
+
+
+def _errors(trial: Trial, limits: Limits) -> str | None:
+    errors, complete = trial.requests.errors, trial.requests.complete
+    failed, ended = errors.total(), errors.total() + complete
+    if failed <= limits.max_error_share * ended:
+        return None
+    kinds = ", ".join(f"{count} {kind}" for kind, count in errors.most_common())
+    example = _one_line(trial.requests.messages[errors.most_common(1)[0][0]])
+    return (
+        f"requests failed: {failed} of {ended} ({_percent(failed / ended)}, and {_percent(limits.max_error_share)} are "
+        f"allowed): {kinds}{f' ({example})' if example else ''}; see the attempts of events.jsonl, "
+        "or raise stage.max_error_share"
+    )
+
+
+def _lengths(trial: Trial, _: Limits) -> str | None:
+    planned, off = trial.accounts.planned_tokens, trial.accounts.off_plan_tokens
+    if off <= LENGTH_SHARE * planned:
+        return None
+    return (
+        f"replies were off their planned length by {_percent(off / planned)} ({_percent(LENGTH_SHARE)} are allowed; "
+        f"{trial.requests.truncated} were truncated), so the agents did other work than planned; "
+        "use a server that honours min_tokens and ignore_eos, and a context that holds the replies"
+    )
+
+
+def _usage(trial: Trial, _: Limits) -> str | None:
+    missing, complete = trial.accounts.without_usage, trial.accounts.complete
+    if not missing:
+        return None
+    return (
+        f"no token counts: {missing} of {complete} replies came without `usage`, and swarm does not guess; "
+        "use a server that honours stream_options.include_usage"
+    )
+
+
+def _counters(trial: Trial, _: Limits) -> str | None:
+    counters = (trial.ended.counters if trial.ended else None) or {}
+    for name, account in (("prompt", trial.accounts.prompt), ("completion", trial.accounts.completion)):
+        server, least, most = counters.get(f"{name}_tokens"), account.least, account.most
+        if server is None or (1 - COUNTER_SHARE) * least <= server <= (1 + COUNTER_SHARE) * most:
+            continue
+        ours = f"{least}" if least == most else f"{least} to {most}"
+        return (
+            f"token counts disagree: over the stage the server counted {server:.0f} {name} tokens and swarm {ours} "
+            f"({_percent(COUNTER_SHARE)} are allowed); make sure that swarm is its only client"
+        )
+    return None
+
+
+def _silence(trial: Trial, _: Limits) -> str | None:
+    silent = trial.silence.silent_ns / 1e9
+    limit = max(SILENT_SHARE * trial.seconds, SILENT_TIMES * trial.silence.longest_wait_ns / 1e9)
+    if silent <= limit:
+        return None
+    return (
+        f"the server was stalled: when the window ended a request had been silent for {silent:.2f} s, and "
+        f"{limit:.2f} s are allowed ({_percent(SILENT_SHARE)} of the window, or {SILENT_TIMES} times the longest wait "
+        "before); look into the server's log"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.3g} %"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms"
+
+
+def _one_line(text: str) -> str:
+    """The last line of what a server or a trace says, made safe to print, and short."""
+    lines = text.strip().splitlines()
+    line = re.sub(r"[^\x20-\x7e\u00a0-\uffff]", "?", lines[-1]) if lines else ""
+    return line if len(line) <= 120 else line[:119] + "…"

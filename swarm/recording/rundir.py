@@ -1,0 +1,70 @@
+"""The run directory: its place, the names in it, and files that are written whole or not at all."""
+
+import json
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from swarm.errors import UsageError
+from swarm.recording.appender import RecordingError
+
+SCENARIO = "scenario.yaml"
+ENVIRONMENT = "environment.json"
+EVENTS = "events.jsonl"
+HISTOGRAMS = "histograms.hlog"
+SERVER = "server.jsonl"
+RESULTS = "results.json"
+REPORT = "report.html"
+
+
+def create(name: str, started: datetime, out: Path | None = None) -> Path:
+    """Makes the directory of a new run: `out`, or `runs/<name>-<UTC stamp>` with a number after it if that is taken.
+
+    Raises UsageError, before anything has run, when `out` exists already or the directory cannot be made.
+    """
+    if out is not None:
+        return _make(out)
+    base = Path("runs") / f"{name}-{started.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    path, number = base, 1
+    while path.exists():
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return _make(path)
+
+
+def _make(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        raise UsageError(f"{path}: exists already, and a run never overwrites; choose another --out") from None
+    except OSError as error:
+        raise UsageError(
+            f"{path}: the run directory cannot be made: {error.strerror}; choose a writable place with --out"
+        ) from None
+    return path
+
+
+def write_results(directory: Path, results: object) -> None:
+    """Writes `results.json`, whole or not at all. Raises RecordingError."""
+    write_json(directory / RESULTS, results)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes a value as readable JSON, whole or not at all. Raises RecordingError."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replaces a file's text at once: a reader, or a crash, finds the old text or the new. Raises RecordingError."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise RecordingError(f"{path}: cannot be written: {error.strerror}") from error
