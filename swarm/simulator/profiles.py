@@ -185,7 +185,8 @@ def _check_values(profile: Profile, where: str) -> None:
         if isinstance(value, str | bool | tuple):
             continue
         if value < 0 or (value == 0 and field.name not in _MAY_BE_ZERO):
-            raise ValueError(f"profile {where}: {field.name} must be above 0, not {value}")
+            bound = "at least 0" if field.name in _MAY_BE_ZERO else "above 0"
+            raise ValueError(f"profile {where}: {field.name} must be {bound}, not {value}")
         if field.name.startswith("eta_") and value > 1:
             raise ValueError(
                 f"profile {where}: {field.name} is a share of the data sheet's rate: at most 1, not {value}"
