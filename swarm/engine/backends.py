@@ -3,9 +3,11 @@
 import asyncio
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from string import Template
+from typing import IO
 
 from swarm.client.base import Connection
 from swarm.errors import BackendError, UsageError
@@ -15,11 +17,15 @@ START_LIMIT_S = 30.0
 STOP_LIMIT_S = 5.0
 
 
-def connection(scenario: Scenario, target: Target, environment: Mapping[str, str] = os.environ) -> Connection:
-    """How to reach a served target. Raises UsageError for a missing environment variable, naming it."""
-    assert target.api_base is not None
+def connection(
+    scenario: Scenario, target: Target, simulated_at: str | None = None, environment: Mapping[str, str] = os.environ
+) -> Connection:
+    """How to reach a target; `simulated_at` is the address of its simulated server, if it has one.
+
+    Raises UsageError for a missing environment variable, naming it.
+    """
     return Connection(
-        api_base=target.api_base,
+        api_base=f"{simulated_at}/v1" if simulated_at else target.api_base or "",
         model=target.model,
         api_key=_variable(target.api_key_env, f"targets.{target.name}.api_key_env", environment),
         headers={name: _expand(value, target, environment) for name, value in target.headers.items()},
@@ -53,32 +59,40 @@ def _expand(value: str, target: Target, environment: Mapping[str, str]) -> str:
 async def simulated(name: str, simulate: Simulate) -> AsyncIterator[str]:
     """Runs a simulated vLLM in a process of its own; yields its address; stops it, whatever happens."""
     options = [f"--{key.replace('_', '-')}={value}" for key, value in simulate.overrides().items()]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "swarm.simulator",
-        f"--profile={simulate.profile}",
-        "--port=0",
-        "--exit-with-parent",
-        *options,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C in the terminal is ours alone: the servers must outlive the agents
-    )
+    command = [sys.executable, "-m", "swarm.simulator", f"--profile={simulate.profile}", "--port=0", *options]
+    with tempfile.TemporaryFile() as log:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            "--exit-with-parent",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,  # a Ctrl-C in the terminal is ours alone: the servers must outlive the agents
+        )
+        try:
+            yield await _address(name, process, log)
+        finally:
+            await _end(process)
+
+
+async def _address(name: str, process: asyncio.subprocess.Process, log: IO[bytes]) -> str:
     assert process.stdout
     try:
+        line = (await asyncio.wait_for(process.stdout.readline(), START_LIMIT_S)).decode().strip()
+    except TimeoutError:
+        raise BackendError(f"{name}: the simulated server did not start within {START_LIMIT_S:g} s") from None
+    if not line.startswith("listening on "):
+        log.seek(0)
+        reason = log.read().decode(errors="replace").strip() or line or "it ended at once"
+        raise BackendError(f"{name}: the simulated server did not start: {reason}")
+    return line.removeprefix("listening on ")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
         try:
-            line = (await asyncio.wait_for(process.stdout.readline(), START_LIMIT_S)).decode().strip()
+            await asyncio.wait_for(process.wait(), STOP_LIMIT_S)
         except TimeoutError:
-            raise BackendError(f"{name}: the simulated server did not start within {START_LIMIT_S:g} s") from None
-        if not line.startswith("listening on "):
-            raise BackendError(f"{name}: the simulated server did not start: {line or 'it ended at once'}")
-        yield line.removeprefix("listening on ")
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), STOP_LIMIT_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+            process.kill()
+            await process.wait()

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count, cycle
 from typing import Any
 
@@ -15,15 +14,11 @@ from swarm.client.retry import RetryPolicy
 from swarm.clock import Clock
 from swarm.engine.monitor import every_second, watch_client
 from swarm.engine.schedule import StagePlan
+from swarm.engine.server import ServerWatch
 from swarm.engine.stop import Stop
 from swarm.recording import records
 from swarm.recording.status import AgentStatus
 from swarm.tasks import Task
-
-IDLE_LIMIT_S = 10.0
-"""How long a server may take to drain what was cut off before its counters are read all the same."""
-
-Sample = Callable[[str | None], Any]
 
 
 @dataclass(frozen=True)
@@ -61,16 +56,16 @@ async def run_stage(
     spec: StageSpec,
     client: Client,
     tools: Tools,
-    server: "ServerMetrics",
+    server: ServerWatch,
     clock: Clock,
-    publish: Callable[[records.Record], None],
+    publish: Callable[[records.Published], None],
     statuses: list[AgentStatus],
     next_id: Callable[[], str],
     stop: Stop,
 ) -> None:
-    """Runs the stage to its window's end, or until `stop` or the last agent's crash; everything it began is published."""
+    """Runs the stage to its window's end, or until `stop` or the last agent's crash; all it began is published."""
     header, stage_id = spec.header, next_id()
-    before = await server.idle_counters("stage_start")
+    before = await server.idle("before")
     start = clock.now()
     window_start = start + round(spec.warmup_s * 1e9)
     window_end = window_start + round(spec.duration_s * 1e9)
@@ -108,13 +103,11 @@ async def run_stage(
     watchers = [
         asyncio.create_task(watch_client(client, clock, header, publish, next_id)),
         asyncio.create_task(every_second(clock, server.sample)),
-        asyncio.create_task(_at(clock, window_start, lambda: server.sample("window_start"))),
     ]
     interrupted = await _until(clock, window_end, stop, agents)
     await _cancel(agents)  # first of all: nothing may be counted that ends after the window because we were busy
     await _cancel(watchers)
-    await server.sample("window_end")
-    after = await server.idle_counters("stage_end")
+    after = await server.idle("after")
     publish(
         records.StageEnd(
             **header,
@@ -142,11 +135,6 @@ async def _start_at(clock: Clock, t_ns: int, agent: Agent) -> None:
     await agent.run()
 
 
-async def _at(clock: Clock, t_ns: int, act: Callable[[], Any]) -> None:
-    await clock.sleep_until(t_ns)
-    await act()
-
-
 async def _until(clock: Clock, t_ns: int, stop: Stop, agents: list[asyncio.Task[None]]) -> str | None:
     """Waits for the window's end; returns what came before it, if anything did."""
     end = asyncio.create_task(clock.sleep_until(t_ns))
@@ -169,4 +157,4 @@ async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
 def _growth(before: dict[str, float] | None, after: dict[str, float] | None) -> dict[str, float] | None:
     if before is None or after is None:
         return None
-    return {name: value - before[name] for name, value in after.items() if name in before}
+    return {name: after[name] - before[name] for name in COUNTERS if name in after and name in before}

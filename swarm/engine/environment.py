@@ -1,0 +1,54 @@
+"""`environment.json`: what a run was made with and against, as far as it can be known. Secrets are never in it."""
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from swarm import __version__
+from swarm.client.base import Connection
+from swarm.client.probe import Probe
+from swarm.scenario.schema import Scenario
+
+_LIBRARIES = ("aiohttp", "litellm", "msgspec", "hdrhistogram", "tenacity", "pydantic")
+
+
+def describe_environment(
+    scenario: Scenario, started: datetime, targets: Mapping[str, tuple[Connection, Probe]]
+) -> dict[str, Any]:
+    """Versions, machine, client settings, and what each target told of itself."""
+    return {
+        "started_at": started.isoformat(timespec="seconds"),
+        "predicted": False,
+        "versions": {"swarm": __version__, "python": platform.python_version()}
+        | {name: metadata.version(name) for name in _LIBRARIES},
+        "machine": {
+            "system": platform.platform(),
+            "cpu": _cpu_model(),
+            "cores": os.cpu_count(),
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        },
+        "client": {
+            "route": scenario.route,
+            "provider": scenario.litellm_provider,
+            "executable": sys.implementation.name,
+        },
+        "targets": {name: _target(*found) for name, found in targets.items()},
+    }
+
+
+def _target(connection: Connection, facts: Probe) -> dict[str, Any]:
+    return {"api_base": connection.api_base} | asdict(facts)
+
+
+def _cpu_model() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)

@@ -1,0 +1,252 @@
+"""The composition root of `swarm run`: wires clock, targets, clients, tools and sinks, and runs the stages."""
+
+import asyncio
+import gc
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import TextIO
+
+from swarm.agents.prompt import system_prompt
+from swarm.agents.script import ScriptDriver
+from swarm.agents.tools import Toolbox
+from swarm.client.base import Connection
+from swarm.client.connect import open_client, warm_up
+from swarm.client.metrics import MetricsReader
+from swarm.client.probe import Probe, probe
+from swarm.client.retry import RetryPolicy
+from swarm.clock import Clock
+from swarm.engine.backends import connection, simulated
+from swarm.engine.environment import describe_environment
+from swarm.engine.plan import tasks_of
+from swarm.engine.schedule import StagePlan, schedule
+from swarm.engine.server import ServerWatch
+from swarm.engine.stage import StageSpec, run_stage
+from swarm.engine.stop import BudgetSink, Stop, on_signals
+from swarm.errors import BackendError, UsageError
+from swarm.recording import rundir
+from swarm.recording.appender import RecordFile, RecordingError
+from swarm.recording.histograms import Histograms
+from swarm.recording.live import LiveView, StageView
+from swarm.recording.recorder import Recorder, Sink
+from swarm.recording.records import Record, ServerSample
+from swarm.recording.status import AgentStatus
+from swarm.scenario.load import dump_scenario
+from swarm.scenario.schema import Scenario, Target
+from swarm.tasks import Task
+from swarm.tasks.calls import tool_schemas
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: where it lies, and what cut it short, if anything did."""
+
+    directory: Path
+    stopped: str | None
+    by_signal: bool
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A target that is up and has shown what it can do."""
+
+    target: Target
+    connection: Connection
+    facts: Probe
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all stages of a run share."""
+
+    id: str
+    scenario: Scenario
+    tasks: tuple[Task, ...]
+    backends: dict[str, Backend]
+    recorder: Recorder
+    clock: Clock
+    stop: Stop
+    view: LiveView | None
+    ids: "count[int]"
+
+    def next_id(self) -> str:
+        return f"0.{next(self.ids)}"
+
+
+def run_scenario(scenario: Scenario, out: Path | None, show: TextIO | None) -> Outcome:
+    """Runs all stages of a scenario into a new run directory; `show` is where the live view goes, None: nowhere.
+
+    Raises UsageError for what cannot be run and BackendError for a target that cannot be tested, both before any load;
+    the run directory is then gone again. What happens later is recorded, and told in the outcome.
+    """
+    tasks = tasks_of(scenario)
+    started = datetime.now(UTC)
+    directory = rundir.create(scenario.name, started, out)
+    try:
+        return asyncio.run(_run(scenario, tuple(tasks), directory, started, show))
+    except (UsageError, BackendError):
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+async def _run(
+    scenario: Scenario, tasks: tuple[Task, ...], directory: Path, started: datetime, show: TextIO | None
+) -> Outcome:
+    clock, stop = Clock(), Stop()
+    view = LiveView(show, clock) if show else None
+    async with AsyncExitStack() as stack:
+        stack.enter_context(on_signals(stop))
+        backends = await _backends(scenario, stack)
+        (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
+        facts = {name: (backend.connection, backend.facts) for name, backend in backends.items()}
+        rundir.write_json(directory / rundir.ENVIRONMENT, describe_environment(scenario, started, facts))
+        recorder = await stack.enter_async_context(_recording(scenario, directory, clock, stop, view))
+        run = _Run(directory.name, scenario, tasks, backends, recorder, clock, stop, view, count(1))
+        if view:
+            for backend in backends.values():
+                for note in backend.facts.notes:
+                    view.say(f"{backend.target.name}: {note}")
+            drawing = asyncio.create_task(_draw(view))
+            stack.callback(drawing.cancel)
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="swarm-", ignore_cleanup_errors=True)))
+        # What was imported and built so far stays: the collector need not walk through it while agents run.
+        gc.collect()
+        gc.freeze()
+        stages = schedule(scenario, f"{directory.name}:{started.timestamp()}")
+        for number, plan in enumerate(stages, 1):
+            if stop.reason is None:
+                await _stage(run, plan, Toolbox(root), number, len(stages))
+    return Outcome(directory, stop.reason, stop.by_signal)
+
+
+async def _backends(scenario: Scenario, stack: AsyncExitStack) -> dict[str, Backend]:
+    """Starts what is simulated and asks every target what it can do, all side by side, LiteLLM's import too."""
+    # A thread, because the import takes seconds that the servers' start takes too.
+    warming = asyncio.create_task(asyncio.to_thread(warm_up, scenario.route))
+    starting = (_backend(scenario, target, stack) for target in scenario.targets)
+    # All are waited for, so that none is left starting behind the back of the stack that stops it.
+    *found, _ = await asyncio.gather(*starting, warming, return_exceptions=True)
+    backends: dict[str, Backend] = {}
+    for backend in found:
+        if isinstance(backend, BaseException):
+            raise backend
+        backends[backend.target.name] = backend
+    return backends
+
+
+async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) -> Backend:
+    address = None
+    if target.simulate:
+        address = await stack.enter_async_context(simulated(target.name, target.simulate))
+    reach = connection(scenario, target, address)
+    facts = await probe(reach)
+    if facts.max_model_len is not None and scenario.agents.context > facts.max_model_len:
+        raise UsageError(
+            f"agents.context: {scenario.agents.context} tokens, but {target.name} ({facts.model}) takes at most "
+            f"{facts.max_model_len}; lower `context` or serve a longer one"
+        )
+    return Backend(target, replace(reach, model=facts.model, honours=facts.honours), facts)
+
+
+@asynccontextmanager
+async def _recording(
+    scenario: Scenario, directory: Path, clock: Clock, stop: Stop, view: LiveView | None
+) -> AsyncIterator[Recorder]:
+    """The recorder with its sinks, flushed every second; one that fails stops the run."""
+    sinks: list[Sink] = [
+        RecordFile(directory / rundir.EVENTS, Record, chunks=scenario.record.chunks),
+        RecordFile(directory / rundir.SERVER, ServerSample),
+        Histograms(directory / rundir.HISTOGRAMS, clock),
+        BudgetSink(stop, scenario.budget.tokens, scenario.budget.requests),
+        *([view] if view else []),
+    ]
+    recorder = Recorder(sinks)
+    flushing = asyncio.create_task(_flush(recorder, stop))
+    try:
+        yield recorder
+    finally:
+        flushing.cancel()
+        await asyncio.gather(flushing, return_exceptions=True)
+        try:
+            recorder.close()
+        except RecordingError as error:
+            stop.set(str(error))
+
+
+async def _flush(recorder: Recorder, stop: Stop) -> None:
+    try:
+        await recorder.run()
+    except RecordingError as error:
+        stop.set(str(error))
+
+
+async def _draw(view: LiveView) -> None:
+    while True:
+        view.draw()
+        await asyncio.sleep(view.period_s)
+
+
+async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: int) -> None:
+    scenario, backend = run.scenario, run.backends[plan.target]
+    agents, settings = scenario.agents, scenario.stage
+    spec = StageSpec(
+        run=run.id,
+        shard=0,
+        plan=plan,
+        numbers=tuple(range(plan.agents)),
+        driver=_driver(scenario, backend, plan),
+        tasks=run.tasks,
+        retry=RetryPolicy(scenario.client.retries),
+        warmup_s=settings.warmup,
+        duration_s=settings.duration,
+        think_s=agents.think,
+        max_turns=agents.max_turns,
+        seed=agents.seed,
+        record_chunks=scenario.record.chunks,
+    )
+    statuses = [AgentStatus(agent) for agent in spec.numbers]
+    if run.view:
+        now = run.clock.now()
+        window_start = now + round(settings.warmup * 1e9)
+        trial = f", trial {plan.trial} of {settings.trials}" if settings.trials > 1 else ""
+        run.view.begin(
+            StageView(
+                label=f"{plan.target}, {plan.agents} agent{'s' * (plan.agents > 1)}{trial}",
+                number=number,
+                count=of,
+                window_start_ns=window_start,
+                window_end_ns=window_start + round(settings.duration * 1e9),
+                statuses=statuses,
+                later_s=(of - number) * (settings.warmup + settings.duration),
+            )
+        )
+    client = open_client(scenario.route, backend.connection, run.clock)
+    try:
+        async with MetricsReader(backend.connection) as reader:
+            watch = ServerWatch(reader if backend.facts.metrics else None, plan, run.clock, run.recorder.publish)
+            await run_stage(
+                spec, client, tools, watch, run.clock, run.recorder.publish, statuses, run.next_id, run.stop
+            )
+    finally:
+        await client.close()
+
+
+def _driver(scenario: Scenario, backend: Backend, plan: StagePlan) -> ScriptDriver:
+    agents, sampling = scenario.agents, scenario.sampling
+    return ScriptDriver(
+        system=system_prompt(agents.system_tokens, plan.salt),
+        tools=tool_schemas(),
+        context=agents.context,
+        seed=agents.seed,
+        script=agents.script,
+        history=agents.history,
+        reply_scale=agents.reply_scale,
+        temperature=sampling.temperature,
+        sampling_seed=sampling.seed,
+        extra_body=sampling.extra_body,
+    )
