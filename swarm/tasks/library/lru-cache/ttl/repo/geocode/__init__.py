@@ -1,0 +1,1 @@
+"""Coordinates of addresses, remembered for a while."""

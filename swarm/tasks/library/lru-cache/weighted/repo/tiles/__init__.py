@@ -1,0 +1,1 @@
+"""Map tiles, served from memory where they fit."""

@@ -1,0 +1,1 @@
+"""Readings of sensors, brought into order."""

@@ -1,0 +1,3 @@
+from bigsort.cli import main
+
+raise SystemExit(main())

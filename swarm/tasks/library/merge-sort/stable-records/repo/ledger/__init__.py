@@ -1,0 +1,1 @@
+"""Bookings of several shops in one journal."""
