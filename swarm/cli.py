@@ -12,6 +12,7 @@ from swarm.errors import ExitCode, SwarmError, UsageError
 app = typer.Typer(
     name="swarm",
     no_args_is_help=True,
+    rich_markup_mode=None,  # its help costs 0.2 s more to print
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="How many coding agents can this model on this GPU really carry, and what happens to each when more join?",
@@ -64,7 +65,6 @@ def run(
     """Run a scenario: agents against each target, level by level; ends with a verdict, a table and the run directory."""
     from swarm.engine.hosts import public_hosts
     from swarm.engine.plan import describe
-    from swarm.engine.run import run_scenario
     from swarm.scenario.load import load_scenario
 
     shortcuts = {"agents.levels": agents and f"[{agents}]", "stage.duration": duration, "agents.seed": seed}
@@ -77,6 +77,8 @@ def run(
         _ask(
             f"{' and '.join(hosts)}: not on this machine or network. Tokens cost money there, and it is someone's server."
         )
+    from swarm.engine.run import run_scenario
+
     outcome = run_scenario(loaded, out, sys.stderr if not quiet else None)
     results = _show(outcome.directory, quiet=quiet)
     print(outcome.directory)

@@ -1,0 +1,92 @@
+"""The commands as a person calls them: exit codes, what is printed where, and what is imported for it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from swarm import __version__
+
+ROOT = Path(__file__).parents[2]
+SWARM = Path(sys.executable).with_name("swarm")
+TARGET = "targets:\n  - {name: moe, architecture: moe, simulate: moe-30b-a3b-awq-1x3090}\n"
+
+
+def swarm(*arguments, cwd=ROOT, **options):
+    return subprocess.run(
+        [SWARM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def test_the_version_is_printed():
+    assert swarm("--version").stdout == f"swarm {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["report"], ["validate"], ["init"], ["serve"]])
+def test_help_answers_without_importing_what_is_slow(command):
+    code = (
+        "import sys\nfrom swarm.cli import app\n"
+        f"try: app({[*command, '--help']!r})\nexcept SystemExit as end: assert not end.code\n"
+        "slow = {'litellm', 'aiohttp', 'openai', 'hdrh', 'yaml'} & set(sys.modules)\nassert not slow, slow"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+def test_validate_prints_every_default():
+    done = swarm("validate", "scenarios/four-agents.yaml")
+    resolved = yaml.safe_load(done.stdout)
+    assert done.returncode == 0
+    assert resolved["client"] == {
+        "timeout": "10m",
+        "idle_timeout": "1m",
+        "retries": 0,
+        "max_lag": "5ms",
+        "max_cpu": "80%",
+        "ca_file": None,
+    }
+    assert resolved["agents"]["levels"] == [1, 4]
+
+
+def test_a_mistake_in_a_scenario_is_one_line_on_stderr_and_exit_2(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(TARGET + "agents: {contxt: 8k}\n")
+    done = swarm("validate", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {path}:3: agents.contxt: unknown key; did you mean context?\n"
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["run", "x.yaml", "--nope"], ["nope"], ["report"]])
+def test_wrong_usage_is_exit_2(arguments):
+    assert swarm(*arguments).returncode == 2
+
+
+def test_init_writes_a_scenario_that_can_be_run_and_overwrites_nothing(tmp_path):
+    assert swarm("init", "mine.yaml", cwd=tmp_path).returncode == 0
+    assert swarm("run", "mine.yaml", "--dry-run", cwd=tmp_path).returncode == 0
+    again = swarm("init", "mine.yaml", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "mine.yaml exists" in again.stderr
+
+
+def test_a_dry_run_tells_time_requests_and_tokens_and_leaves_nothing_behind(tmp_path):
+    done = swarm("run", ROOT / "scenarios/four-agents.yaml", "--dry-run", "--agents", "1,4,8", cwd=tmp_path)
+    assert done.returncode == 0
+    first, *targets, order = done.stdout.splitlines()
+    assert first == "four-agents: 6 stages, 1.4 min of load in all"
+    assert [line.split(":")[0].strip() for line in targets] == ["moe", "dense"]
+    assert all("requests" in line and "prompt tokens" in line and "completion tokens" in line for line in targets)
+    assert order.strip() == "order: moe@1 dense@1 moe@4 dense@4 moe@8 dense@8"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_public_host_asks_for_yes(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("targets:\n  - {name: a, architecture: moe, api_base: https://8.8.8.8/v1}\n")
+    done = swarm("run", path, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert done.returncode == 2
+    assert "8.8.8.8: not on this machine or network" in done.stderr
+    assert "--yes" in done.stderr

@@ -1,0 +1,64 @@
+"""What the docs show is true: their scenarios load, their commands exist, their links lead somewhere."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from swarm.scenario.load import load_scenario
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+@PAGE
+def test_scenarios_in_the_docs_are_valid(page, tmp_path):
+    for block in blocks(page, "yaml"):
+        if "targets:" in block:
+            path = tmp_path / "shown.yaml"
+            path.write_text(block)
+            load_scenario(path)
+
+
+@PAGE
+def test_commands_in_the_docs_are_commands_of_ours_with_options_they_have(page):
+    shown = [line.split("#")[0] for block in blocks(page, "sh") for line in block.splitlines()]
+    for line in shown:
+        words = shlex.split(line)
+        if words[:1] == ["make"]:
+            assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M), line
+        elif words[:1] == ["swarm"] and words[1:2] != ["--version"]:
+            done = subprocess.run(
+                [Path(sys.executable).with_name("swarm"), words[1], "--help"], capture_output=True, text=True
+            )
+            assert done.returncode == 0, line
+            for option in (word.partition("=")[0] for word in words if word.startswith("--")):
+                assert option in done.stdout, f"{line}: no option {option}"
+
+
+@PAGE
+def test_links_in_the_docs_lead_to_files(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), link
+
+
+def test_every_key_of_a_scenario_is_documented():
+    from swarm.scenario.schema import Scenario
+
+    text = (ROOT / "docs/scenarios.md").read_text()
+    later = {"soak", "prometheus", "until", "isolation", "content"}
+    for section, field in Scenario.model_fields.items():
+        keys = getattr(field.annotation, "model_fields", None) or {None: None}
+        for key in keys:
+            name = f"{section}.{key}" if key else section
+            assert section in later or key in later or name in text, name
