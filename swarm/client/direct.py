@@ -1,4 +1,8 @@
-"""The route `direct`: OpenAI's protocol over HTTP, with nothing in between."""
+"""The route `direct`: OpenAI's protocol over HTTP, with nothing in between; and `litellm-proxy`, to a LiteLLM proxy.
+
+A proxy is asked not to retry by itself and not to answer from its cache: a retried error would look like a slow answer,
+and a cached answer like a fast model. It passes vLLM's own fields on, and drops the per-chunk usage.
+"""
 
 from typing import Any
 
@@ -9,16 +13,19 @@ from swarm.client.base import ChatRequest, Connection, Failure, Meter, Observati
 from swarm.client.wire import Wire
 from swarm.clock import Clock
 
+_PROXY_BODY = {"num_retries": 0, "cache": {"no-cache": True, "no-store": True}}
+
 
 class DirectClient:
-    def __init__(self, connection: Connection, clock: Clock) -> None:
+    def __init__(self, connection: Connection, clock: Clock, proxied: bool = False) -> None:
         self._connection = connection
+        self._extra = _PROXY_BODY if proxied else {}
         self._url = connection.api_base.rstrip("/") + "/chat/completions"
         self._headers = headers_of(connection)
         self._wire = Wire(connection, clock)
 
     async def complete(self, request: ChatRequest, seen: Observation) -> None:
-        body = msgspec.json.encode(body_of(request, self._connection))
+        body = msgspec.json.encode(body_of(request, self._connection) | self._extra)
         await self._wire.post(self._url, self._headers, body, seen, self._refusal)
 
     def _refusal(self, status: int, headers: Any, body: bytes) -> Failure:

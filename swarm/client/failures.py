@@ -6,7 +6,8 @@ A message says what happened, where, and what a person can do about it.
 import asyncio
 import errno
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from time import time
 
@@ -14,6 +15,7 @@ import aiohttp
 import msgspec
 
 from swarm.client.base import Failure
+from swarm.recording.records import ErrorKind
 
 _EXCERPT = 300  # characters of a server's own words
 _OVERFLOW = (
@@ -136,3 +138,61 @@ def _retry_after(value: str | None) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
     except (ValueError, TypeError):
         return None
+
+
+_LITELLM_KINDS: dict[str, ErrorKind] = {
+    "ContextWindowExceededError": "context_overflow",
+    "AuthenticationError": "unauthorized",
+    "PermissionDeniedError": "unauthorized",
+    "NotFoundError": "not_found",
+    "RateLimitError": "rate_limited",
+    "Timeout": "timeout",
+    "APITimeoutError": "timeout",
+}
+
+
+def litellm_kind(error: BaseException) -> ErrorKind | None:
+    """The kind of LiteLLM's exception, by the name of its class or the nearest base; None: no more than "an error".
+
+    By name, because importing LiteLLM takes seconds and the other routes do without it.
+    """
+    for base in type(error).__mro__:
+        if base.__name__ in _LITELLM_KINDS:
+            return _LITELLM_KINDS[base.__name__]
+    return None
+
+
+def from_litellm(error: Exception, url: str, streaming: bool) -> Failure:
+    """What `litellm.acompletion` raised, before or (`streaming`) inside the stream.
+
+    LiteLLM wraps what happened up to five deep and calls most of it an internal server error, so where there is an
+    exception of the network's inside, that one decides.
+    """
+    causes = list(_causes(error))
+    for cause in causes:
+        network = from_exception(cause, url) if isinstance(cause, aiohttp.ClientError | OSError) else None
+        if network is not None:
+            return network
+    if streaming:
+        kind: ErrorKind = "malformed" if any(isinstance(cause, ValueError) for cause in causes) else "in_band"
+        return Failure(kind, f"the stream of {url} broke off: {error_text(str(causes[-1]).encode())}")
+    headers: Mapping[str, str] = {}
+    words = str(error).encode()
+    for cause in causes:
+        headers = getattr(getattr(cause, "response", None), "headers", None) or headers
+        body = str(getattr(cause, "message", "")).encode()
+        words = body if _own_words(body) else words  # the server's own answer
+    failure = from_status(getattr(error, "status_code", 500), headers, words, url)
+    return replace(failure, kind=litellm_kind(error) or failure.kind)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it came from, outermost first, each once."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            waiting += [cause.__cause__, cause.__context__, getattr(cause, "original_exception", None)]

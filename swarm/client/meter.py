@@ -23,10 +23,14 @@ class LagMeter:
         self._chunks = 0
         self._coalesced = 0
 
-    def saw(self, lag_ns: int, chunks: int, coalesced: int) -> None:
-        """A read that held `chunks` token-bearing chunks was parsed `lag_ns` after its stamp."""
+    def count(self, chunks: int, coalesced: int = 0) -> None:
+        """Token-bearing chunks of unknown lag."""
         self._chunks += chunks
         self._coalesced += coalesced
+
+    def saw(self, lag_ns: int, chunks: int, coalesced: int) -> None:
+        """A read that held `chunks` token-bearing chunks was parsed `lag_ns` after its stamp."""
+        self.count(chunks, coalesced)
         if lag_ns > self._max:
             self._max = lag_ns
         if self._skip:

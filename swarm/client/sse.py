@@ -134,7 +134,9 @@ class _Usage(msgspec.Struct, gc=False):
     prompt_tokens_details: _PromptDetails | None = None
 
 
-class _Chunk(msgspec.Struct, gc=False):
+class Chunk(msgspec.Struct, gc=False):
+    """What is read of an OpenAI chunk, or of the error that took its place."""
+
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: Any = None
@@ -142,7 +144,7 @@ class _Chunk(msgspec.Struct, gc=False):
     message: Any = None
 
 
-_decode = msgspec.json.Decoder(_Chunk).decode
+_decode = msgspec.json.Decoder(Chunk).decode
 
 
 class ChatStream:
@@ -214,7 +216,11 @@ class ChatStream:
             return
         if chunk.error is not None or chunk.object == "error":
             self.fail("in_band", f"the server broke the stream off with an error: {error_text(event)}")
-            return
+        else:
+            self.take(chunk, stamp_ns)
+
+    def take(self, chunk: Chunk, stamp_ns: int) -> None:
+        """A chunk that arrived at `stamp_ns`."""
         bears_token = False
         for choice in chunk.choices or ():
             if choice.delta is not None and self._delta(choice.delta):

@@ -230,15 +230,16 @@ class Stamper:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self._kernel_time = KernelTime(clock) if sys.platform == "linux" else None
+        self._witness = _stamping_pair() if sys.platform == "linux" else None
+        self._kernel_time = KernelTime(clock) if self._witness else None
         self._sockets: WeakValueDictionary[int, StampedSocket] = WeakValueDictionary()
         self._kernel_stamps = 0
         self._user_stamps = 0
 
     @property
     def source(self) -> Literal["kernel", "user"]:
-        """Where nearly all stamps came from: the first of a machine that did not stamp before may miss."""
-        return "kernel" if self._kernel_stamps > 100 * self._user_stamps else "user"
+        """Where the stamps come from; a few that were refused when the wall clock was set do not count."""
+        return "kernel" if self._kernel_time and 100 * self._user_stamps <= self._kernel_stamps else "user"
 
     def connector(self, **options: Any) -> aiohttp.TCPConnector:
         """An aiohttp connector whose connections stamp what they send and receive."""
@@ -247,6 +248,11 @@ class Stamper:
         if hooks_fit(connector, loop):
             connector._factory = partial(StampedHandler, self, loop)  # type: ignore[assignment]
         return connector
+
+    def close(self) -> None:
+        """After this, the machine may stop stamping."""
+        for each in self._witness or ():
+            each.close()
 
     @contextmanager
     def line(self) -> Iterator[Line]:
@@ -284,6 +290,26 @@ class Stamper:
                 made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._sockets[made.fileno()] = made
         return made
+
+
+def _stamping_pair() -> tuple[socket.socket, socket.socket] | None:
+    """Two connected sockets that have been seen to stamp; None: this kernel does not.
+
+    A machine begins to stamp some time after the first socket asks, and stops after the last one has gone; so they are
+    kept for as long as stamps are wanted.
+    """
+    with suppress(OSError), socket.create_server(("127.0.0.1", 0)) as listener:
+        sender = socket.create_connection(listener.getsockname())
+        receiver, _ = listener.accept()
+        receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        for _ in range(50):
+            sender.send(b"?")
+            if receiver.recvmsg(1, _ANCILLARY_BYTES)[1]:
+                return sender, receiver
+            time.sleep(0.001)
+        sender.close()
+        receiver.close()
+    return None
 
 
 def hooks_fit(connector: aiohttp.TCPConnector, loop: asyncio.AbstractEventLoop) -> bool:

@@ -87,6 +87,7 @@ class Wire:
 
     async def close(self) -> None:
         await self._session.close()
+        self._stamper.close()
 
 
 class _Reply:

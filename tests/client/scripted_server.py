@@ -95,14 +95,21 @@ async def scripted(
 ) -> AsyncIterator[ScriptedServer]:
     """Serves `script` to every request: bytes are sent, numbers are seconds of pause, and see the constants above."""
     server = ScriptedServer("")
+    serving: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         try:
             while await _one_request(server, script, reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
             server.gone.set()
+        except asyncio.CancelledError:
+            pass  # the test is over
         finally:
+            serving.discard(task)
             writer.close()
 
     listener = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
@@ -112,6 +119,9 @@ async def scripted(
         yield server
     finally:
         listener.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving)
 
 
 async def _one_request(
