@@ -9,17 +9,19 @@ Stages = dict[str, dict[int, dict[str, Any]]]
 
 
 def sentences(results: dict[str, Any]) -> list[str]:
-    """The verdict, what the numbers mean, and how far they can be trusted."""
-    return [line for line in (verdict(results), meaning(results), jobs(results), caveat(results)) if line]
+    """What must not be used, what the numbers mean, and how far they can be trusted."""
+    return [line for line in (warning(results), meaning(results), jobs(results), caveat(results)) if line]
 
 
-def verdict(results: dict[str, Any]) -> str:
+def warning(results: dict[str, Any]) -> str:
+    """How much of the run does not count; empty when all of it does."""
     stages = [stage for target in results["targets"] for stage in target["stages"]]
     bad = sum(not stage["valid"] for stage in stages)
-    kind = "predicted, not measured" if results["predicted"] else "measured"
     if not bad:
-        return f"VALID: {_number(len(stages), 'stage')}, {kind}."
-    return f"INVALID: {bad} of {_number(len(stages), 'stage')} must not be used; the reasons are listed."
+        return "Predicted by the contention model, not measured." if results["predicted"] else ""
+    if len(stages) == 1:
+        return "The only stage is invalid: its numbers must not be used."
+    return f"{bad} of {len(stages)} stages {'is' if bad == 1 else 'are'} invalid: their numbers must not be used."
 
 
 def meaning(results: dict[str, Any]) -> str:
@@ -46,7 +48,7 @@ def jobs(results: dict[str, Any]) -> str:
         seconds, slower = stage["latency"]["job_s"]["p50"], stage["slowdown"]
         if seconds is None:
             return ""
-        alone = f" ({slower:.2g}x its time alone)" if slower is not None and level > 1 else ""
+        alone = f" ({slower:.1f}x its time alone)" if slower is not None and level > 1 else ""
         parts.append(f"{seconds:.3g} s on {name}{alone}")
     return f"A job takes {', '.join(parts)}."
 
@@ -109,7 +111,3 @@ def _highest_common(usable: Stages) -> int | None:
 
 def _rate(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

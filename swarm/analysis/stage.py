@@ -23,47 +23,40 @@ def stage(
     agents: int, trials: Sequence[Trial | None], alone: Sequence[Trial | None], gpus: int, limits: Limits
 ) -> dict[str, Any]:
     """One entry of `stages`. `trials`, `alone`: of this level and of one agent, by trial; None: not run."""
-    details = [_detail(agents, index, trial, alone, gpus, limits) for index, trial in enumerate(trials)]
+    why = [trial_reasons(trial, limits) if trial else [NOT_RUN] for trial in trials]
+    details = [
+        {"trial": number, **_entry(agents, [trial], [base], gpus, reasons)}
+        for number, (trial, base, reasons) in enumerate(zip(trials, alone, why, strict=True), 1)
+    ]
+    return {**_entry(agents, trials, alone, gpus, _reasons(agents, trials, why)), "trials_detail": details}
+
+
+def _reasons(agents: int, trials: Sequence[Trial | None], why: Sequence[list[str]]) -> list[str]:
+    """Those of the trials, and whether the turns of all trials together suffice."""
     ran = [trial for trial in trials if trial]
     if not ran:
-        status = _status(agents, len(trials), [NOT_RUN], [], skipped=True)
-        return {**measured(agents, [], [], gpus), **status, "trials_detail": details}
-    reasons = [
-        f"trial {detail['trial']}: {reason}" if len(trials) > 1 else reason
-        for detail in details
-        for reason in detail["invalid_reasons"]
-    ]
-    if few := too_few_turns(ran, agents):
-        reasons.append(few)
-    pairs = list(zip(trials, alone, strict=True))
-    return {
-        **measured(agents, ran, [(trial, base) for trial, base in pairs if trial and base], gpus),
-        **_status(agents, len(trials), reasons, _notes(agents, ran), skipped=False),
-        "trials_detail": details,
-    }
-
-
-def _detail(
-    agents: int, index: int, trial: Trial | None, alone: Sequence[Trial | None], gpus: int, limits: Limits
-) -> dict[str, Any]:
-    """One entry of `trials_detail`: the keys of a stage. Whether its turns suffice is asked of the whole stage only."""
-    base = alone[index]
-    if trial is None:
-        block, reasons, notes = measured(agents, [], [], gpus), [NOT_RUN], []
+        return [NOT_RUN]
+    if len(trials) == 1:
+        reasons = list(why[0])
     else:
-        block = measured(agents, [trial], [(trial, base)] if base else [], gpus)
-        reasons, notes = trial_reasons(trial, limits), _notes(agents, [trial])
-    return {**block, **_status(agents, 1, reasons, notes, skipped=trial is None), "trial": index + 1}
+        reasons = [f"trial {number}: {reason}" for number, all_of_it in enumerate(why, 1) for reason in all_of_it]
+    few = too_few_turns(ran, agents)
+    return [*reasons, few] if few else reasons
 
 
-def _status(agents: int, trials: int, reasons: list[str], notes: list[str], skipped: bool) -> dict[str, Any]:
+def _entry(
+    agents: int, trials: Sequence[Trial | None], alone: Sequence[Trial | None], gpus: int, reasons: list[str]
+) -> dict[str, Any]:
+    ran = [trial for trial in trials if trial]
+    pairs = [(trial, base) for trial, base in zip(trials, alone, strict=True) if trial and base]
     return {
         "agents": agents,
-        "trials": trials,
-        "status": "skipped" if skipped else "run",
+        "trials": len(trials),
+        "status": "run" if ran else "skipped",
         "valid": not reasons,
         "invalid_reasons": reasons,
-        "notes": notes,
+        "notes": _notes(agents, ran) if ran else [],
+        **measured(agents, ran, pairs, gpus),
     }
 
 

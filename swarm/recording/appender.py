@@ -79,10 +79,20 @@ class RecordFile:
             return
         if not self._chunks and isinstance(record, Attempt):
             record = msgspec.structs.replace(record, chunks=None, chunk_tokens=None)
-        self._file.add(self._encoder.encode(record))
+        try:
+            self._file.add(self._encoder.encode(record))
+        except UnicodeEncodeError:
+            self._file.add(self._encoder.encode(_printable(record)))
 
     def flush(self) -> Iterator[None]:
         return self._file.flush()
 
     def close(self) -> None:
         self._file.close()
+
+
+def _printable(record: Published) -> Published:
+    """The record without the lone surrogates that a server's error text may hold, and that UTF-8 cannot."""
+    texts = {name: value for name, value in msgspec.structs.asdict(record).items() if isinstance(value, str)}
+    clean = {name: text.encode("utf-8", "replace").decode() for name, text in texts.items()}
+    return msgspec.structs.replace(record, **clean)
