@@ -235,10 +235,10 @@ def completion(
 
 @dataclass(frozen=True, slots=True)
 class ChunkWriter:
-    """Makes the server-sent events of one streamed reply, one chunk a token, from parts that are encoded once."""
+    """Makes the server-sent events of one streamed reply, one chunk a token. All of it is ASCII."""
 
-    prefix: bytes
-    """`data: {"id": ..., "choices": [` of every chunk."""
+    prefix: str
+    """The beginning of every chunk: `data: {"id":..., "choices":[`."""
     reply: Reply
     prompt_tokens: int
     include_usage: bool
@@ -254,52 +254,45 @@ class ChunkWriter:
         prompt_tokens: int,
         options: StreamOptions | None,
     ) -> "ChunkWriter":
-        head = {"id": completion_id, "object": "chat.completion.chunk", "created": created, "model": model}
-        prefix = f"data: {json.dumps(head, separators=(',', ':'))[:-1]},".encode()
+        head = f'data: {{"id":{quoted(completion_id)},"object":"chat.completion.chunk","created":{created},'
+        prefix = f'{head}"model":{quoted(model)},"choices":['
         include = bool(options and options.include_usage)
         return cls(prefix, reply, prompt_tokens, include, include and bool(options and options.continuous_usage_stats))
 
-    def role(self) -> bytes:
+    def role(self) -> str:
         """The chunk before the first token: it brings no token."""
-        choice = (
-            b'"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]'
-        )
-        return self.prefix + choice + self._usage_so_far(0) + b"}\n\n"
+        choice = '{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
+        return f"{self.prefix}{choice}{self._close(0)}"
 
-    def token(self, at: int) -> bytes:
+    def token(self, at: int) -> str:
         """The chunk of token `at`; empty where the token shows nothing. The last one has the finish reason."""
         reply = self.reply
         last = at == len(reply.pieces) - 1
         piece = reply.pieces[at]
         if reply.call is None or reply.call_at is None or at < reply.call_at:
             if not piece and not last:
-                return b""
-            delta = '{"content":' + quoted(piece) + "}"
+                return ""
+            delta = f'"content":{quoted(piece)}'
         elif at == reply.call_at:
-            head = {"name": reply.call.name, "arguments": ""}
-            call = {"id": reply.call.id, "type": "function", "index": 0, "function": head}
-            delta = json.dumps({"tool_calls": [call]}, separators=(",", ":"))
+            head = f'"function":{{"name":{quoted(reply.call.name)},"arguments":""}}'
+            delta = f'"tool_calls":[{{"id":"{reply.call.id}","type":"function","index":0,{head}}}]'
         else:
-            delta = '{"tool_calls":[{"index":0,"function":{"arguments":' + quoted(piece) + "}}]}"
-        end = '"finish_reason":null,"token_ids":null}]'
-        if last:
-            stop = json.dumps(reply.stop_reason)
-            end = f'"finish_reason":"{reply.finish}","stop_reason":{stop},"token_ids":null}}]'
-        choice = f'"choices":[{{"index":0,"delta":{delta},"logprobs":null,{end}'
-        return self.prefix + choice.encode() + self._usage_so_far(at + 1) + b"}\n\n"
+            delta = f'"tool_calls":[{{"index":0,"function":{{"arguments":{quoted(piece)}}}}}]'
+        end = f'"{reply.finish}","stop_reason":{json.dumps(reply.stop_reason)}' if last else "null"
+        choice = f'{{"index":0,"delta":{{{delta}}},"logprobs":null,"finish_reason":{end},"token_ids":null}}'
+        return f"{self.prefix}{choice}{self._close(at + 1)}"
 
-    def end(self, cached_tokens: int) -> bytes:
+    def end(self, cached_tokens: int) -> str:
         """The usage, where it was asked for, and the terminal event."""
         if not self.include_usage:
-            return b"data: [DONE]\n\n"
+            return "data: [DONE]\n\n"
         counts = json.dumps(usage(self.prompt_tokens, len(self.reply.pieces), cached_tokens), separators=(",", ":"))
-        return self.prefix + b'"choices":[],"usage":' + counts.encode() + b"}\n\ndata: [DONE]\n\n"
+        return f'{self.prefix}],"usage":{counts}}}\n\ndata: [DONE]\n\n'
 
-    def _usage_so_far(self, completion_tokens: int) -> bytes:
+    def _close(self, completion_tokens: int) -> str:
+        """The end of a chunk, with the usage so far where it was asked for."""
         if not self.continuous_usage:
-            return b""
-        return b',"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d}' % (
-            self.prompt_tokens,
-            self.prompt_tokens + completion_tokens,
-            completion_tokens,
-        )
+            return "]}\n\n"
+        total = self.prompt_tokens + completion_tokens
+        counts = f'"prompt_tokens":{self.prompt_tokens},"total_tokens":{total},"completion_tokens":{completion_tokens}'
+        return f'],"usage":{{{counts}}}}}\n\n'

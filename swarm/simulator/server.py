@@ -11,6 +11,7 @@ lateness never adds up. Each step's tokens are written straight to the transport
 import asyncio
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -56,13 +57,14 @@ class Stream:
     def token(self, request: Request) -> None:
         at = self._at
         self._at = at + 1
-        data = self._chunks.token(at)
+        text = self._chunks.token(at)
         if at == 0:
-            data = self._chunks.role() + data
+            text = self._chunks.role() + text
         if self._at == request.output_tokens:
-            data += self._chunks.end(request.cached_tokens or 0)
-        if data and not self._transport.is_closing():
-            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+            text += self._chunks.end(request.cached_tokens or 0)
+        if text and not self._transport.is_closing():
+            framed = f"{len(text):x}\r\n{text}\r\n" if self._chunked else text
+            self._transport.write(framed.encode("ascii"))
 
 
 class Whole:
@@ -88,7 +90,13 @@ class RealTime:
         self._ended = 0
         self._owned: dict[Request, Stream | Whole] = {}
         self._loop = loop
+        self._due: float | None = None
         self._alarm = Alarm(loop, self._on_alarm)
+
+    def poll(self) -> None:
+        """Does what is due. Called between pieces of other work, so that a step waits for one of them, not for all."""
+        if self._due is not None and self._due <= self._loop.time():
+            self._on_alarm()
 
     def submit(self, request: Request, now: float) -> None:
         self.engine.submit(request, now)
@@ -144,9 +152,9 @@ class RealTime:
             self.engine.begin(step.end)
 
     def _arm(self) -> None:
-        due = self.engine.next_event()
-        if due is not None:
-            self._alarm.set(due)
+        self._due = self.engine.next_event()
+        if self._due is not None:
+            self._alarm.set(self._due)
 
     def _ends(self, request: Request) -> None:
         del self._owned[request]
@@ -218,11 +226,13 @@ class Server:
             return web.Response(body=error.body(), status=error.status, content_type="application/json")
 
     async def _chat_completions(self, http: web.Request) -> web.StreamResponse:
+        self.realtime.poll()
         arrived = self._loop.time()
         chat = protocol.parse(await http.read())
         if chat.model is not None and chat.model != self.model_name:
             raise ApiError(404, f"The model `{chat.model}` does not exist.", "NotFoundError", param="model")
         reply, request = self._plan(chat)
+        self.realtime.poll()
         completion_id = f"chatcmpl-{http.headers.get('X-Request-Id') or os.urandom(16).hex()}"
         created = int(time.time())
         done = self._loop.create_future()
@@ -370,6 +380,8 @@ def serve(
         if exit_with_parent:
             _stop_with_parent(loop, stop)
         server = await start(loaded, host=host, port=port, served_model_name=served_model_name, api_key=api_key)
+        gc.collect()
+        gc.freeze()  # what is loaded now stays: no pause of a later collection is spent on it
         with contextlib.suppress(BrokenPipeError):
             print(f"listening on {server.url}", flush=True)
         await stop.wait()
