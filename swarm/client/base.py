@@ -24,7 +24,9 @@ class Honours:
     pinned_length: bool = True
     """Replies of an exact length (`min_tokens` and `ignore_eos`, vLLM's)."""
     tools: bool = True
+    """Tool schemas in the prompt."""
     tool_choice: bool = True
+    """Letting the model call them ("auto", "required" or one by name), rather than "none" alone."""
 
 
 @dataclass(frozen=True, slots=True)

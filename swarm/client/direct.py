@@ -10,7 +10,7 @@ import msgspec
 
 from swarm.client import failures
 from swarm.client.base import ChatRequest, Connection, Failure, Meter, Observation
-from swarm.client.wire import Wire
+from swarm.client.wire import Wire, headers_of
 from swarm.clock import Clock
 
 _PROXY_BODY = {"num_retries": 0, "cache": {"no-cache": True, "no-store": True}}
@@ -21,7 +21,7 @@ class DirectClient:
         self._connection = connection
         self._extra = _PROXY_BODY if proxied else {}
         self._url = connection.api_base.rstrip("/") + "/chat/completions"
-        self._headers = headers_of(connection)
+        self._headers = {"Content-Type": "application/json", "Accept": "text/event-stream"} | headers_of(connection)
         self._wire = Wire(connection, clock)
 
     async def complete(self, request: ChatRequest, seen: Observation) -> None:
@@ -36,14 +36,6 @@ class DirectClient:
 
     async def close(self) -> None:
         await self._wire.close()
-
-
-def headers_of(connection: Connection) -> dict[str, str]:
-    """A target's own headers win over ours."""
-    headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
-    if connection.api_key:
-        headers["Authorization"] = f"Bearer {connection.api_key}"
-    return headers | connection.headers
 
 
 def body_of(request: ChatRequest, connection: Connection) -> dict[str, Any]:
@@ -66,6 +58,8 @@ def body_of(request: ChatRequest, connection: Connection) -> dict[str, Any]:
         body["seed"] = request.seed
     if request.tools and honours.tools:
         body["tools"] = request.tools
-        if request.tool_choice is not None and honours.tool_choice:
+        if not honours.tool_choice:
+            body["tool_choice"] = "none"  # tools count in the prompt all the same
+        elif request.tool_choice is not None:
             body["tool_choice"] = request.tool_choice
     return body | request.extra_body

@@ -13,6 +13,7 @@ from swarm.client.meter import LagMeter
 from swarm.client.sse import ChatStream
 from swarm.client.stamps import Line, Stamper
 from swarm.clock import Clock
+from swarm.errors import UsageError
 
 KEEPALIVE_S = 4.0
 """How long an idle connection is kept. uvicorn, and so vLLM, closes it after 5 s; a request sent then is reset."""
@@ -20,10 +21,42 @@ KEEPALIVE_S = 4.0
 LINGER_S = 0.5
 """How long the connection of a complete stream may take to end its body, so that the next request can use it."""
 
+SMALL_TIMEOUT_S = 10.0
+"""For the small documents that are fetched beside the load."""
+
 _DOCUMENTS = frozenset({"application/json", "text/html"})
 _DOCUMENT_BYTES = 64 << 10
 
 Refusal = Callable[[int, Mapping[str, str], bytes], Failure]
+
+
+def trust(connection: Connection) -> ssl.SSLContext | bool:
+    """Whom a TLS connection trusts; raises UsageError for a file that holds no certificates."""
+    if connection.ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=connection.ca_file)
+    except OSError as error:  # ssl.SSLError too
+        raise UsageError(f"client.ca_file: {connection.ca_file}: no PEM certificates there ({error})") from None
+
+
+def headers_of(connection: Connection) -> dict[str, str]:
+    """What every request says of itself; a target's own headers win."""
+    headers = {"Accept-Encoding": "identity"}
+    if connection.api_key:
+        headers["Authorization"] = f"Bearer {connection.api_key}"
+    return headers | connection.headers
+
+
+def plain_session(connection: Connection) -> aiohttp.ClientSession:
+    """For small documents of the same server, unstamped."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=trust(connection), keepalive_timeout=KEEPALIVE_S),
+        headers=headers_of(connection),
+        timeout=aiohttp.ClientTimeout(total=min(SMALL_TIMEOUT_S, connection.timeout_s)),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    )
 
 
 class Wire:
@@ -39,7 +72,7 @@ class Wire:
                 limit=0,
                 keepalive_timeout=KEEPALIVE_S,
                 ttl_dns_cache=300,
-                ssl=ssl.create_default_context(cafile=connection.ca_file),
+                ssl=trust(connection),
             ),
             timeout=aiohttp.ClientTimeout(total=None, connect=connection.idle_timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),

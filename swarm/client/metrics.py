@@ -1,0 +1,109 @@
+"""The few numbers that matter from a vLLM's `/metrics`, under short names that stay when vLLM renames its own.
+
+Counters carry no `_total`; histograms give `<name>_sum` (seconds) and `<name>_count`. Sums over all engines and labels,
+but for `kv_usage`, which is the fullest engine's (0..1).
+"""
+
+import math
+import re
+from types import TracebackType
+
+import aiohttp
+
+from swarm.client.base import Connection
+from swarm.client.wire import plain_session
+
+MAX_PAGE_BYTES = 8 << 20
+
+_GAUGES = {
+    "vllm:num_requests_running": "running",
+    "vllm:num_requests_waiting": "waiting",
+    "vllm:kv_cache_usage_perc": "kv_usage",
+    "vllm:gpu_cache_usage_perc": "kv_usage",  # before 0.10
+}
+_COUNTERS = {
+    "vllm:prefix_cache_queries": "prefix_queries",
+    "vllm:prefix_cache_hits": "prefix_hits",
+    "vllm:gpu_prefix_cache_queries": "prefix_queries",  # before 0.10
+    "vllm:gpu_prefix_cache_hits": "prefix_hits",
+    "vllm:num_preemptions": "preemptions",
+    "vllm:prompt_tokens": "prompt_tokens",
+    "vllm:generation_tokens": "generation_tokens",
+    "vllm:prompt_tokens_cached": "cached_prompt_tokens",
+    "vllm:request_success": "request_success",
+}
+_HISTOGRAMS = {
+    "vllm:request_queue_time_seconds": "queue_time",
+    "vllm:request_prefill_time_seconds": "prefill",
+    "vllm:request_decode_time_seconds": "decode",
+}
+_NAMES: dict[bytes, str] = (
+    {name.encode(): short for name, short in (_GAUGES | _COUNTERS).items()}
+    | {f"{name}_total".encode(): short for name, short in _COUNTERS.items()}
+    | {f"{name}_{part}".encode(): f"{short}_{part}" for name, short in _HISTOGRAMS.items() for part in ("sum", "count")}
+)
+# Over the raw page, because most of its lines are buckets that nobody asks for: 100 KB take a quarter of a millisecond.
+# A label may hold spaces and braces, so the value is what follows the last brace.
+_SAMPLE = re.compile(
+    rb"\n(" + b"|".join(sorted(map(re.escape, _NAMES), reverse=True)) + rb")(?:\{[^\n]*\})? ([0-9.eE+-]+)"
+)
+
+
+def pick(page: bytes) -> dict[str, float]:
+    """The wanted samples of a page in Prometheus' text format; empty when it is none of vLLM's."""
+    sums: dict[bytes, float] = {}
+    for name, text in _SAMPLE.findall(b"\n" + page):
+        value = _number(text)
+        if value is not None:
+            before = sums.get(name, 0.0)
+            sums[name] = max(before, value) if _NAMES[name] == "kv_usage" else before + value
+    found: dict[str, float] = {}
+    for name, short in _NAMES.items():
+        if name in sums:
+            found.setdefault(short, sums[name])  # a vLLM in transition shows a quantity under both its names
+    return found
+
+
+def _number(text: bytes) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def metrics_url(connection: Connection) -> str:
+    """The target's own, or the one beside its API: vLLM serves `/metrics` beside `/v1`."""
+    if connection.metrics_url:
+        return connection.metrics_url
+    return connection.api_base.rstrip("/").removesuffix("/v1") + "/metrics"
+
+
+class MetricsReader:
+    """Reads a target's `/metrics`; an async context manager."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._url = metrics_url(connection)
+
+    async def __aenter__(self) -> "MetricsReader":
+        self._session = plain_session(self._connection)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def read(self) -> dict[str, float] | None:
+        """The samples of now; None when there is no answer in time, or none of vLLM's."""
+        try:
+            async with self._session.get(self._url) as response:
+                if response.status != 200:
+                    return None
+                page = await response.content.read(MAX_PAGE_BYTES)
+                while not response.content.at_eof() and len(page) < MAX_PAGE_BYTES:
+                    page += await response.content.read(MAX_PAGE_BYTES)
+        except (aiohttp.ClientError, OSError):
+            return None
+        return pick(page) or None
