@@ -25,7 +25,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 
 
 class Request:
-    """One completion. The first four fields are the caller's, the others are the engine's and may be read.
+    """One completion. What the constructor takes is the caller's; the rest is the engine's, and may be read.
 
     `hashes` are the chained hashes of all full blocks of prompt and reply; `output_tokens` is the length of the reply.
     """
@@ -41,6 +41,7 @@ class Request:
         "first_token_at",
         "generated",
         "hashes",
+        "id",
         "output_tokens",
         "owner",
         "preempted_at",
@@ -59,12 +60,14 @@ class Request:
         hashes: Sequence[int] = (),
         finish_reason: FinishReason = "stop",
         owner: Any = None,
+        id: str = "",  # noqa: A002
     ) -> None:
         self.prompt_tokens = prompt_tokens
         self.output_tokens = output_tokens
         self.hashes = hashes
         self.finish_reason: FinishReason = finish_reason
         self.owner = owner
+        self.id = id
         self.arrived_at = 0.0
         self.queued_at = 0.0
         self.scheduled_at: float | None = None

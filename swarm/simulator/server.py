@@ -85,9 +85,10 @@ class RealTime:
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         self.engine = engine
         self.metrics = Metrics()
-        self.finished: deque[tuple[int, Request]] = deque(maxlen=_TRUTH_RECORDS)
-        """The last requests that ended, numbered in the order of their end."""
-        self._ended = 0
+        self.ended: deque[dict[str, Any]] = deque(maxlen=_TRUTH_RECORDS)
+        """The `truth` of the last requests that ended."""
+        self.died_of: str | None = None
+        self._count = 0
         self._owned: dict[Request, Stream | Whole] = {}
         self._loop = loop
         self._due: float | None = None
@@ -99,12 +100,16 @@ class RealTime:
             self._on_alarm()
 
     def submit(self, request: Request, now: float) -> None:
+        """Its owner gets each token, and `done` with the last one."""
+        if self.died_of is not None:
+            raise RuntimeError(self.died_of)
         self.engine.submit(request, now)
         self._owned[request] = request.owner
         if self.engine.step is None:
             self._arm()
 
     def cancel(self, request: Request) -> None:
+        """Drops a request; one that has ended is left as it is."""
         if self.engine.cancel(request, self._loop.time()):
             self.metrics.finished["abort"] += 1
             self._ends(request)
@@ -113,25 +118,27 @@ class RealTime:
         self._alarm.close()
 
     def _on_alarm(self) -> None:
-        engine = self.engine
         try:
-            if engine.step is None:
-                due = engine.next_event()
-                if due is None:
-                    return  # its only request was cancelled
-                engine.begin(max(due, self._loop.time() - _MAX_BEHIND_S))
-            else:
-                step = engine.complete()
-                self._send(step)
-                self.metrics.observe(step)
-                self._begin_after(step)
-            self._arm()
-        except BaseException as error:
-            # Without the engine nothing ever ends; whoever waits must be told, whatever it was.
-            for owner in list(self._owned.values()):
+            self._turn()
+        except Exception as error:  # a bug: without the engine no stream ever ends, so whoever waits must be told
+            self.died_of = f"the simulated engine died of {error!r}"
+            self._due = None
+            for owner in self._owned.values():
                 if not owner.done.done():
-                    owner.done.set_exception(RuntimeError(f"the simulated engine died: {error!r}"))
+                    owner.done.set_exception(RuntimeError(self.died_of))
             raise
+
+    def _turn(self) -> None:
+        """Ends the current step, if there is one, and begins the next."""
+        engine = self.engine
+        if engine.step is not None:
+            step = engine.complete()
+            self._send(step)
+            self.metrics.observe(step)
+            self._begin_after(step)
+        elif (due := engine.next_event()) is not None:  # else the request that was expected has been cancelled
+            engine.begin(max(due, self._loop.time() - _MAX_BEHIND_S))
+        self._arm()
 
     def _send(self, step: Step) -> None:
         started = self._loop.time()
@@ -158,8 +165,8 @@ class RealTime:
 
     def _ends(self, request: Request) -> None:
         del self._owned[request]
-        self._ended += 1
-        self.finished.append((self._ended, request))
+        self._count += 1
+        self.ended.append(truth(self._count, request))
 
 
 class Server:
@@ -172,7 +179,7 @@ class Server:
         self._created = int(time.time())
         self._loop = asyncio.get_running_loop()
         self.realtime = RealTime(Engine(profile), self._loop)
-        self._runner = web.AppRunner(self._app(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(self._app(), handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         self.host = ""
         self.port = 0
 
@@ -192,7 +199,7 @@ class Server:
         self.host, self.port = self._runner.addresses[0][:2]
 
     async def close(self) -> None:
-        """Cuts all streams off and stops listening."""
+        """Stops listening and cuts off all streams."""
         await self._runner.cleanup()
         self.realtime.close()
 
@@ -222,8 +229,11 @@ class Server:
             return web.json_response({"error": "Unauthorized"}, status=401)
         try:
             return await handler(request)
+        except web.HTTPException as error:  # aiohttp's own: no such path, method or size
+            refusal = ApiError(error.status, error.reason, error.reason)
         except ApiError as error:
-            return web.Response(body=error.body(), status=error.status, content_type="application/json")
+            refusal = error
+        return web.Response(body=refusal.body(), status=refusal.status, content_type="application/json")
 
     async def _chat_completions(self, http: web.Request) -> web.StreamResponse:
         self.realtime.poll()
@@ -232,8 +242,8 @@ class Server:
         if chat.model is not None and chat.model != self.model_name:
             raise ApiError(404, f"The model `{chat.model}` does not exist.", "NotFoundError", param="model")
         reply, request = self._plan(chat)
+        request.id = completion_id = f"chatcmpl-{http.headers.get('X-Request-Id') or os.urandom(16).hex()}"
         self.realtime.poll()
-        completion_id = f"chatcmpl-{http.headers.get('X-Request-Id') or os.urandom(16).hex()}"
         created = int(time.time())
         done = self._loop.create_future()
         if not chat.stream:
@@ -299,7 +309,7 @@ class Server:
         return web.json_response({"object": "list", "data": [model]})
 
     async def _health(self, http: web.Request) -> web.Response:
-        return web.Response()
+        return web.Response(status=200 if self.realtime.died_of is None else 503)
 
     async def _version(self, http: web.Request) -> web.Response:
         return web.json_response({"version": VERSION, "simulator": self.profile.name})
@@ -317,14 +327,14 @@ class Server:
             after = int(http.query.get("after", "0"))
         except ValueError:
             raise ApiError(400, "after must be a whole number", param="after") from None
-        records = [truth(number, request) for number, request in self.realtime.finished if number > after]
-        return web.json_response({"requests": records})
+        return web.json_response({"requests": [r for r in self.realtime.ended if r["number"] > after]})
 
 
 def truth(number: int, r: Request) -> dict[str, Any]:
     """What the engine knows of a request that has ended; durations in seconds, null where it did not come that far."""
     return {
         "number": number,
+        "id": r.id,
         "finish_reason": r.finish_reason,
         "prompt_tokens": r.prompt_tokens,
         "cached_tokens": r.cached_tokens,

@@ -6,6 +6,7 @@ taken from the conversation.
 """
 
 import json
+import math
 import random
 import re
 from collections.abc import Iterator
@@ -16,14 +17,18 @@ from swarm.simulator.tokens import content_text
 _PLAN = ("list", "read", "search", "edit", "test")
 _WORDS = {
     "test": ("test", "run", "exec", "bash", "shell", "command", "terminal"),
-    "edit": ("edit", "replace", "patch", "write", "create", "update", "insert"),
+    "edit": ("edit", "replace", "patch", "update", "insert"),
+    "write": ("write", "create"),
     "search": ("search", "grep", "find", "query"),
     "list": ("list", "ls", "glob", "tree", "dir"),
     "read": ("read", "view", "open", "cat", "show", "get"),
 }
 _FAILED = re.compile(r"\bFAILED\b|\bfailed\b|Traceback|AssertionError|\bError:")
 _PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|toml|md|txt|js|ts|json|ya?ml|cfg|go|rs|java|c|h)\b")
-_MAX_REPAIRS = 3
+_MAX_EDITS = 3
+_MAX_ITEMS, _MAX_LENGTH, _MAX_VALUES = 64, 4096, 4096  # of what a schema demands
+_MAX_DEPTH = 16
+_NUMBER = (int, float)
 
 
 def kind(name: str) -> str | None:
@@ -62,18 +67,18 @@ def _next_function(
     by_kind: dict[str | None, list[dict[str, Any]]] = {}
     for function in functions:
         by_kind.setdefault(kind(function["name"]), []).append(function)
-    done = {kind(name) for name in called}
+    if "edit" not in by_kind and "write" in by_kind:  # who can edit does not write files anew
+        by_kind["edit"] = by_kind["write"]
+    called_kinds = ["edit" if kind(name) == "write" else kind(name) for name in called]
     for sort in _PLAN:
-        if sort in by_kind and sort not in done:
+        if sort in by_kind and sort not in called_kinds:
             return rng.choice(by_kind[sort])
     for function in by_kind.get(None, []):
         if function["name"] not in called:
             return function
-    if "edit" in by_kind and _FAILED.search(_last_tool_text(messages)):
-        repairs = sum(kind(name) == "edit" for name in called)
-        if called and kind(called[-1]) == "test" and repairs < _MAX_REPAIRS:
-            return rng.choice(by_kind["edit"])
-    if called and kind(called[-1]) == "edit" and "test" in by_kind:
+    if called_kinds[-1:] == ["test"] and "edit" in by_kind and _FAILED.search(_last_tool_text(messages)):
+        return rng.choice(by_kind["edit"]) if called_kinds.count("edit") < _MAX_EDITS else None
+    if called_kinds[-1:] == ["edit"] and "test" in by_kind:
         return rng.choice(by_kind["test"])
     return None
 
@@ -85,48 +90,60 @@ def _called_since_user(messages: list[dict[str, Any]]) -> Iterator[str]:
             yield call["function"]["name"]
 
 
+def _said(schema: dict[str, Any], key: str, kind: Any, default: Any) -> Any:
+    """What a schema says under a key, if it is of the kind that belongs there."""
+    value = schema.get(key)
+    return value if isinstance(value, kind) and not isinstance(value, bool) else default
+
+
+def _type(schema: dict[str, Any]) -> str:
+    sort = schema.get("type")
+    if isinstance(sort, list):
+        sort = next((one for one in sort if one != "null"), "null")
+    if isinstance(sort, str):
+        return sort
+    return "object" if "properties" in schema else "array" if "items" in schema else "string"
+
+
 def _last_tool_text(messages: list[dict[str, Any]]) -> str:
     return next((content_text(m.get("content")) for m in reversed(messages) if m["role"] == "tool"), "")
 
 
 class _Arguments:
-    """Values for a JSON schema. What the conversation offers is looked up only when a property asks for it."""
+    """Values for a JSON schema, as far as one can be met by construction (`pattern` and `not`, for instance, cannot).
 
-    def __init__(self, messages: list[dict[str, Any]], schema: dict[str, Any], rng: random.Random) -> None:
+    Whatever a schema says in a form that JSON schema does not know is as if it were not there.
+    """
+
+    def __init__(self, messages: list[dict[str, Any]], root: dict[str, Any], rng: random.Random) -> None:
         self._messages = messages
-        self._root = schema
+        self._root = root
         self._rng = rng
         self._old_text: str | None = None
+        self._values_left = _MAX_VALUES
 
     def value(self, schema: Any, name: str, depth: int = 0) -> Any:
         """A value that the schema allows, for the property or item `name`."""
-        if not isinstance(schema, dict) or depth > 16:
+        self._values_left -= 1
+        if not isinstance(schema, dict) or depth > _MAX_DEPTH or self._values_left < 0:
             return None
         schema = self._resolve(schema)
         if "const" in schema:
             return schema["const"]
-        if schema.get("enum"):
-            return self._rng.choice(schema["enum"])
+        if choices := _said(schema, "enum", list, []):
+            return self._rng.choice(choices)
         for key in ("anyOf", "oneOf"):
-            if schema.get(key):
-                variants = [v for v in schema[key] if not (isinstance(v, dict) and v.get("type") == "null")]
-                return self.value((variants or schema[key])[0], name, depth + 1)
-        if schema.get("allOf"):
-            merged: dict[str, Any] = {}
-            for part in schema["allOf"]:
-                part = self._resolve(part)
-                properties = {**merged.get("properties", {}), **part.get("properties", {})}
-                required = [*merged.get("required", []), *part.get("required", [])]
-                merged = {**merged, **part, "properties": properties, "required": required}
-            return self.value(merged, name, depth + 1)
-        kinds = schema.get("type")
-        sort = next((k for k in kinds if k != "null"), "null") if isinstance(kinds, list) else kinds
-        if sort is None:
-            sort = "object" if "properties" in schema else "array" if "items" in schema else "string"
-        return self._typed(sort, schema, name, depth)
+            if variants := _said(schema, key, list, []):
+                forms = [v for v in variants if isinstance(v, dict)] or [{}]
+                chosen = next((v for v in forms if v.get("type") != "null"), forms[0])
+                return self.value({**schema, key: None} | chosen, name, depth + 1)
+        if parts := _said(schema, "allOf", list, []):
+            return self.value(self._merged(schema, parts), name, depth + 1)
+        return self._of_type(_type(schema), schema, name, depth)
 
     def _resolve(self, schema: dict[str, Any]) -> dict[str, Any]:
-        for _ in range(16):
+        """Follows `$ref` into the schema's own definitions."""
+        for _ in range(_MAX_DEPTH):
             reference = schema.get("$ref")
             if not isinstance(reference, str) or not reference.startswith("#/"):
                 break
@@ -138,44 +155,58 @@ class _Arguments:
             schema = found
         return schema
 
-    def _typed(self, sort: str, schema: dict[str, Any], name: str, depth: int) -> Any:
+    def _merged(self, schema: dict[str, Any], parts: list[Any]) -> dict[str, Any]:
+        merged = {**schema, "allOf": None}
+        for part in parts:
+            if isinstance(part, dict):
+                part = self._resolve(part)
+                properties = _said(merged, "properties", dict, {}) | _said(part, "properties", dict, {})
+                required = [*_said(merged, "required", list, []), *_said(part, "required", list, [])]
+                merged |= part | {"properties": properties, "required": required}
+        return merged
+
+    def _of_type(self, sort: str, schema: dict[str, Any], name: str, depth: int) -> Any:
         if sort == "object":
-            properties = schema.get("properties") or {}
-            required = schema.get("required") or ()
-            return {
-                key: self.value(properties.get(key, {}), key, depth + 1)
-                for key in (*properties, *required)
-                if key in required
-            }
+            properties = _said(schema, "properties", dict, {})
+            required = [key for key in _said(schema, "required", list, []) if isinstance(key, str)]
+            keys = dict.fromkeys([*(key for key in properties if key in required), *required])
+            return {key: self.value(properties.get(key, {}), str(key), depth + 1) for key in keys}
         if sort == "array":
-            count = max(schema.get("minItems", 1), 0)
-            return [self.value(schema.get("items", {}), name, depth + 1) for _ in range(count)]
+            return self._array(schema, name, depth)
         if sort in ("integer", "number"):
             return self._number(sort, schema)
         if sort == "boolean":
-            return schema.get("default", self._rng.random() < 0.5)
+            return self._rng.random() < 0.5
         if sort == "null":
             return None
-        return self._fit(self._text(name.lower()), schema)
+        text = self._text(name.lower())[: _said(schema, "maxLength", int, None)]
+        return text.ljust(min(_said(schema, "minLength", int, 0), _MAX_LENGTH), "x")
+
+    def _array(self, schema: dict[str, Any], name: str, depth: int) -> list[Any]:
+        usual = 1 if depth < 4 else 0  # a schema that contains itself comes to an end
+        count = min(_said(schema, "minItems", int, usual), _said(schema, "maxItems", int, _MAX_ITEMS), _MAX_ITEMS)
+        items: list[Any] = []
+        for _ in range(8 * count):
+            if len(items) == count:
+                break
+            item = self.value(schema.get("items", {}), name, depth + 1)
+            if not (schema.get("uniqueItems") is True and item in items):
+                items.append(item)
+        return items
 
     def _number(self, sort: str, schema: dict[str, Any]) -> Any:
-        low = schema.get("minimum", schema.get("exclusiveMinimum"))
-        high = schema.get("maximum", schema.get("exclusiveMaximum"))
-        if low is None:
-            low = 1 if high is None or high >= 1 else high
-        if high is None:
-            high = low + 99
+        above, below = (_said(schema, key, _NUMBER, None) for key in ("exclusiveMinimum", "exclusiveMaximum"))
+        lows = [bound for bound in (above, _said(schema, "minimum", _NUMBER, None)) if bound is not None]
+        highs = [bound for bound in (below, _said(schema, "maximum", _NUMBER, None)) if bound is not None]
+        low = max(lows) if lows else min([1, *(bound - 99 for bound in highs)])
+        high = min(highs) if highs else low + 99
         if sort == "number":
-            return schema.get("default", (low + high) / 2)
-        low = int(-(-low // 1)) + ("exclusiveMinimum" in schema)
-        high = int(high // 1) - ("exclusiveMaximum" in schema)
-        step = schema.get("multipleOf", 1)
-        first = int(-(-low // step) * step)
-        return int(first + step * self._rng.randint(0, max(0, int((high - first) // step))))
-
-    def _fit(self, text: str, schema: dict[str, Any]) -> str:
-        text = text[: schema.get("maxLength", len(text))]
-        return text.ljust(schema.get("minLength", 0), "x")
+            return (low + high) / 2
+        first = math.floor(low) + 1 if low == above else math.ceil(low)
+        last = math.ceil(high) - 1 if high == below else math.floor(high)
+        step = max(1, _said(schema, "multipleOf", int, 1))
+        first = -(-first // step) * step
+        return first + step * self._rng.randint(0, max(0, (last - first) // step))
 
     def _text(self, name: str) -> str:
         """A text for a parameter of that name, from the conversation where it has one."""
