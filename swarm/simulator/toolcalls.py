@@ -145,10 +145,10 @@ class _Arguments:
         """Follows `$ref` into the schema's own definitions."""
         for _ in range(_MAX_DEPTH):
             reference = schema.get("$ref")
-            if not isinstance(reference, str) or not reference.startswith("#/"):
+            if not isinstance(reference, str) or not reference.startswith("#"):
                 break
             found: Any = self._root
-            for step in reference[2:].split("/"):
+            for step in reference.split("/")[1:]:
                 found = found.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
             if not isinstance(found, dict):
                 break
