@@ -20,6 +20,9 @@ app = typer.Typer(
     "130 interrupted, 1 a bug of ours.",
 )
 
+PIPED_WIDTH = 120
+"""Characters a line where there is no terminal to ask."""
+
 ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario file; `swarm init` writes one.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a key of the scenario; repeatable.")
@@ -62,7 +65,7 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Load hosts that are neither loopback nor private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the run would take, and stop.")] = False,
 ) -> None:
-    """Run a scenario: agents against each target, level by level; ends with a verdict, a table and the run directory."""
+    """Run a scenario: each target, level by level; ends with a verdict, a table and the run directory."""
     from swarm.engine.hosts import public_hosts
     from swarm.engine.plan import describe
     from swarm.scenario.load import load_scenario
@@ -74,15 +77,13 @@ def run(
         print(describe(loaded))
         return
     if (hosts := public_hosts(loaded)) and not yes:
-        _ask(
-            f"{' and '.join(hosts)}: not on this machine or network. Tokens cost money there, and it is someone's server."
-        )
+        _ask(f"{' and '.join(hosts)}: not on this machine or network. Tokens cost money, and it is someone's server.")
     from swarm.engine.run import run_scenario
 
     outcome = run_scenario(loaded, out, sys.stderr if not quiet else None)
     results = _show(outcome.directory, quiet=quiet)
     print(outcome.directory)
-    raise typer.Exit(ExitCode.INTERRUPTED if outcome.interrupted else _exit_code(results))
+    raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else _exit_code(results))
 
 
 @app.command()
@@ -149,13 +150,13 @@ def _show(directory: Path, *, quiet: bool) -> dict[str, Any]:
     from rich.console import Console
 
     from swarm.analysis.results import analyse
-    from swarm.recording.rundir import write_results
+    from swarm.recording import rundir
     from swarm.report.terminal import print_results
 
     results = analyse(directory)
-    write_results(directory, results)
+    rundir.write_results(directory, results)
     if not quiet:
-        print_results(results, Console(soft_wrap=False))
+        print_results(results, Console(width=None if sys.stdout.isatty() else PIPED_WIDTH))
     return results
 
 

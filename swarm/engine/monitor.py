@@ -48,7 +48,7 @@ async def watch_client(
         began, cpu, busy, lags = now, cpu_now, busy_now, array("q")
 
 
-async def every_second(clock: Clock, act: Callable[[], Awaitable[None]]) -> None:
+async def every_second(clock: Clock, act: Callable[[], Awaitable[object]]) -> None:
     """Acts on whole seconds until cancelled; a slow action skips beats rather than piling up."""
     due = clock.now()
     while True:

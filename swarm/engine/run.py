@@ -130,7 +130,8 @@ async def _backends(scenario: Scenario, stack: AsyncExitStack) -> dict[str, Back
     warming = asyncio.create_task(asyncio.to_thread(warm_up, scenario.route))
     starting = (_backend(scenario, target, stack) for target in scenario.targets)
     # All are waited for, so that none is left starting behind the back of the stack that stops it.
-    *found, _ = await asyncio.gather(*starting, warming, return_exceptions=True)
+    found = await asyncio.gather(*starting, return_exceptions=True)
+    await warming
     backends: dict[str, Backend] = {}
     for backend in found:
         if isinstance(backend, BaseException):

@@ -20,6 +20,14 @@ from swarm.recording import records
 from swarm.recording.status import AgentStatus
 from swarm.tasks import Task
 
+_COUNTERS = {
+    "prompt_tokens": "prompt_tokens",
+    "cached_prompt_tokens": "cached_prompt_tokens",
+    "completion_tokens": "generation_tokens",
+    "preemptions": "preemptions",
+}
+"""Counters of a server whose growth over a stage is recorded, by our names."""
+
 
 @dataclass(frozen=True)
 class StageSpec:
@@ -157,4 +165,8 @@ async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
 def _growth(before: dict[str, float] | None, after: dict[str, float] | None) -> dict[str, float] | None:
     if before is None or after is None:
         return None
-    return {name: after[name] - before[name] for name in COUNTERS if name in after and name in before}
+    return {
+        name: after[theirs] - before[theirs]
+        for name, theirs in _COUNTERS.items()
+        if theirs in after and theirs in before
+    }

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from swarm.errors import ExitCode
-from swarm.recording.records import Attempt, Record
+from swarm.recording.recorder import Sink
+from swarm.recording.records import Attempt, Published
 
 
 class Stop:
@@ -52,7 +53,7 @@ def on_signals(stop: Stop) -> Iterator[None]:
                 loop.remove_signal_handler(number)
 
 
-class BudgetSink:
+class BudgetSink(Sink):
     """Counts what the run has used, and stops it when a budget is spent."""
 
     def __init__(self, stop: Stop, tokens: int | None, requests: int | None) -> None:
@@ -60,7 +61,7 @@ class BudgetSink:
         self._limits = {"tokens": tokens, "requests": requests}
         self.used = {"tokens": 0, "requests": 0}
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Published) -> None:
         if isinstance(record, Attempt):
             self.used["requests"] += 1
             self.used["tokens"] += (record.prompt_tokens or 0) + (record.completion_tokens or 0)

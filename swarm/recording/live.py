@@ -1,7 +1,7 @@
 """The live view: what every agent is doing, twice a second on a terminal, a line now and then elsewhere.
 
-Drawn with plain escape sequences: a frame must cost the event loop a fraction of a millisecond, and a frame of rich.Live
-costs 16.
+Drawn with plain escape sequences: a frame must cost the event loop a fraction of a millisecond, and one of
+rich.Live costs 16.
 """
 
 import os
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from swarm.clock import Clock
-from swarm.recording.records import AgentEnd, Attempt, ClientSample, Record
+from swarm.recording.recorder import Sink
+from swarm.recording.records import AgentEnd, Attempt, ClientSample, Published
 from swarm.recording.status import AgentStatus
 
 FRAME_S = 0.5
@@ -37,7 +38,7 @@ class StageView:
     stamp_source: str = ""
 
 
-class LiveView:
+class LiveView(Sink):
     """A sink of records and a drawer of frames; `draw` is called by whoever has the event loop."""
 
     def __init__(self, out: TextIO, clock: Clock) -> None:
@@ -63,7 +64,7 @@ class LiveView:
         self._out.write(line + "\n")
         self._out.flush()
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Published) -> None:
         stage = self._stage
         if stage is None:
             return

@@ -1,15 +1,14 @@
 """Results as Markdown, for pull requests and pages."""
 
 from swarm.analysis.sentence import sentences
-from swarm.report.table import HEADER, Results, rows
+from swarm.report.table import COLUMNS, Results, rows
 
 
 def to_markdown(results: Results) -> str:
-    """The verdict, the table, the sentence that says what it means, and what makes the run invalid."""
-    lines = [f"**{results['name']}: {results['verdict']}**", ""]
-    lines += [
-        "| " + " | ".join(cells) + " |" for cells in (HEADER, ["---", *["--:"] * (len(HEADER) - 1)], *rows(results))
-    ]
+    """The table, what it means, and what makes the run invalid."""
+    header = [column.title for column in COLUMNS]
+    ruler = ["---", *["--:"] * (len(COLUMNS) - 1)]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, ruler, *rows(results))]
     lines += ["", *sentences(results)]
     lines += [f"- invalid: {reason}" for reason in results["invalid_reasons"]]
     lines += [

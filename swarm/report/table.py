@@ -1,38 +1,52 @@
 """The table of a run as text cells: one row a stage, in the units that people read. Terminal and Markdown draw it."""
 
+from dataclasses import dataclass
 from typing import Any
 
 Results = dict[str, Any]
 
-HEADER = (
-    "model",
-    "agents",
-    "in flight",
-    "tok/s per agent",
-    "of 1 agent",
-    "tok/s in all",
-    "TTFT p50 s",
-    "TTFT p95 s",
-    "ITL p50 ms",
-    "ITL p99 ms",
-    "job p50 s",
-    "jobs/h",
-    "fairness",
-    "cached",
-    "errors",
+
+@dataclass(frozen=True)
+class Column:
+    """`head` and `unit` are the two lines of its header; a narrow terminal drops columns, the highest `rank` first."""
+
+    head: str
+    unit: str
+    rank: int = 0
+
+    @property
+    def title(self) -> str:
+        """On one line."""
+        return f"{self.head} {self.unit}".strip()
+
+
+COLUMNS = (
+    Column("model", ""),
+    Column("agents", ""),
+    Column("in", "flight", 1),
+    Column("tok/s", "each"),
+    Column("of 1", "agent"),
+    Column("tok/s", "in all", 1),
+    Column("TTFT", "p50 s", 2),
+    Column("TTFT", "p95 s"),
+    Column("ITL", "p50 ms", 3),
+    Column("ITL", "p99 ms", 1),
+    Column("job", "p50 s", 2),
+    Column("jobs", "per h", 5),
+    Column("fairness", "(Jain)", 3),
+    Column("cached", "prompt", 4),
+    Column("errors", ""),
 )
 
 
 def rows(results: Results) -> list[list[str]]:
-    """A row per stage and target, in the order of `HEADER`; an invalid stage has a "!" behind its agents."""
+    """A row per stage and target, a cell per column; an invalid stage has a "!" behind its agents."""
     return [[target["name"], *_cells(stage)] for target in results["targets"] for stage in target["stages"]]
 
 
 def _cells(stage: dict[str, Any]) -> list[str]:
     latency, throughput, tokens = stage["latency"], stage["throughput"], stage["tokens"]
-    cached = (
-        tokens["cached_prompt"] / tokens["prompt"] if tokens["cached_prompt"] is not None and tokens["prompt"] else None
-    )
+    cached, prompt = tokens["cached_prompt"], tokens["prompt"]
     return [
         f"{stage['agents']}{'' if stage['valid'] else '!'}",
         number(stage["achieved"]["in_flight_mean"], 2),
@@ -46,7 +60,7 @@ def _cells(stage: dict[str, Any]) -> list[str]:
         number(latency["job_s"]["p50"], 1),
         number(throughput["jobs_per_h"], 0),
         number(stage["fairness_jain"], 2),
-        percent(cached),
+        percent(cached / prompt if cached is not None and prompt else None),
         str(sum(stage["errors"].values())),
     ]
 

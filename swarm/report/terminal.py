@@ -5,21 +5,22 @@ from rich.table import Table
 from rich.text import Text
 
 from swarm.analysis.sentence import sentences
-from swarm.report.table import HEADER, Results, rows
+from swarm.report.table import COLUMNS, Results, rows
+
+GAP = 2
+"""Between columns, in characters."""
 
 
 def print_results(results: Results, console: Console) -> None:
     """The whole ending of a run."""
-    valid = results["verdict"] == "valid"
-    console.print(_table(results))
+    colour = "green" if results["verdict"] == "valid" else "red"
+    console.print(_table(results, console.width))
     console.print()
-    console.print(
-        Text.assemble(
-            (f" {results['verdict'].upper()} ", "bold white on green" if valid else "bold white on red"), " "
-        ),
-        end="",
-    )
-    console.print(" ".join(sentences(results)), style="bold", highlight=False, markup=False)
+    verdict, *meaning = sentences(results)
+    word, _, what = verdict.partition(":")
+    console.print(Text.assemble((f" {word} ", f"bold white on {colour}"), what))
+    for line in meaning:
+        console.print(line, highlight=False, markup=False)
     for reason in results["invalid_reasons"]:
         console.print(f"  - {reason}", style="red", highlight=False, markup=False)
     for threshold in results["thresholds"]:
@@ -30,21 +31,35 @@ def print_results(results: Results, console: Console) -> None:
         console.print(line, style="dim", highlight=False)
 
 
-def _table(results: Results) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in HEADER:
-        # Units go on their own line, so that the columns are as narrow as their numbers.
-        words = name.split(" ", 1)
-        table.add_column(
-            "\n".join(words), justify="left" if name == "model" else "right", vertical="bottom", no_wrap=True
-        )
-    previous = None
-    for model, *cells in rows(results):
-        if previous not in (None, model):
+def _table(results: Results, width: int) -> Table:
+    """As many columns as fit into `width` characters, the most telling ones."""
+    cells = rows(results)
+    rank = max(column.rank for column in COLUMNS)
+    while rank and _width(cells, rank) > width:
+        rank -= 1
+    shown = [index for index, column in enumerate(COLUMNS) if column.rank <= rank]
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, GAP, 0, 0))
+    for index in shown:
+        column = COLUMNS[index]
+        table.add_column(f"{column.head}\n{column.unit}", justify="right" if index else "left", no_wrap=True)
+    previous = cells[0][0] if cells else ""
+    for number, row in enumerate(cells):
+        new = row[0] != previous
+        if new:
             table.add_row()
-        table.add_row("" if model == previous else model, *cells, style="red" if cells[0].endswith("!") else None)
-        previous = model
+        name = row[0] if new or not number else ""
+        table.add_row(name, *(row[index] for index in shown[1:]), style="red" if row[1].endswith("!") else None)
+        previous = row[0]
     return table
+
+
+def _width(cells: list[list[str]], rank: int) -> int:
+    """Of the table with all columns up to `rank`."""
+    return sum(
+        max(len(column.head), len(column.unit), *(len(row[index]) for row in cells)) + GAP
+        for index, column in enumerate(COLUMNS)
+        if column.rank <= rank
+    )
 
 
 def _load_generator(results: Results) -> str | None:
