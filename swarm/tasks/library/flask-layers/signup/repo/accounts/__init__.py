@@ -1,0 +1,1 @@
+"""Sign-up, confirmation and sign-in."""
