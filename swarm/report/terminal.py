@@ -17,8 +17,8 @@ def print_results(results: Results, console: Console) -> None:
     console.print(_table(results, console.width))
     console.print()
     verdict, *meaning = sentences(results)
-    word, _, what = verdict.partition(":")
-    console.print(Text.assemble((f" {word} ", f"bold white on {colour}"), what))
+    badge = f" {results['verdict'].upper()} "
+    console.print(Text.assemble((badge, f"bold white on {colour}"), " ", verdict))
     for line in meaning:
         console.print(line, highlight=False, markup=False)
     for reason in results["invalid_reasons"]:
@@ -27,8 +27,8 @@ def print_results(results: Results, console: Console) -> None:
         mark, style = ("passed", "green") if threshold["passed"] else ("FAILED", "red")
         value = "no value" if threshold["value"] is None else threshold["value"]
         console.print(f"  {mark}: {threshold['expression']} ({value})", style=style, highlight=False, markup=False)
-    if line := _load_generator(results):
-        console.print(line, style="dim", highlight=False)
+    if effort := _load_generator(results):
+        console.print(effort, style="dim", highlight=False)
 
 
 def _table(results: Results, width: int) -> Table:
