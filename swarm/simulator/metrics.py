@@ -125,7 +125,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.slip = SlipMeter()
-        self.finished = {"stop": 0, "length": 0, "abort": 0}
+        self.finished = {"stop": 0, "length": 0, "abort": 0, "error": 0}
         self.histograms = {
             "vllm:time_to_first_token_seconds": Histogram(_TTFT),
             "vllm:inter_token_latency_seconds": Histogram(_ITL),
@@ -144,9 +144,11 @@ class Metrics:
 
     def observe(self, step: Step) -> None:
         """What a completed step brought."""
-        going_on = len(step.tokens) - len(step.first) - len(step.resumed)
+        going_on = len(step.tokens) - len(step.first) - len(step.stalls)
         if going_on:
             self._itl.add(step.end - step.start, going_on)
+        for stall in step.stalls:
+            self._itl.add(stall)
         for request in step.first:
             self._ttft.add(step.end - request.arrived_at)
         self._iteration.add(step.decodes + step.prefill_tokens)

@@ -41,7 +41,6 @@ class Request:
         "first_token_at",
         "generated",
         "hashes",
-        "id",
         "output_tokens",
         "owner",
         "preempted_at",
@@ -50,6 +49,7 @@ class Request:
         "prefill_stall_s",
         "prompt_tokens",
         "queued_at",
+        "request_id",
         "scheduled_at",
     )
 
@@ -60,14 +60,14 @@ class Request:
         hashes: Sequence[int] = (),
         finish_reason: FinishReason = "stop",
         owner: Any = None,
-        id: str = "",  # noqa: A002
+        request_id: str = "",
     ) -> None:
         self.prompt_tokens = prompt_tokens
         self.output_tokens = output_tokens
         self.hashes = hashes
         self.finish_reason: FinishReason = finish_reason
         self.owner = owner
-        self.id = id
+        self.request_id = request_id
         self.arrived_at = 0.0
         self.queued_at = 0.0
         self.scheduled_at: float | None = None
@@ -118,7 +118,7 @@ class Step:
         "number",
         "preempted",
         "prefill_tokens",
-        "resumed",
+        "stalls",
         "start",
         "terms",
         "tokens",
@@ -137,8 +137,8 @@ class Step:
         """Every request that got one token, oldest first."""
         self.first: list[Request] = []
         """Those of `tokens` for which it was the first one."""
-        self.resumed: list[Request] = []
-        """Those of `tokens` that had been preempted before it."""
+        self.stalls: list[float] = []
+        """Seconds since the token before, of each of `tokens` that had been preempted in between."""
         self.finished: list[Request] = []
         """Those of `tokens` for which it was the last one."""
 
@@ -366,15 +366,16 @@ class Engine:
         step.tokens.append(request)
         request.generated += 1
         del self._prefilling[request]
+        stall = 0.0 if request.preempted_at is None else step.end - request.preempted_at
+        request.preempted_s += stall
+        request.preempted_at = None
         if request.first_token_at is None:
             request.first_token_at = step.end
             step.first.append(request)
             self.prompt_tokens += request.prompt_tokens
             self.cached_tokens += request.cached_tokens or 0
-        if request.preempted_at is not None:
-            request.preempted_s += step.end - request.preempted_at
-            request.preempted_at = None
-            step.resumed.append(request)
+        else:
+            step.stalls.append(stall)
         if request.generated == request.output_tokens:
             step.finished.append(request)
         else:

@@ -110,7 +110,7 @@ class RealTime:
 
     def cancel(self, request: Request) -> None:
         """Drops a request; one that has ended is left as it is."""
-        if self.engine.cancel(request, self._loop.time()):
+        if self.died_of is None and self.engine.cancel(request, self._loop.time()):
             self.metrics.finished["abort"] += 1
             self._ends(request)
 
@@ -242,7 +242,7 @@ class Server:
         if chat.model is not None and chat.model != self.model_name:
             raise ApiError(404, f"The model `{chat.model}` does not exist.", "NotFoundError", param="model")
         reply, request = self._plan(chat)
-        request.id = completion_id = f"chatcmpl-{http.headers.get('X-Request-Id') or os.urandom(16).hex()}"
+        request.request_id = completion_id = f"chatcmpl-{http.headers.get('X-Request-Id') or os.urandom(16).hex()}"
         self.realtime.poll()
         created = int(time.time())
         done = self._loop.create_future()
@@ -334,7 +334,7 @@ def truth(number: int, r: Request) -> dict[str, Any]:
     """What the engine knows of a request that has ended; durations in seconds, null where it did not come that far."""
     return {
         "number": number,
-        "id": r.id,
+        "id": r.request_id,
         "finish_reason": r.finish_reason,
         "prompt_tokens": r.prompt_tokens,
         "cached_tokens": r.cached_tokens,

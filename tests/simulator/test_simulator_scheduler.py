@@ -129,9 +129,9 @@ def test_when_blocks_run_out_the_youngest_is_preempted_and_computed_again():
     assert (old.generated, young.generated, engine.generation_tokens) == (60, 30, 90)
     # The first token came before the preemption, and the cache is asked once: neither counts again.
     assert (engine.prompt_tokens, engine.cache_queries) == (96, 96)
-    (resumed,) = [step for step in steps if step.resumed]
-    assert resumed.resumed == [young]
-    assert resumed.end - preempting[0].start == pytest.approx(young.preempted_s)
+    (resuming,) = [step for step in steps if step.stalls]
+    assert young in resuming.tokens
+    assert resuming.end - preempting[0].start == resuming.stalls[0] == young.preempted_s
 
 
 def test_a_preempted_request_is_the_first_to_run_again():
