@@ -5,7 +5,7 @@ from statistics import mean
 
 from swarm.agents.prompt import opening, rendered_schemas, system_prompt
 from swarm.agents.script import BYTES_PER_TOKEN
-from swarm.engine.schedule import load_seconds, schedule
+from swarm.engine.schedule import load_summary, schedule
 from swarm.errors import ScenarioError
 from swarm.scenario.schema import Scenario, Target, TaskFolder
 from swarm.tasks import ScriptTurn, Task, load_tasks
@@ -42,7 +42,7 @@ def describe(scenario: Scenario) -> str:
     prompt = (scenario.agents.system_tokens + scenario.agents.context) / 2
     stage_s = scenario.stage.warmup + scenario.stage.duration
     stages = schedule(scenario, "")
-    lines = [f"{scenario.name}: {len(stages)} stages, {load_seconds(scenario) / 60:.1f} min of load in all"]
+    lines = [load_summary(scenario)]
     for target in scenario.targets:
         rates = {level: _tokens_per_s(target, level, prompt) for level in scenario.agents.levels}
         requests = sum(

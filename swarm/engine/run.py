@@ -24,7 +24,7 @@ from swarm.clock import Clock
 from swarm.engine.backends import connection, simulated
 from swarm.engine.environment import describe_environment
 from swarm.engine.plan import tasks_of
-from swarm.engine.schedule import StagePlan, schedule
+from swarm.engine.schedule import StagePlan, load_summary, schedule
 from swarm.engine.server import ServerWatch
 from swarm.engine.stage import StageSpec, run_stage
 from swarm.engine.stop import BudgetSink, Stop, on_signals
@@ -101,6 +101,8 @@ async def _run(
     view = LiveView(show, clock) if show else None
     async with AsyncExitStack() as stack:
         stack.enter_context(on_signals(stop))
+        if view:
+            view.say(f"{load_summary(scenario)}; results in {directory}")
         backends = await _backends(scenario, stack)
         (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
         facts = {name: (backend.connection, backend.facts) for name, backend in backends.items()}

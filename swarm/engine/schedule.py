@@ -34,6 +34,8 @@ def salt(run: str, target: str, level: int, trial: int) -> str:
     return hashlib.sha256(f"{run}:{target}:{level}:{trial}".encode()).hexdigest()[:16]
 
 
-def load_seconds(scenario: Scenario) -> float:
-    """How long the stages take together, in seconds: what `--dry-run` tells, and the live view counts down."""
-    return len(schedule(scenario, "")) * (scenario.stage.warmup + scenario.stage.duration)
+def load_summary(scenario: Scenario) -> str:
+    """What will run, and for how long, start-up aside."""
+    stages = len(schedule(scenario, ""))
+    minutes = stages * (scenario.stage.warmup + scenario.stage.duration) / 60
+    return f"{scenario.name}: {stages} stage{'s' * (stages > 1)}, {minutes:.1f} min of load in all"

@@ -1,6 +1,6 @@
 import pytest
 
-from swarm.engine.schedule import load_seconds, schedule
+from swarm.engine.schedule import load_summary, schedule
 from swarm.scenario.schema import Scenario
 
 
@@ -31,4 +31,4 @@ def test_every_stage_of_every_run_has_a_salt_of_its_own_and_of_one_length(scenar
 
 
 def test_the_load_is_as_long_as_its_stages(scenario):
-    assert load_seconds(scenario) == 8 * 14
+    assert load_summary(scenario) == "scenario: 8 stages, 1.9 min of load in all"
