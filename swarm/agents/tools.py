@@ -72,7 +72,7 @@ class ToolError(Exception):
 
 def low_priority(_: Workspace) -> Sequence[str]:
     """Test runs must not take the CPU from the load generator and the simulated server."""
-    return ("nice", "-n", "10")
+    return ("nice", "-n", "5")
 
 
 class Toolbox:

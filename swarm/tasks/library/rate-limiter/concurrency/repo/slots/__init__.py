@@ -1,0 +1,1 @@
+"""Limits how many reports are rendered at a time."""

@@ -1,0 +1,1 @@
+"""Turns away clients that send too much."""
