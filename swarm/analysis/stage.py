@@ -23,12 +23,23 @@ def stage(
     agents: int, trials: Sequence[Trial | None], alone: Sequence[Trial | None], gpus: int, limits: Limits
 ) -> dict[str, Any]:
     """One entry of `stages`. `trials`, `alone`: of this level and of one agent, by trial; None: not run."""
+    base = _valid_base(alone, limits)
     why = [trial_reasons(trial, limits) if trial else [NOT_RUN] for trial in trials]
     details = [
-        {"trial": number, **_entry(agents, [trial], [base], gpus, reasons)}
-        for number, (trial, base, reasons) in enumerate(zip(trials, alone, why, strict=True), 1)
+        {"trial": number, **_entry(agents, [trial], [partner], gpus, reasons)}
+        for number, (trial, partner, reasons) in enumerate(zip(trials, base, why, strict=True), 1)
     ]
-    return {**_entry(agents, trials, alone, gpus, _reasons(agents, trials, why)), "trials_detail": details}
+    entry = _entry(agents, trials, base, gpus, _reasons(agents, trials, why))
+    if any(trials) and any(alone) and not any(base):
+        entry["notes"].append("contention and slowdown are left out, as the stage of one agent is invalid")
+    return {**entry, "trials_detail": details}
+
+
+def _valid_base(alone: Sequence[Trial | None], limits: Limits) -> list[Trial | None]:
+    """The trials of one agent that others may be compared with."""
+    if too_few_turns([trial for trial in alone if trial], 1):
+        return [None] * len(alone)
+    return [trial if trial and not trial_reasons(trial, limits) else None for trial in alone]
 
 
 def _reasons(agents: int, trials: Sequence[Trial | None], why: Sequence[list[str]]) -> list[str]:

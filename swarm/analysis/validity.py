@@ -73,10 +73,10 @@ def _client(trial: Trial, limits: Limits) -> str | None:
         )
     if lag is None or lag <= limits.max_lag_s:
         return None
-    late = f"1 % of its chunks were handled more than {_ms(lag)} late (client.max_lag is {_ms(limits.max_lag_s)})"
+    late = f"1 % of the time swarm was more than {_ms(lag)} late (client.max_lag is {_ms(limits.max_lag_s)})"
     if busy is not None and busy > BUSY_SHARE:
         return (
-            f"the machine was busy: {late} while its CPUs were {_percent(busy)} in use and swarm used "
+            f"the machine was busy: {late} while the CPUs were {_percent(busy)} in use, and swarm used "
             f"{_percent(cpu or 0)} of one; stop what else runs there, or put the server on another machine"
         )
     return f"the client was too slow: {late}; use fewer agents, a faster machine, or `route: direct`"

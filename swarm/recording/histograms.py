@@ -33,6 +33,11 @@ def new_histogram() -> HdrHistogram:
     return HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
 
 
+def release(histogram: HdrHistogram) -> None:
+    """Frees its 190 KB at once: the library makes each histogram a cycle, which only the garbage collector undoes."""
+    histogram.encoder = None
+
+
 def bucket(value_ns: int) -> int:
     """The lowest value that the histograms cannot tell from `value_ns`: within 0.1 %, or 0.5 us if that is more."""
     shift = _shift(value_ns)
@@ -131,6 +136,7 @@ class Histograms:
             self._file.add(f"Tag={tag},{interval},{highest_ms:.3f},{histogram.encode().decode()}".encode())
         if outside:
             self._file.add(f"#[OutOfRange: {tag} {outside}]".encode())
+        release(histogram)
         yield
 
 

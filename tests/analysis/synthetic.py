@@ -1,8 +1,8 @@
 """Synthetic runs: what an engine would have recorded, in numbers so round that results can be worked out by hand.
 
-Times are seconds from the start of the stage's window. One agent's usual turn (`Stage.work`) takes a period of 1 s: 0.2 s to
-the first token, 4 gaps of 0.1 s, 2 tokens in each of the 5 chunks, the stream's end with the last chunk (0.6 s), then a
-tool call of 0.3 s. Two turns make a job of 1.9 s whose answer begins after 1.2 s.
+Times are seconds from the start of the stage's window. One agent's usual turn (`Stage.work`) takes a period of 1 s:
+0.2 s to the first token, 4 gaps of 0.1 s, 2 tokens in each of the 5 chunks, the stream's end with the last chunk
+(0.6 s), then a tool call of 0.3 s. Two turns make a job of 1.9 s whose answer begins after 1.2 s.
 """
 
 from dataclasses import dataclass, field
@@ -209,9 +209,13 @@ class Stage:
         period: float = 1.0,
         until: float | None = None,
         variant: str = "ttl",
+        jobs: int = 1000,
         **attempt: Any,
     ) -> None:
-        """Turns of `period` seconds up to `until` (the window's end); `slower` stretches the waits of each reply."""
+        """Turns of `period` seconds up to `until` (the window's end); `slower` stretches the waits of each reply.
+
+        Every second turn ends a job, for the first `jobs` of them.
+        """
         waits = [wait * slower for wait in (0.2, 0.1, 0.1, 0.1, 0.1)]
         for number in range(int((self.window_s if until is None else until) / period + 1e-9)):
             send = number * period
@@ -219,7 +223,7 @@ class Stage:
             self.attempt(send, agent=agent, waits=waits, variant=variant, **attempt)
             self.tool(served, served + 0.3, agent=agent)
             self.turn(send, send + period - 0.1, agent=agent)
-            if number % 2:
+            if number % 2 and number // 2 < jobs:
                 self.job(send - period, send + period - 0.1, agent=agent, answer=send + waits[0], variant=variant)
 
     def watch(self, end: float, **fields: Any) -> records.ClientSample:
@@ -246,7 +250,7 @@ class Stage:
         self._publish(records.AgentEnd, start, agent=agent, end_ns=self.at(end), crash=crash)
 
     def end(self, *, alive: bool = True, watched: bool = True, t: float | None = None, **fields: Any) -> None:
-        """Ends the stage: all agents alive, the client calm, the server's counters equal to ours, unless told otherwise."""
+        """Ends the stage; unless told otherwise, all agents lived, the client was calm, and the counters agree."""
         end = self.window_s if t is None else t
         if alive:
             for agent in range(self.agents):

@@ -1,0 +1,310 @@
+"""One run for each check that it violates: the reason says what, how much against which limit, and what to do."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from synthetic import Run, Stage, ns
+
+Analysed = Callable[[Run], dict[str, Any]]
+
+
+def busy(agents: int = 1) -> tuple[Run, Stage]:
+    """A run whose only stage is complete but for its end."""
+    run = Run(levels=[agents])
+    stage = run.stage(agents=agents)
+    for agent in range(agents):
+        stage.work(agent)
+    return run, stage
+
+
+def dead_agent(agents: int) -> Run:
+    run, stage = busy(agents)
+    for agent in range(agents - 1):
+        stage.live(agent, -2, 10)
+    stage.live(agents - 1, -2, 4, crash="Traceback ...\nValueError: no \x1b[31mpath")
+    stage.end(alive=False)
+    return run
+
+
+def idle_agents() -> Run:
+    run, stage = busy()
+    stage.live(0, -2, 9)
+    stage.end(alive=False)
+    return run
+
+
+def client(**sample: Any) -> Run:
+    run, stage = busy()
+    for second in range(1, 10):
+        stage.watch(second, **sample)
+    stage.end(watched=False)
+    return run
+
+
+def failures() -> Run:
+    run, stage = busy()
+    for kind in ("timeout", "timeout", "reset"):
+        stage.failed(2.6, 2.7, kind, message=f"{kind} after 600 s\x07")
+    stage.end()
+    return run
+
+
+def off_script() -> Run:
+    run = Run()
+    run.healthy(planned_tokens=12, finish_reason="length")
+    return run
+
+
+def no_usage() -> Run:
+    run, stage = busy()
+    stage.attempt(9.65, waits=[0.1], prompt_tokens=None)
+    stage.end(counters=None)
+    return run
+
+
+def counters(**growth: float) -> Run:
+    run, stage = busy()
+    stage.end(counters=growth)
+    return run
+
+
+def stalled() -> Run:
+    run, stage = busy()
+    stage.attempt(8.0, waits=[0.2, 0.1], tokens=4, end=10.0, aborted=True)
+    stage.end(counters=None)
+    return run
+
+
+def too_short() -> Run:
+    run = Run()
+    run.healthy(until=9.0)
+    return run
+
+
+def interrupted() -> Run:
+    run = Run()
+    stage = run.stage()
+    stage.work(until=4.0)
+    stage.end(t=4.0, interrupted="SIGINT")
+    return run
+
+
+def broken_off() -> Run:
+    run, _ = busy()
+    return run
+
+
+REASONS = [
+    (
+        dead_agent(4),
+        "agents died: 3.40 of 4 were alive on average, and 3.80 are needed "
+        "(agent 3 crashed: ValueError: no ?[31mpath); the agent_end records of events.jsonl tell more",
+    ),
+    (
+        idle_agents(),
+        "agents died: 0.90 of 1 were alive on average, and 0.95 are needed (they ended before their stage); "
+        "the agent_end records of events.jsonl tell more",
+    ),
+    (
+        client(cpu_ns=ns(0.93)),
+        "the client was too slow: swarm used 93 % of a CPU core (client.max_cpu is 80 %), so its own work "
+        "is in the latencies; use fewer agents, a faster machine, or `route: direct`",
+    ),
+    (
+        client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2),
+        "the client was too slow: 1 % of the time swarm was more than 12 ms late (client.max_lag is 5 ms); "
+        "use fewer agents, a faster machine, or `route: direct`",
+    ),
+    (
+        client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2, busy_share=0.97),
+        "the machine was busy: 1 % of the time swarm was more than 12 ms late (client.max_lag is 5 ms) "
+        "while the CPUs were 97 % in use, and swarm used 20 % of one; "
+        "stop what else runs there, or put the server on another machine",
+    ),
+    (
+        client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2, busy_share=None),
+        "the client was too slow: 1 % of the time swarm was more than 12 ms late (client.max_lag is 5 ms); "
+        "use fewer agents, a faster machine, or `route: direct`",
+    ),
+    (
+        failures(),
+        "requests failed: 3 of 13 (23.1 %, and 0 % are allowed): 2 timeout, 1 reset (timeout after 600 s?); "
+        "see the attempts of events.jsonl, or raise stage.max_error_share",
+    ),
+    (
+        off_script(),
+        "replies were off their planned length by 16.7 % (10 % are allowed; 10 were truncated), so the agents did "
+        "other work than planned; use a server that honours min_tokens and ignore_eos, "
+        "and a context that holds the replies",
+    ),
+    (
+        no_usage(),
+        "no token counts: 1 of 11 replies came without `usage`, and swarm does not guess; "
+        "use a server that honours stream_options.include_usage",
+    ),
+    (
+        counters(prompt_tokens=10_000, completion_tokens=102),
+        "token counts disagree: over the stage the server counted 102 completion tokens and swarm 100 "
+        "(1 % are allowed); make sure that swarm is its only client",
+    ),
+    (
+        counters(prompt_tokens=9_800, completion_tokens=100),
+        "token counts disagree: over the stage the server counted 9800 prompt tokens and swarm 10000 "
+        "(1 % are allowed); make sure that swarm is its only client",
+    ),
+    (
+        stalled(),
+        "the server was stalled: when the window ended a request had been silent for 1.70 s, and 0.60 s are allowed "
+        "(2 % of the window, or 3 times the longest wait before); look into the server's log",
+    ),
+    (too_short(), "too few turns: 9 ended in the window, and 10 are needed (10 an agent); raise stage.duration"),
+]
+
+
+@pytest.mark.parametrize(("run", "reason"), REASONS, ids=[reason.split(":")[0] for _, reason in REASONS])
+def test_a_violated_check_makes_the_stage_invalid_for_exactly_that_reason(
+    only_stage: Analysed, run: Run, reason: str
+) -> None:
+    stage = only_stage(run)
+    assert stage["invalid_reasons"] == [reason]
+    assert not stage["valid"]
+
+
+def test_an_interrupted_stage_is_invalid_and_measured_as_far_as_it_came(only_stage: Analysed) -> None:
+    stage = only_stage(interrupted())
+    assert stage["invalid_reasons"] == [
+        "interrupted by SIGINT after 4.0 s of a window of 10.0 s; run it again",
+        "too few turns: 4 ended in the window, and 10 are needed (10 an agent); raise stage.duration",
+    ]
+    assert (stage["window_s"], stage["throughput"]["output_tokens_per_s"]) == (4.0, 10.0)
+    assert stage["achieved"]["agents_alive_mean"] == 1.0
+
+
+def test_the_wait_for_an_idle_server_after_an_interruption_is_not_measured_time(only_stage: Analysed) -> None:
+    run = Run()
+    stage = run.stage()
+    stage.work(until=4.0)
+    stage.live(0, -2, 4.0)
+    stage.end(alive=False, watched=False, t=9.0, interrupted="SIGTERM")
+    assert only_stage(run)["window_s"] == 4.0
+
+
+def test_a_stage_interrupted_in_its_warm_up_measured_nothing(only_stage: Analysed) -> None:
+    run = Run()
+    stage = run.stage()
+    stage.attempt(-1.5, aborted=True)
+    stage.live(0, -2, -0.5)
+    stage.end(alive=False, watched=False, t=-0.5, interrupted="budget: 10 requests spent")
+    found = only_stage(run)
+    assert found["status"] == "run"
+    assert found["invalid_reasons"][0] == (
+        "interrupted by budget: 10 requests spent after 0.0 s of a window of 10.0 s; run it again"
+    )
+    assert found["window_s"] is None
+    assert found["throughput"]["output_tokens_per_s"] is None
+    assert found["achieved"]["in_flight_max"] is None
+    assert found["jobs"] == {"started": None, "finished": None, "censored": None, "outcomes": {}}
+
+
+def test_a_broken_off_stage_is_invalid_and_its_agents_fate_unknown(only_stage: Analysed) -> None:
+    stage = only_stage(broken_off())
+    assert stage["invalid_reasons"] == [
+        "the run broke off before this stage had ended: what was in flight is missing; run it again"
+    ]
+    assert stage["achieved"]["agents_alive_mean"] is None
+    assert stage["window_s"] == pytest.approx(9.9)
+    assert stage["jobs"]["finished"] == 5
+
+
+def test_a_stage_that_never_began_is_skipped(analysed: Analysed) -> None:
+    run = Run(levels=[1, 4])
+    run.healthy()
+    results = analysed(run)
+    first, second = results["targets"][0]["stages"]
+    assert (first["status"], first["valid"]) == ("run", True)
+    assert (second["status"], second["valid"], second["agents"]) == ("skipped", False, 4)
+    assert second["invalid_reasons"] == ["not run: the run ended before this stage began"]
+    assert second["trials_detail"][0]["status"] == "skipped"
+    assert results["verdict"] == "invalid"
+    assert results["invalid_reasons"] == ["moe with 4 agents: not run: the run ended before this stage began"]
+
+
+def test_errors_within_the_allowed_share_are_allowed(only_stage: Analysed) -> None:
+    run = failures()
+    run.max_error_share = "25%"
+    assert only_stage(run)["valid"]
+
+
+def test_aborts_at_the_windows_end_are_no_errors_and_no_stall(only_stage: Analysed) -> None:
+    run, stage = busy()
+    stage.attempt(9.7, waits=[0.2], end=10.0, aborted=True, finish_reason=None)
+    stage.end()
+    found = only_stage(run)
+    assert (found["valid"], found["errors"]) == (True, {})
+
+
+def test_a_long_but_usual_wait_at_the_windows_end_is_no_stall(only_stage: Analysed) -> None:
+    """2.9 s of silence where a first token took 1 s before; it does not matter that a chunk came afterwards."""
+    for silent_since, valid in ((7.1, True), (6.9, False)):
+        run, stage = busy()
+        stage.attempt(0.0, waits=[1.0], tokens=2)
+        stage.attempt(silent_since - 0.2, waits=[0.2, 10 - silent_since + 0.5], tokens=4, aborted=True)
+        stage.end(counters=None)
+        assert only_stage(run)["valid"] is valid, silent_since
+
+
+def test_silence_is_judged_without_recorded_chunks_too(only_stage: Analysed) -> None:
+    for last, valid in ((9.6, True), (8.0, False)):
+        run, stage = busy()
+        waits = [0.2, last - 7.2]
+        stage.attempt(7.0, waits=waits, tokens=20, chunks=None, chunk_tokens=None, end=10.0, aborted=True)
+        stage.end(counters=None)
+        assert only_stage(run)["valid"] is valid, last
+
+
+def test_what_an_aborted_request_had_not_told_yet_is_allowed_for(only_stage: Analysed) -> None:
+    """The server may have counted the prompt of a request cut off before its first token, and tokens on their way."""
+    for prompt, completion, valid in (
+        (10_000, 100, True),
+        (11_000, 104, True),
+        (11_200, 100, False),  # a prompt larger than any that is known, and 1 %
+        (10_000, 106, False),  # more than 4 tokens and 1 %
+        (9_800, 100, False),
+    ):
+        run, stage = busy()
+        stage.attempt(
+            9.7, waits=[], tokens=None, prompt_tokens=None, planned_tokens=300, chunks=None, end=10.0, aborted=True
+        )
+        stage.end(counters={"prompt_tokens": prompt, "completion_tokens": completion})
+        assert only_stage(run)["valid"] is valid, (prompt, completion)
+
+
+def test_a_reply_cut_off_without_a_count_may_have_been_as_long_as_planned(only_stage: Analysed) -> None:
+    for completion, valid in ((100, True), (300, True), (310, False)):
+        run, stage = busy()
+        stage.attempt(9.7, waits=[0.2], tokens=None, planned_tokens=200, end=10.0, aborted=True)
+        stage.end(counters={"completion_tokens": completion})
+        assert only_stage(run)["valid"] is valid, completion
+
+
+def test_counters_are_compared_over_the_whole_stage_warm_up_included(only_stage: Analysed) -> None:
+    run, stage = busy()
+    stage.attempt(-1.5)
+    stage.end(counters={"prompt_tokens": 11_000, "completion_tokens": 110})
+    assert only_stage(run)["valid"]
+
+
+def test_several_reasons_are_all_told_and_the_run_names_the_stage(analysed: Analysed) -> None:
+    run = Run(levels=[2])
+    stage = run.stage(agents=2)
+    stage.work(0)
+    stage.failed(9.7, 9.8)
+    stage.end(counters={"prompt_tokens": 99})
+    results = analysed(run)
+    assert [reason.split(": ")[:2] for reason in results["invalid_reasons"]] == [
+        ["moe with 2 agents", "requests failed"],
+        ["moe with 2 agents", "token counts disagree"],
+        ["moe with 2 agents", "too few turns"],
+    ]
+    assert results["verdict"] == "invalid"
