@@ -8,8 +8,8 @@ from swarm.simulator import replies, tokens
 from swarm.simulator.protocol import ApiError, ChatRequest, ChunkWriter, StreamOptions, parse
 
 KEYWORDS = (
-    "role content tool_calls tool_call_id function name arguments type text parameters model messages tools tool_choice "
-    "stream stream_options include_usage max_tokens max_completion_tokens min_tokens n stop seed temperature logprobs"
+    "role content tool_calls tool_call_id function name arguments type text parameters model messages tools "
+    "tool_choice stream stream_options include_usage max_tokens min_tokens n stop seed temperature logprobs"
 )
 KEYS = KEYWORDS.split()
 WORDS = ["user", "assistant", "tool", "system", "text", "function", "auto", "required", "none", ""]
