@@ -13,6 +13,7 @@ from time import time
 
 import aiohttp
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 
 from swarm.client.base import Failure
 from swarm.recording.records import ErrorKind
@@ -95,8 +96,9 @@ def from_exception(error: BaseException, url: str) -> Failure | None:
             return Failure("reset", f"{url} closed the connection without an answer: did the server crash or restart?")
         case aiohttp.ClientPayloadError():
             return Failure("cut", f"{url} closed the connection inside the reply: did the server crash or restart?")
-        case aiohttp.ClientResponseError():
-            return Failure("malformed", f"{url} does not answer in HTTP ({error.message}): check its scheme and port")
+        case aiohttp.ClientResponseError() | HttpProcessingError():
+            words = " ".join(error.message.split())
+            return Failure("malformed", f"{url} does not answer in HTTP ({words}): check its scheme and port")
         case OSError():
             return _from_os_error(error, url)
         case aiohttp.ClientConnectionError():

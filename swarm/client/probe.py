@@ -1,7 +1,7 @@
 """What a target is and what it keeps to, found out by asking it, before any load.
 
 A handful of requests of a few tokens. A server may be a full vLLM or promise much less (llama.cpp, Ollama, a proxy):
-what it cannot do is left out of later requests, and said in `Probe.notes`; only what makes a run impossible is an error.
+what it cannot do is left out of later requests, and said in `Probe.notes`; only what rules a run out is an error.
 """
 
 from dataclasses import dataclass, fields, replace

@@ -24,6 +24,7 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 
 from swarm.clock import Clock
 
@@ -93,21 +94,27 @@ class StampedSocket(socket.socket):
     """A socket that knows when its last bytes arrived (`received_ns`) and when it first sent since it was asked."""
 
     received_ns: int | None = None
+    by_kernel = False
     sent_ns: int | None = None
     stamper: "Stamper"
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         data, ancillary, _, _ = self.recvmsg(min(bufsize, READ_BYTES), _ANCILLARY_BYTES, flags)
         if data:
-            self.received_ns = self.stamper.stamp(ancillary)
+            self._received(ancillary)
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         view = memoryview(buffer)[: min(nbytes or READ_BYTES, READ_BYTES)]
         count, ancillary, _, _ = self.recvmsg_into([view], _ANCILLARY_BYTES, flags)
         if count:
-            self.received_ns = self.stamper.stamp(ancillary)
+            self._received(ancillary)
         return count
+
+    def _received(self, ancillary: list[tuple[int, int, bytes]]) -> None:
+        stamp = self.stamper.kernel_stamp(ancillary)
+        self.by_kernel = stamp is not None
+        self.received_ns = self.stamper.clock.now() if stamp is None else stamp
 
     def send(self, data: Any, flags: int = 0) -> int:
         if self.sent_ns is None:
@@ -206,9 +213,7 @@ class StampedHandler(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        stamp = None if self._connected is None else self._connected.received_ns
-        if stamp is None:
-            stamp = self._stamper.stamp([])
+        stamp = self._stamper.taken(self._connected)
         super().data_received(data)
         content = self._payload
         if self._line is not None and content is not None:
@@ -220,9 +225,13 @@ class StampedHandler(ResponseHandler):
             super().resume_reading(*args, **kwargs)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        if self._line is not None:
-            self._line.lost = exc
+        content, broken = self._payload, self.exception()
         super().connection_lost(exc)
+        if self._line is not None:
+            self._line.lost = broken if isinstance(broken, HttpProcessingError) else exc
+        # After bytes that are no HTTP, aiohttp 3.14 leaves whoever waits for the body waiting for ever.
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the connection was closed inside the body"))
 
 
 class Stamper:
@@ -233,13 +242,14 @@ class Stamper:
         self._witness = _stamping_pair() if sys.platform == "linux" else None
         self._kernel_time = KernelTime(clock) if self._witness else None
         self._sockets: WeakValueDictionary[int, StampedSocket] = WeakValueDictionary()
+        self._can_stamp = False
         self._kernel_stamps = 0
         self._user_stamps = 0
 
     @property
     def source(self) -> Literal["kernel", "user"]:
-        """Where the stamps come from; a few that were refused when the wall clock was set do not count."""
-        return "kernel" if self._kernel_time and 100 * self._user_stamps <= self._kernel_stamps else "user"
+        """Where stamps come from; a few that were refused because the wall clock was set do not count."""
+        return "kernel" if self._can_stamp and 100 * self._user_stamps <= self._kernel_stamps else "user"
 
     def connector(self, **options: Any) -> aiohttp.TCPConnector:
         """An aiohttp connector whose connections stamp what they send and receive."""
@@ -247,6 +257,7 @@ class Stamper:
         loop = asyncio.get_running_loop()
         if hooks_fit(connector, loop):
             connector._factory = partial(StampedHandler, self, loop)  # type: ignore[assignment]
+            self._can_stamp = self._kernel_time is not None
         return connector
 
     def close(self) -> None:
@@ -268,18 +279,25 @@ class Stamper:
         """The stamping socket under a transport, TLS or not."""
         return self._sockets.get(transport.get_extra_info("socket").fileno())
 
-    def stamp(self, ancillary: list[tuple[int, int, bytes]]) -> int:
-        """The run time at which the bytes just read arrived."""
+    def taken(self, connected: StampedSocket | None) -> int:
+        """The run time at which the bytes just read arrived; the loop may have read them without asking the socket."""
+        if connected is None or connected.received_ns is None:
+            self._user_stamps += 1
+            return self.clock.now()
+        if connected.by_kernel:
+            self._kernel_stamps += 1
+        else:
+            self._user_stamps += 1
+        return connected.received_ns
+
+    def kernel_stamp(self, ancillary: list[tuple[int, int, bytes]]) -> int | None:
+        """The kernel's stamp on the run's clock; None when there is none to be trusted."""
         if self._kernel_time is not None:
             for level, kind, data in ancillary:
                 if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
                     seconds, nanoseconds = _TIMESPEC.unpack(data)
-                    stamp = self._kernel_time.on_run_clock(seconds * 1_000_000_000 + nanoseconds)
-                    if stamp is not None:
-                        self._kernel_stamps += 1
-                        return stamp
-        self._user_stamps += 1
-        return self.clock.now()
+                    return self._kernel_time.on_run_clock(seconds * 1_000_000_000 + nanoseconds)
+        return None
 
     def _socket(self, address: tuple[Any, ...]) -> StampedSocket:
         family, kind, protocol, _, _ = address

@@ -91,8 +91,8 @@ class Wire:
                 async with limit:
                     await self._exchange(url, headers, body, seen, refusal, line)
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError and ssl.SSLError are OSErrors
-                if line.lost is not None and not isinstance(line.lost, OSError):
-                    raise line.lost from error  # our own, from within the read callback
+                if line.lost is not None and failures.from_exception(line.lost, url) is None:
+                    raise line.lost from error  # a bug of ours, in the read callback
                 if limit.expired():
                     seen.failure = failures.total_timeout(self._connection.timeout_s, url)
                 elif seen.failure is None:
