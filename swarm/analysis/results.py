@@ -10,6 +10,7 @@ from swarm.analysis.read import Notes, read_events, read_histograms, read_plan, 
 from swarm.analysis.stage import stage
 from swarm.analysis.thresholds import evaluate
 from swarm.analysis.trial import Trial
+from swarm.analysis.words import counted
 from swarm.recording.histograms import StageKey
 from swarm.recording.records import Stage
 
@@ -27,7 +28,7 @@ def analyse(directory: Path) -> dict[str, Any]:
     trials = read_trials(directory, notes)
     targets = [_target(plan, target, trials) for target in plan.targets]
     reasons = [
-        f"{target['name']} with {agents(stage['agents'])}: {reason}"
+        f"{target['name']} with {counted(stage['agents'], 'agent')}: {reason}"
         for target in targets
         for stage in target["stages"]
         for reason in stage["invalid_reasons"]
@@ -79,7 +80,3 @@ def _target(plan: Plan, target: Target, trials: Trials) -> dict[str, Any]:
         "gpus": target.gpus,
         "stages": [stage(level, by_level[level], by_level[1], target.gpus, plan.limits) for level in plan.levels],
     }
-
-
-def agents(number: int) -> str:
-    return f"{number} agent" if number == 1 else f"{number} agents"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from swarm.analysis.results import agents
+from swarm.analysis.words import counted
 
 Stages = dict[str, dict[int, dict[str, Any]]]
 """Target -> level -> stage, of those stages that are valid and saw agents write."""
@@ -21,7 +21,8 @@ def warning(results: dict[str, Any]) -> str:
         return "Predicted by the contention model, not measured." if results["predicted"] else ""
     if len(stages) == 1:
         return "The only stage is invalid: its numbers must not be used."
-    return f"{bad} of {len(stages)} stages {'is' if bad == 1 else 'are'} invalid: their numbers must not be used."
+    whose = "is invalid: its" if bad == 1 else "are invalid: their"
+    return f"{bad} of {len(stages)} stages {whose} numbers must not be used."
 
 
 def meaning(results: dict[str, Any]) -> str:
@@ -30,7 +31,7 @@ def meaning(results: dict[str, Any]) -> str:
     if not usable:
         ran = any(stage["window_s"] for target in results["targets"] for stage in target["stages"])
         return "No stage is valid, so nothing can be concluded." if ran else "Nothing was measured."
-    level = _highest_common(usable)
+    level = _common_level(usable)
     if level is None:
         return " ".join(_alike({name: stages}, max(stages)) for name, stages in usable.items())
     return _alike(usable, level)
@@ -39,7 +40,7 @@ def meaning(results: dict[str, Any]) -> str:
 def jobs(results: dict[str, Any]) -> str:
     """How long a job takes, at the level that `meaning` speaks of; empty where too few jobs finished."""
     usable = _usable(results)
-    level = _highest_common(usable)
+    level = _common_level(usable)
     if level is None:
         return ""
     parts = []
@@ -74,10 +75,10 @@ def _alike(usable: Stages, level: int) -> str:
     else:
         parts = [f"{first} writes {_rate(rate[first])} tok/s per agent"]
         parts += [f"{name} {_rate(rate[name])}" for name in others]
-    text = f"At {agents(level)} {', '.join(parts)}{_faster(rate, kept if contended else {})}."
+    text = f"At {counted(level, 'agent')} {', '.join(parts)}{_faster(rate, kept if contended else {})}."
     if contended:
         return text.replace("%", " %")
-    lacking = "a level above 1" if level == 1 else "a valid stage with 1 agent"
+    lacking = "a valid stage of more agents" if level == 1 else "a valid stage of 1 agent"
     return f"{text} How much agents slow each other down was not measured: that needs {lacking}."
 
 
@@ -105,8 +106,12 @@ def _usable(results: dict[str, Any]) -> Stages:
     return {name: levels for name, levels in stages.items() if levels}
 
 
-def _highest_common(usable: Stages) -> int | None:
-    return max(set.intersection(*(set(levels) for levels in usable.values())), default=None) if usable else None
+def _common_level(usable: Stages) -> int | None:
+    """The highest that all targets have; None when some have only lower ones, and contention to tell beyond."""
+    if not usable:
+        return None
+    level = max(set.intersection(*(set(levels) for levels in usable.values())), default=None)
+    return None if level == 1 and any(max(levels) > 1 for levels in usable.values()) else level
 
 
 def _rate(value: float) -> str:

@@ -25,8 +25,11 @@ class Silence:
 
 def _by_chunks(attempt: Attempt, stop_ns: int) -> tuple[int, int]:
     """The last sign of life before `stop_ns`, and the longest wait between two of them."""
+    chunks = attempt.chunks or [0]
+    if attempt.end_ns < stop_ns:
+        return attempt.end_ns, max(chunks)
     heard, longest = attempt.t_ns, 0
-    for wait in attempt.chunks or ():
+    for wait in chunks:
         if heard + wait >= stop_ns:
             break
         heard += wait

@@ -13,6 +13,7 @@ from swarm.analysis.plan import Limits
 from swarm.analysis.requests import plus
 from swarm.analysis.trial import Trial
 from swarm.analysis.validity import counters_skipped, too_few_turns, trial_reasons
+from swarm.analysis.words import counted
 from swarm.recording.observations import METRICS
 
 OF_JOBS = ("job", "ttfat")
@@ -189,11 +190,11 @@ def _notes(agents: int, trials: Sequence[Trial]) -> list[str]:
             "job times, jobs/h, TTFAT and slowdown are left out; raise stage.duration"
         )
     if overruns := sum(trial.overruns for trial in trials):
-        notes.append(f"{overruns} tool calls took longer than planned; their results came late")
+        notes.append(f"{counted(overruns, 'tool call')} took longer than planned: that is tool time")
     if truncated := sum(trial.requests.truncated for trial in trials):
-        notes.append(f"{truncated} replies were truncated: they ended at a limit and not where they were planned to")
+        notes.append(f"truncated: {truncated} of the replies ended at a limit, and not where they were planned to")
     if uncounted := sum(trial.requests.uncounted for trial in trials):
-        notes.append(f"{uncounted} requests are left out of all rates, as the server did not count their tokens")
+        notes.append(f"{counted(uncounted, 'request')} left out of all rates, as the server did not count the tokens")
     notes += {note: None for trial in trials if (note := counters_skipped(trial))}
     if not any(trial.client.watched_ns for trial in trials):
         notes.append("the client did not watch itself in the window, so that check is missing")

@@ -70,7 +70,7 @@ requests = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(requests)
 def test_percentiles_are_within_a_thousandth_of_those_of_the_events(
     tmp_path_factory: pytest.TempPathFactory, given_requests: list[Any]

@@ -59,7 +59,7 @@ def test_a_single_level_says_nothing_about_contention(analysed: Analysed) -> Non
     results = analysed(two(moe=(0.5,), dense=(1.0,), levels=[4]))
     assert sentences(results)[0] == (
         "At 4 agents moe writes 33 tok/s per agent, dense 17; moe writes 2.0x as fast per agent. "
-        "How much agents slow each other down was not measured: that needs a valid stage with 1 agent."
+        "How much agents slow each other down was not measured: that needs a valid stage of 1 agent."
     )
 
 
@@ -68,7 +68,7 @@ def test_one_agent_alone_says_nothing_about_contention(analysed: Analysed) -> No
     run.healthy(slower=2.5, period=2.0, window_s=20)
     assert sentences(analysed(run))[:2] == [
         "At 1 agent moe writes 6.7 tok/s per agent. "
-        "How much agents slow each other down was not measured: that needs a level above 1.",
+        "How much agents slow each other down was not measured: that needs a valid stage of more agents.",
         "A job takes 3.9 s on moe.",
     ]
 
@@ -79,7 +79,7 @@ def test_an_invalid_stage_is_warned_of_and_not_spoken_of(analysed: Analysed) -> 
     run.healthy(agents=2, slower=1.25)
     run.healthy(agents=4, until=5.0)
     found = sentences(analysed(run))
-    assert found[0] == "1 of 3 stages is invalid: their numbers must not be used."
+    assert found[0] == "1 of 3 stages is invalid: its numbers must not be used."
     assert found[1] == "At 2 agents moe keeps 80 % of its single-agent speed (13 tok/s each)."
 
 
@@ -101,6 +101,21 @@ def test_targets_without_a_common_valid_level_are_told_each_by_itself(analysed: 
     assert found[0] == "2 of 4 stages are invalid: their numbers must not be used."
     assert "At 1 agent moe writes 17 tok/s per agent." in found[1]
     assert "At 2 agents dense writes 17 tok/s per agent." in found[1]
+
+
+def test_what_only_one_target_can_tell_of_contention_is_told(analysed: Analysed) -> None:
+    run = Run(targets={"moe": "moe", "dense": "dense"}, levels=[1, 2])
+    run.healthy("moe", 1)
+    run.healthy("dense", 1)
+    run.healthy("moe", 2, slower=1.25)
+    run.healthy("dense", 2, until=5.0)
+    found = sentences(analysed(run))
+    assert found[1:] == [
+        "At 2 agents moe keeps 80 % of its single-agent speed (13 tok/s each). "
+        "At 1 agent dense writes 17 tok/s per agent. "
+        "How much agents slow each other down was not measured: that needs a valid stage of more agents.",
+        ONCE,
+    ]
 
 
 def test_no_valid_stage_and_nothing_measured(analysed: Analysed) -> None:

@@ -218,7 +218,7 @@ def test_what_the_server_did_not_count_is_left_out_of_the_rates_and_said(only_st
     found = only_stage(run)
     assert found["throughput"]["output_tokens_per_s"] == 8.0
     assert found["per_agent"][0]["output_tokens_per_s"] == pytest.approx(10 / 0.6)
-    assert "1 requests are left out of all rates, as the server did not count their tokens" in found["notes"]
+    assert "1 request left out of all rates, as the server did not count the tokens" in found["notes"]
 
 
 def test_a_server_that_counts_nothing_leaves_the_rates_null(only_stage: Analysed) -> None:
@@ -246,8 +246,8 @@ def test_what_a_reader_should_know_is_noted(only_stage: Analysed) -> None:
     found = only_stage(run)
     assert found["valid"]
     assert found["notes"] == [
-        "1 tool calls took longer than planned; their results came late",
-        "1 replies were truncated: they ended at a limit and not where they were planned to",
+        "1 tool call took longer than planned: that is tool time",
+        "truncated: 1 of the replies ended at a limit, and not where they were planned to",
         "token counts were not checked against the server's own counters: it has none, or they were not read",
         "the client did not watch itself in the window, so that check is missing",
     ]
