@@ -56,6 +56,7 @@ class KernelTime:
     def __init__(self, clock: Clock, real_ns: Callable[[], int] = _real_ns) -> None:
         self._clock = clock
         self._real_ns = real_ns
+        self._set_ns: int | None = None  # when the wall clock was last found to have been set
         self._refresh()
 
     def on_run_clock(self, real_ns: int) -> int | None:
@@ -64,12 +65,15 @@ class KernelTime:
         stamp = real_ns - self._offset_ns
         if now < self._fresh_until_ns and 0 <= now - stamp < _SUSPICIOUS_NS:
             return stamp
-        if self._moved(now):
+        if self._was_set(now):
+            self._set_ns = now
             return None
+        if self._set_ns is not None and stamp < self._set_ns:
+            return None  # it waited in its socket while the wall clock was set
         stamp = real_ns - self._offset_ns
         return min(stamp, now) if stamp <= now + _TOLERANCE_NS else None
 
-    def _moved(self, now: int) -> bool:
+    def _was_set(self, now: int) -> bool:
         """Whether the wall clock was set since the last look; a quick comparison mostly answers it."""
         apart = self._real_ns() - self._clock.now()
         if now < self._fresh_until_ns and abs(apart - self._offset_ns) <= _TOLERANCE_NS:

@@ -1,0 +1,36 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.client.meter import SAMPLES, LagMeter
+
+
+@given(st.lists(st.integers(0, 10**9), max_size=300), st.integers(1, 40))
+def test_the_sample_is_bounded_and_holds_the_maximum(lags: list[int], times: int) -> None:
+    meter = LagMeter()
+    for _ in range(times):
+        for lag in lags:
+            meter.saw(lag, 1, 0)
+    taken = meter.take("kernel")
+    assert len(taken.lags_ns) <= SAMPLES
+    assert taken.chunks == len(lags) * times
+    assert set(taken.lags_ns) <= set(lags)
+    if lags:
+        assert max(taken.lags_ns) == max(lags)
+
+
+def test_a_full_sample_is_thinned_evenly() -> None:
+    meter = LagMeter()
+    for lag in range(10 * SAMPLES):
+        meter.saw(lag, 0, 0)
+    sample = sorted(meter.take("kernel").lags_ns)
+    assert SAMPLES // 2 <= len(sample) <= SAMPLES
+    assert abs(sample[len(sample) // 2] - 5 * SAMPLES) < SAMPLES / 10
+
+
+def test_each_look_starts_afresh() -> None:
+    meter = LagMeter()
+    meter.saw(5, 3, 2)
+    meter.count(4)
+    first, second = meter.take("user"), meter.take("kernel")
+    assert (list(first.lags_ns), first.chunks, first.coalesced, first.stamp_source) == ([5], 7, 2, "user")
+    assert (list(second.lags_ns), second.chunks, second.coalesced, second.stamp_source) == ([], 0, 0, "kernel")
