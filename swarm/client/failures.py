@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from math import isfinite
 from time import time
 
 import aiohttp
@@ -109,7 +110,7 @@ def from_exception(error: BaseException, url: str) -> Failure | None:
 def _from_os_error(error: OSError, url: str) -> Failure:
     if isinstance(error, ConnectionRefusedError) or error.errno == errno.ECONNREFUSED:
         return Failure("refused", f"nothing listens at {url} (connection refused): is the server up?")
-    if error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED):
+    if isinstance(error, ConnectionError) or error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED):
         return Failure("reset", f"{url} reset the connection: did the server crash or restart?")
     if error.errno == errno.ETIMEDOUT:
         return Failure("timeout", f"{url} stopped answering (the network timed out): is the host reachable?")
@@ -133,13 +134,13 @@ def _retry_after(value: str | None) -> float | None:
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except (ValueError, TypeError):
-        return None
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(0.0, seconds) if isfinite(seconds) else None
 
 
 _LITELLM_KINDS: dict[str, ErrorKind] = {

@@ -19,15 +19,15 @@ _PASSING_STATUS = frozenset({500, 502, 503, 504})
 class RetryPolicy:
     retries: int = 0
     first_wait_s: float = 0.5
-    """Before the first retry, without a Retry-After; doubled each time, up to `longest_wait_s`, and jittered by up to
-    as much again, so that agents refused together do not come back together."""
+    """Before the first retry, without a Retry-After; doubled each time, up to `longest_wait_s`. Up to `first_wait_s`
+    is added at random, so that agents refused together do not come back together."""
     longest_wait_s: float = 30.0
 
 
 def worth_retrying(seen: Observation) -> bool:
     """Whether the failure may pass, and nothing of the reply had come."""
     failure = seen.failure
-    if failure is None or seen.max_lag_ns is not None:
+    if failure is None or seen.stamps or seen.max_lag_ns is not None:
         return False
     if failure.kind == "server_error":
         return failure.status in _PASSING_STATUS
@@ -71,9 +71,9 @@ class _Wait(tenacity.wait.wait_base):
     """The server's Retry-After, or else exponential backoff."""
 
     def __init__(self, policy: RetryPolicy) -> None:
-        self._backoff = tenacity.wait_exponential_jitter(
-            initial=policy.first_wait_s, max=policy.longest_wait_s, jitter=policy.first_wait_s
-        )
+        self._backoff = tenacity.wait_exponential(
+            multiplier=policy.first_wait_s, max=policy.longest_wait_s
+        ) + tenacity.wait_random(0, policy.first_wait_s)
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         assert retry_state.outcome is not None

@@ -1,0 +1,125 @@
+import time
+
+import pytest
+from scripted_server import HANG, answer, scripted
+
+from swarm.client.base import Connection
+from swarm.client.metrics import MetricsReader, metrics_url, pick
+
+LABELS = '{engine="0",model_name="Qwen/Qwen3 {odd} name"}'
+VLLM = f"""# HELP vllm:num_requests_running Requests in the running batch.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{LABELS} 3.0
+vllm:num_requests_waiting{LABELS} 2.0
+vllm:num_requests_waiting_by_reason{LABELS} 77.0
+vllm:kv_cache_usage_perc{LABELS} 0.25
+vllm:prefix_cache_queries_total{LABELS} 1000.0
+vllm:prefix_cache_queries_created{LABELS} 1.76e+09
+vllm:prefix_cache_hits_total{LABELS} 400.0
+vllm:num_preemptions_total{LABELS} 1.0
+vllm:prompt_tokens_total{LABELS} 5e+06
+vllm:prompt_tokens_cached_total{LABELS} 300.0
+vllm:generation_tokens_total{LABELS} 2048.0
+vllm:request_success_total{{engine="0",finished_reason="stop",model_name="m"}} 5.0
+vllm:request_success_total{{engine="0",finished_reason="length",model_name="m"}} 7.0
+vllm:request_queue_time_seconds_bucket{{engine="0",le="0.3",model_name="m"}} 9.0
+vllm:request_queue_time_seconds_count{LABELS} 12.0
+vllm:request_queue_time_seconds_sum{LABELS} 1.5
+vllm:request_prefill_time_seconds_count{LABELS} 12.0
+vllm:request_prefill_time_seconds_sum{LABELS} 2.5
+vllm:request_decode_time_seconds_count{LABELS} 12.0
+vllm:request_decode_time_seconds_sum{LABELS} 3.5
+"""
+PICKED = {
+    "running": 3.0,
+    "waiting": 2.0,
+    "kv_usage": 0.25,
+    "prefix_queries": 1000.0,
+    "prefix_hits": 400.0,
+    "preemptions": 1.0,
+    "prompt_tokens": 5e6,
+    "cached_prompt_tokens": 300.0,
+    "generation_tokens": 2048.0,
+    "request_success": 12.0,
+    "queue_time_count": 12.0,
+    "queue_time_sum": 1.5,
+    "prefill_count": 12.0,
+    "prefill_sum": 2.5,
+    "decode_count": 12.0,
+    "decode_sum": 3.5,
+}
+
+
+def test_every_wanted_sample_of_a_vllm_is_picked_and_nothing_else() -> None:
+    assert pick(VLLM.encode()) == PICKED
+
+
+def test_old_names_give_the_same_short_ones() -> None:
+    old = b"vllm:gpu_cache_usage_perc 0.5\nvllm:gpu_prefix_cache_queries_total 10\nvllm:gpu_prefix_cache_hits 4 1760000"
+    assert pick(old) == {"kv_usage": 0.5, "prefix_queries": 10.0, "prefix_hits": 4.0}
+
+
+def test_a_quantity_shown_under_both_names_counts_once() -> None:
+    both = b"vllm:gpu_prefix_cache_hits_total 40\nvllm:prefix_cache_hits_total 41\nvllm:prefix_cache_hits 42\n"
+    assert pick(both)["prefix_hits"] in (41.0, 42.0)
+
+
+def test_engines_are_added_up_and_the_fullest_cache_counts() -> None:
+    page = b"".join(
+        b'vllm:num_requests_running{engine="%d"} %d\nvllm:kv_cache_usage_perc{engine="%d"} 0.%d\n' % (n, n, n, n)
+        for n in (1, 5, 2)
+    )
+    assert pick(page) == {"running": 8.0, "kv_usage": 0.5}
+
+
+def test_values_that_are_no_numbers_are_left_out() -> None:
+    page = b"vllm:num_requests_running NaN\nvllm:num_requests_waiting +Inf\nvllm:kv_cache_usage_perc 1e999\n"
+    assert pick(page + b"vllm:num_preemptions_total e\nvllm:prompt_tokens_total\n\xff\x00{}") == {}
+
+
+def test_another_servers_metrics_hold_nothing() -> None:
+    assert pick(b"llamacpp:prompt_tokens_total 5\npython_gc_objects 3\n") == {}
+
+
+def test_a_page_of_100_kilobytes_takes_well_under_a_millisecond() -> None:
+    bucket = 'vllm:request_params_n_bucket{engine="0",le="%d.0",model_name="Qwen/Qwen2.5-Coder-32B-Instruct-AWQ"} 1.0\n'
+    page = (VLLM + "".join(bucket % n for n in range(1000))).encode()
+    assert len(page) > 90_000
+    took = []
+    for _ in range(20):
+        began = time.perf_counter()
+        assert pick(page) == PICKED
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("base", "named", "url"),
+    [
+        ("http://h:8000/v1", None, "http://h:8000/metrics"),
+        ("http://h:8000/v1/", None, "http://h:8000/metrics"),
+        ("http://h/vllm/v1", None, "http://h/vllm/metrics"),
+        ("http://h/api", None, "http://h/api/metrics"),
+        ("http://h/v1", "http://other:9/m", "http://other:9/m"),
+    ],
+)
+def test_metrics_are_looked_for_beside_the_api(base: str, named: str | None, url: str) -> None:
+    assert metrics_url(Connection(base, "m", metrics_url=named)) == url
+
+
+async def test_the_reader_reads_now_and_again_over_one_connection() -> None:
+    async with (
+        scripted(answer("200 OK", VLLM.encode(), content_type="text/plain")) as server,
+        MetricsReader(Connection(server.url, "m", api_key="k")) as reader,
+    ):
+        assert [await reader.read(), await reader.read()] == [PICKED, PICKED]
+    assert [(each.path, each.headers["authorization"]) for each in server.received] == [("/metrics", "Bearer k")] * 2
+    assert server.received[0].peer == server.received[1].peer
+
+
+async def test_the_reader_says_none_where_there_is_nothing() -> None:
+    for script in (answer("404 Not Found", {}), answer("200 OK", b"other 1\n"), [HANG]):
+        async with scripted(script) as server, MetricsReader(Connection(server.url, "m", timeout_s=0.05)) as reader:
+            assert await reader.read() is None
+    async with MetricsReader(Connection("http://127.0.0.1:1/v1", "m")) as reader:
+        assert await reader.read() is None
