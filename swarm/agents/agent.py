@@ -47,7 +47,6 @@ class Surroundings:
     next_id: Callable[[], str]
     think_ns: int = 0
     max_turns: int = 30
-    record_chunks: bool = True
 
 
 @dataclass(slots=True)
@@ -204,8 +203,8 @@ class Agent:
             end_ns=end,
             first_token_ns=stamps[0] if stamps else None,
             last_token_ns=stamps[-1] if stamps else None,
-            chunks=_gaps(send, stamps) if self.around.record_chunks else None,
-            chunk_tokens=_gaps(0, tokens) if tokens and self.around.record_chunks else None,
+            chunks=_gaps(send, stamps),
+            chunk_tokens=_gaps(0, tokens) if tokens else None,
             prompt_tokens=seen.prompt_tokens,
             cached_tokens=seen.cached_tokens,
             completion_tokens=seen.completion_tokens,

@@ -210,7 +210,6 @@ async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: in
         think_s=agents.think,
         max_turns=agents.max_turns,
         seed=agents.seed,
-        record_chunks=scenario.record.chunks,
     )
     statuses = [AgentStatus(agent) for agent in spec.numbers]
     if run.view:

@@ -45,7 +45,6 @@ class StageSpec:
     think_s: float
     max_turns: int
     seed: int
-    record_chunks: bool
 
     @property
     def header(self) -> dict[str, Any]:
@@ -100,7 +99,6 @@ async def run_stage(
         next_id=next_id,
         think_ns=round(spec.think_s * 1e9),
         max_turns=spec.max_turns,
-        record_chunks=spec.record_chunks,
     )
     agents = [
         asyncio.create_task(

@@ -1,7 +1,7 @@
 """Results as Markdown, for pull requests and pages."""
 
 from swarm.analysis.sentence import sentences
-from swarm.report.table import COLUMNS, Results, rows
+from swarm.report.table import COLUMNS, Results, notes, rows
 
 
 def to_markdown(results: Results) -> str:
@@ -16,4 +16,5 @@ def to_markdown(results: Results) -> str:
         f"({'no value' if threshold['value'] is None else threshold['value']})"
         for threshold in results["thresholds"]
     ]
+    lines += [f"- note: {note}" for note in notes(results)]
     return "\n".join(lines)

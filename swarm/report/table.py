@@ -44,6 +44,16 @@ def rows(results: Results) -> list[list[str]]:
     return [[target["name"], *_cells(stage)] for target in results["targets"] for stage in target["stages"]]
 
 
+def notes(results: Results) -> list[str]:
+    """What a reader should know that makes nothing invalid, each once, with the stages that it holds for."""
+    found: dict[str, list[str]] = {note: [] for note in results["notes"]}
+    for target in results["targets"]:
+        for stage in target["stages"]:
+            for note in stage["notes"]:
+                found.setdefault(note, []).append(f"{target['name']} at {stage['agents']}")
+    return [f"{note} ({', '.join(stages)})" if stages else note for note, stages in found.items()]
+
+
 def _cells(stage: dict[str, Any]) -> list[str]:
     latency, throughput, tokens = stage["latency"], stage["throughput"], stage["tokens"]
     cached, prompt = tokens["cached_prompt"], tokens["prompt"]

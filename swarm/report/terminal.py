@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swarm.analysis.sentence import sentences
-from swarm.report.table import COLUMNS, Results, rows
+from swarm.report.table import COLUMNS, Results, notes, rows
 
 GAP = 2
 """Between columns, in characters."""
@@ -26,7 +26,10 @@ def print_results(results: Results, console: Console) -> None:
     for threshold in results["thresholds"]:
         mark, style = ("passed", "green") if threshold["passed"] else ("FAILED", "red")
         value = "no value" if threshold["value"] is None else threshold["value"]
-        console.print(f"  {mark}: {threshold['expression']} ({value})", style=style, highlight=False, markup=False)
+        of = f"{threshold['target']}: " if threshold["expression"].startswith("*") else ""
+        console.print(f"  {mark}: {of}{threshold['expression']} ({value})", style=style, highlight=False, markup=False)
+    for note in notes(results):
+        console.print(f"  note: {note}", style="dim", highlight=False, markup=False)
     if effort := _load_generator(results):
         console.print(effort, style="dim", highlight=False)
 
