@@ -37,9 +37,12 @@ def open_client(route: Route, connection: Connection, clock: Clock) -> Client:
 
 def warm_up(route: Route) -> None:
     """Imports what the route needs, so that the first request need not. Takes seconds; may run in a thread."""
-    if route in ("litellm", "litellm-sdk"):
-        import swarm.client.litellm_route  # noqa: F401
-        from swarm.client.litellm_codec import Codec, MovedError
+    if route not in ("litellm", "litellm-sdk"):
+        return
+    from swarm.client.litellm_codec import Codec, MovedError
+    from swarm.client.litellm_route import rehearse
 
-        with suppress(MovedError):
-            Codec(Connection("http://127.0.0.1:1/v1", "warm-up"))
+    with suppress(MovedError):
+        Codec(Connection("http://127.0.0.1:1/v1", "warm-up"))
+    if route == "litellm-sdk":
+        rehearse()
