@@ -174,6 +174,8 @@ class _Asked:
         )
         honours, forced = await _tools(replace(connection, honours=honours))
         again = await _ask(replace(connection, honours=honours), _request(2))
+        if again.failure is not None:
+            raise BackendError(f"a small chat completion failed: {again.failure.message}")
         return _Asked(honours, forced, plain.cached_tokens is not None or again.cached_tokens is not None)
 
 

@@ -32,6 +32,7 @@ from swarm.client.litellm_codec import Codec, MovedError, load
 from swarm.clock import Clock
 from swarm.errors import UsageError
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # LiteLLM's own
 ROUTES: list[Route] = ["direct", "litellm", "litellm-sdk"]
 TOOL = {
     "type": "function",
