@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 _MARKER = "SWARM_PROCESS_TREE"
 _DRAIN_S = 0.5
@@ -47,9 +47,16 @@ class _Output:
 
 
 async def run_bounded(
-    command: Sequence[str], *, cwd: Path, env: Mapping[str, str], wall_s: float, keep_bytes: int, flood_bytes: int
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    wall_s: float,
+    keep_bytes: int,
+    flood_bytes: int,
+    stdin: IO[bytes] | None = None,
 ) -> Finished:
-    """Runs `command` in a session of its own, without input, until it ends or a limit does.
+    """Runs `command` in a session of its own until it ends or a limit does; `stdin` is a file to read from, or nothing.
 
     Of its output (stdout and stderr together) `keep_bytes` are kept, half from the start and half from the end; after
     `flood_bytes` it is stopped. However this ends, by cancellation too, the process group is killed, and on Linux also
@@ -66,7 +73,7 @@ async def run_bounded(
             *command,
             cwd=cwd,
             env={**env, _MARKER: marker},
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=stdin or asyncio.subprocess.DEVNULL,
             stdout=write_end,
             stderr=write_end,
             start_new_session=True,
@@ -116,7 +123,7 @@ async def _read(descriptor: int, output: _Output, flood_bytes: int, flooded: asy
 
 
 async def _kill_tree(process: asyncio.subprocess.Process, marker: str, reader: "asyncio.Task[None]") -> None:
-    with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     await asyncio.to_thread(_kill_marked, marker)
     await process.wait()

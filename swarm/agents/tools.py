@@ -5,21 +5,24 @@ result that is not ok, never an exception.
 """
 
 import asyncio
+import json
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
-import regex
 from pydantic import ValidationError
 
+from swarm.agents import match
+from swarm.agents.match import Match, Text, find
 from swarm.agents.process import Finished, run_bounded
-from swarm.agents.workspace import Workspace, WorkspaceError, open_workspace
+from swarm.agents.workspace import Workspace, WorkspaceError, in_thread, open_workspace
 from swarm.tasks.calls import ARGUMENTS, Arguments, EditFile, ListFiles, ReadFile, RunTests, Search, WriteFile
 
 _NOTE_BYTES = 500
@@ -60,7 +63,8 @@ class ToolLimits:
     list_entries: int = 500
     search_matches: int = 100
     search_files: int = 2_000
-    search_s: float = 2.0
+    search_bytes: int = 8_000_000
+    search_s: float = 10.0
     test_s: float = 60.0
     flood_bytes: int = 4_000_000
     """Output after which a test run is stopped."""
@@ -105,9 +109,10 @@ class Toolbox:
             arguments = _parse(call)
             if isinstance(arguments, RunTests):
                 result = await self._run_tests(arguments, workspace)
+            elif isinstance(arguments, Search):
+                result = ToolResult(True, await self._search(arguments, workspace))
             else:
-                text = await asyncio.to_thread(_file_work, arguments, workspace, self._limits)
-                result = ToolResult(True, text)
+                result = ToolResult(True, await in_thread(_file_work, arguments, workspace, self._limits))
         except (ToolError, WorkspaceError) as error:
             result = ToolResult(False, f"Error: {error}", str(error))
         return ToolResult(
@@ -117,8 +122,43 @@ class Toolbox:
             time.perf_counter_ns() - started,
         )
 
+    async def _search(self, arguments: Search, workspace: Workspace) -> str:
+        most = self._limits.search_matches
+        texts, note = await in_thread(_searchable, arguments, workspace, self._limits)
+        if arguments.regex:
+            found = await self._match(arguments.query, texts, workspace)
+        else:
+            found = await in_thread(find, lambda line: arguments.query in line, texts, most + 1)
+        lines = [f"{path}:{number}: {line}" for path, number, line in found[:most]]
+        if len(found) > most:
+            lines.append(f"[cut: more than {most} matches; narrow the path or make the query longer]")
+        shown = "\n".join(lines) or f"no match for {arguments.query!r} in {arguments.path}"
+        return f"{shown}\n{note}" if note else shown
+
+    async def _match(self, pattern: str, texts: list[Text], workspace: Workspace) -> list[Match]:
+        with tempfile.TemporaryFile() as request:  # a file, so that nothing has to feed a pipe
+            await in_thread(_write_request, request, pattern, texts, self._limits.search_matches + 1)
+            try:
+                finished = await run_bounded(
+                    [*self._launcher(workspace), sys.executable, "-I", "-S", match.__file__],
+                    cwd=workspace.repository,
+                    env=_environment(workspace),
+                    wall_s=self._limits.search_s,
+                    keep_bytes=self._limits.flood_bytes,
+                    flood_bytes=self._limits.flood_bytes,
+                    stdin=request,
+                )
+            except OSError as error:
+                raise ToolError(f"the search could not be started: {error.strerror}") from None
+        if finished.stopped or finished.status:
+            raise ToolError("query: the pattern takes too much time or memory; simplify it, or search for literal text")
+        answer = json.loads(finished.output)
+        if "error" in answer:
+            raise ToolError(f"query: not a regular expression: {answer['error']}")
+        return list(answer["found"])
+
     async def _run_tests(self, arguments: RunTests, workspace: Workspace) -> ToolResult:
-        command = await asyncio.to_thread(_pytest, arguments, workspace)
+        command = await in_thread(_pytest, arguments, workspace)
         limits = self._limits
         async with self._slots:
             try:
@@ -156,8 +196,6 @@ def _file_work(arguments: Arguments, workspace: Workspace, limits: ToolLimits) -
             return _list_files(arguments, workspace, limits)
         case ReadFile():
             return _read_file(arguments, workspace, limits)
-        case Search():
-            return _search(arguments, workspace, limits)
         case EditFile():
             return _edit_file(arguments, workspace, limits)
         case WriteFile():
@@ -188,43 +226,28 @@ def _read_file(arguments: ReadFile, workspace: Workspace, limits: ToolLimits) ->
     return f"{arguments.path}, lines {first}-{first + len(chosen) - 1} of {len(lines)}\n{numbered}"
 
 
-def _search(arguments: Search, workspace: Workspace, limits: ToolLimits) -> str:
-    matches = _matcher(arguments, time.monotonic() + limits.search_s)
-    files = workspace.files(arguments.path, limits.search_files + 1)
-    lines: list[str] = []
-    for entry in files[: limits.search_files]:
+def _searchable(arguments: Search, workspace: Workspace, limits: ToolLimits) -> tuple[list[Text], str]:
+    """The texts below the path, and a note if there were more than a search looks at."""
+    texts: list[Text] = []
+    size = 0
+    entries = workspace.files(arguments.path, limits.search_files + 1)
+    for number, entry in enumerate(entries):
+        size += entry.size
+        if number == limits.search_files or size > limits.search_bytes:
+            return texts, f"[cut: only the first {number} files were searched]"
         if entry.is_link or entry.size > limits.read_bytes:
             continue
         try:
-            text = _text(workspace, entry.path, limits)
+            texts.append((entry.path, _text(workspace, entry.path, limits)))
         except (ToolError, WorkspaceError):
             continue  # not text, or gone: nothing to find in it
-        for number, line in enumerate(text.splitlines(), 1):
-            if matches(line):
-                lines.append(f"{entry.path}:{number}: {line.strip()[:200]}")
-        if len(lines) > limits.search_matches:
-            return "\n".join([*lines[: limits.search_matches], f"[cut: more than {limits.search_matches} matches]"])
-    if len(files) > limits.search_files:
-        lines.append(f"[cut: only the first {limits.search_files} files were searched]")
-    return "\n".join(lines) or f"no match for {arguments.query!r} in {arguments.path}"
+    return texts, ""
 
 
-def _matcher(arguments: Search, deadline: float) -> Callable[[str], bool]:
-    """Patterns go through `regex`, not `re`: it stops at a deadline, and lets the event loop run while it matches."""
-    if not arguments.regex:
-        return lambda line: arguments.query in line
-    try:
-        pattern = regex.compile(arguments.query)
-    except (regex.error, OverflowError, RecursionError) as error:
-        raise ToolError(f"query: not a regular expression: {error}") from None
-
-    def matches(line: str) -> bool:
-        try:
-            return bool(pattern.search(line, timeout=max(0.001, deadline - time.monotonic()), concurrent=True))
-        except TimeoutError:
-            raise ToolError("query: the pattern takes too long; simplify it, or search for literal text") from None
-
-    return matches
+def _write_request(file: IO[bytes], pattern: str, texts: list[Text], most: int) -> None:
+    """What `match.py` reads."""
+    file.write(json.dumps({"pattern": pattern, "texts": texts, "most": most}).encode())
+    file.seek(0)
 
 
 def _edit_file(arguments: EditFile, workspace: Workspace, limits: ToolLimits) -> str:
@@ -273,7 +296,10 @@ def _text(workspace: Workspace, path: str, limits: ToolLimits) -> str:
 
 def _pytest(arguments: RunTests, workspace: Workspace) -> list[str]:
     """pytest of the running interpreter, blind to settings and plug-ins from outside the repository."""
-    command = [sys.executable, "-B", "-s", "-m", "pytest", "-q", "--no-header", "--tb=short", "--color=no"]
+    for value in (arguments.path, arguments.keyword):
+        if value and not value.isprintable():
+            raise ToolError(f"{value!r} holds characters that cannot be printed")
+    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=short", "--color=no"]
     command += ["-p", "no:cacheprovider", "--rootdir=.", "-c", _settings(workspace)]
     if arguments.keyword:
         command.append(f"-k{arguments.keyword}")
@@ -312,6 +338,7 @@ def _environment(workspace: Workspace) -> dict[str, str]:
         "COLUMNS": "80",
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONNOUSERSITE": "1",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     }
 
@@ -345,9 +372,11 @@ def _test_result(finished: Finished, output: str, limits: ToolLimits) -> ToolRes
 
 
 def _cut(text: str, limit: int) -> str:
-    """At most `limit` bytes of `text`, cut at a character, and a line that says so."""
-    data = text.encode(errors="replace")
-    if len(data) <= limit:
-        return text
+    """At most `limit` bytes of `text`, cut at a character, and a line that says so.
+
+    Names of files may hold bytes that are no UTF-8; they are shown escaped, since the result goes into a JSON request.
+    """
+    data = text.encode(errors="backslashreplace")
     kept = data[:limit].decode(errors="ignore")
-    return f"{kept}\n[cut: {limit} of {len(data)} bytes shown; ask for a part of it]"
+    note = f"\n[cut: {limit} of {len(data)} bytes shown; ask for a part of it]"
+    return kept + note if len(data) > limit else kept

@@ -13,12 +13,14 @@ import secrets
 import shutil
 import stat
 import unicodedata
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 MAX_DEPTH = 32
 _SKIPPED = ("__pycache__", "*.pyc", ".git")
 _log = logging.getLogger(__name__)
@@ -43,6 +45,8 @@ class Workspace:
 
     repository: Path
     scratch: Path
+    identity: tuple[int, int]
+    """Device and inode of `repository`: a process that runs in it may put another directory in its place."""
 
     def read(self, path: str, limit: int) -> bytes:
         """The bytes of a regular file of at most `limit` bytes. Raises WorkspaceError."""
@@ -107,6 +111,8 @@ class Workspace:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         current = os.open(self.repository, flags)
         try:
+            if _identity(os.fstat(current)) != self.identity:
+                raise WorkspaceError("the repository was replaced by another directory")
             for part in parts:
                 if make:
                     _make_directory(current, part)
@@ -122,13 +128,23 @@ class Workspace:
 async def open_workspace(repository: Path, root: Path) -> AsyncIterator[Workspace]:
     """A private copy of `repository` in a new directory below `root`, removed at the end, cancelled or not."""
     base = root / f"job-{secrets.token_hex(8)}"
-    workspace = Workspace(repository=base / "repo", scratch=base / "tmp")
-    copy = asyncio.ensure_future(asyncio.to_thread(_copy, repository, workspace))
     try:
-        await asyncio.shield(copy)
-        yield workspace
+        yield await in_thread(_copy, repository, base)
     finally:
-        await asyncio.shield(_close(copy, base))
+        await in_thread(_remove, base)
+
+
+async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Runs `function` in a thread, and when cancelled waits for it all the same.
+
+    A thread cannot be stopped, and must not go on working in a directory that is given up.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
 
 
 def split(path: str) -> tuple[str, ...]:
@@ -155,21 +171,24 @@ def split(path: str) -> tuple[str, ...]:
     return parts
 
 
-async def _close(copy: "asyncio.Future[None]", base: Path) -> None:
-    await asyncio.wait([copy])  # a thread cannot be cancelled, and would go on filling what is being removed
-    await asyncio.to_thread(_remove, base)
+def _copy(repository: Path, base: Path) -> Workspace:
+    copy, scratch = base / "repo", base / "tmp"
+    shutil.copytree(repository, copy, symlinks=True, ignore=shutil.ignore_patterns(*_SKIPPED))
+    scratch.mkdir(mode=0o700)
+    return Workspace(copy, scratch, _identity(copy.stat()))
 
 
-def _copy(repository: Path, workspace: Workspace) -> None:
-    shutil.copytree(repository, workspace.repository, symlinks=True, ignore=shutil.ignore_patterns(*_SKIPPED))
-    workspace.scratch.mkdir(mode=0o700)
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _remove(base: Path) -> None:
     """Removes a workspace; directories that its processes made unreadable are opened first."""
     for _ in range(3):
+        if base.is_symlink():
+            base.unlink()  # put there by a process; what it points to is not ours
         shutil.rmtree(base, ignore_errors=True)
-        if not base.exists():
+        if not os.path.lexists(base):
             return
         for directory, _, _ in os.walk(base):
             os.chmod(directory, 0o700)
