@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from swarm import __version__
 from swarm.errors import ExitCode, SwarmError, UsageError
+
+if TYPE_CHECKING:
+    from swarm.scenario.schema import Scenario
 
 app = typer.Typer(
     name="swarm",
@@ -68,11 +71,8 @@ def run(
     """Run a scenario: each target, level by level; ends with a verdict, a table and the run directory."""
     from swarm.engine.hosts import public_hosts
     from swarm.engine.plan import describe
-    from swarm.scenario.load import load_scenario
 
-    shortcuts = {"agents.levels": agents and f"[{agents}]", "stage.duration": duration, "agents.seed": seed}
-    overrides = [*(settings or []), *(f"{key}={value}" for key, value in shortcuts.items() if value is not None)]
-    loaded = load_scenario(scenario, overrides).only(target)
+    loaded = _load(scenario, settings, target, agents, duration, seed)
     if dry_run:
         print(describe(loaded))
         return
@@ -81,6 +81,28 @@ def run(
     from swarm.engine.run import run_scenario
 
     outcome = run_scenario(loaded, out, sys.stderr if not quiet else None)
+    results = _show(outcome.directory, quiet=quiet)
+    print(outcome.directory)
+    raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else _exit_code(results))
+
+
+@app.command()
+def predict(
+    scenario: ScenarioPath,
+    out: Annotated[Path | None, typer.Option(help="Run directory; default runs/<name>-<UTC>/.")] = None,
+    settings: Settings = None,
+    target: Annotated[list[str] | None, typer.Option(help="Only this target; repeatable.")] = None,
+    agents: Annotated[str | None, typer.Option(metavar="1,4,8", help="Levels, instead of the scenario's.")] = None,
+    duration: Annotated[str | None, typer.Option(metavar="60s", help="Window of a stage.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of tasks and reply lengths.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the run directory.")] = False,
+) -> None:
+    """Predict a scenario: the same run in virtual time, on the contention model; needs no GPU and no waiting."""
+    from swarm.engine.predict import predict_scenario
+
+    outcome = predict_scenario(
+        _load(scenario, settings, target, agents, duration, seed), out, sys.stderr if not quiet else None
+    )
     results = _show(outcome.directory, quiet=quiet)
     print(outcome.directory)
     raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else _exit_code(results))
@@ -143,6 +165,22 @@ def serve(
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def _load(
+    scenario: Path,
+    settings: list[str] | None,
+    target: list[str] | None,
+    agents: str | None,
+    duration: str | None,
+    seed: int | None,
+) -> "Scenario":
+    """The scenario with what the command line changes in it."""
+    from swarm.scenario.load import load_scenario
+
+    shortcuts = {"agents.levels": agents and f"[{agents}]", "stage.duration": duration, "agents.seed": seed}
+    overrides = [*(settings or []), *(f"{key}={value}" for key, value in shortcuts.items() if value is not None)]
+    return load_scenario(scenario, overrides).only(target)
 
 
 def _show(directory: Path, *, quiet: bool) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from swarm.agents.driver import Call, Conversation, Driver, Job
 from swarm.agents.tools import ToolResult
-from swarm.agents.workspace import Workspace
 from swarm.client.base import ChatRequest, Client, Observation
 from swarm.client.retry import RetryPolicy, complete
 from swarm.clock import Clock
@@ -26,9 +25,9 @@ class Tools(Protocol):
     """How tool calls are carried out: really, or (in virtual time) from what was recorded."""
 
     def open(self, repository: Path) -> Any:
-        """An async context manager that gives a job its private `Workspace`."""
+        """An async context manager that gives a job the private workspace of its calls."""
 
-    async def execute(self, call: Call, workspace: Workspace) -> ToolResult: ...
+    async def execute(self, call: Call, workspace: Any) -> ToolResult: ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class _JobRun:
     id: str
     job: Job
     conversation: Conversation
-    workspace: Workspace
+    workspace: Any
     first_send_ns: int | None = None
     answer_ns: int | None = None
     turns: int = 0

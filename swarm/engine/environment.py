@@ -19,12 +19,12 @@ _LIBRARIES = ("aiohttp", "litellm", "msgspec", "hdrhistogram", "tenacity", "pyda
 
 
 def describe_environment(
-    scenario: Scenario, started: datetime, targets: Mapping[str, tuple[Connection, Probe]]
+    scenario: Scenario, started: datetime, targets: Mapping[str, dict[str, Any]], *, predicted: bool = False
 ) -> dict[str, Any]:
-    """Versions, machine, client settings, and what each target told of itself."""
+    """Versions, machine, client settings, and what is known of each target (`told` of one that was asked)."""
     return {
         "started_at": started.isoformat(timespec="seconds"),
-        "predicted": False,
+        "predicted": predicted,
         "versions": {"swarm": __version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in _LIBRARIES},
         "machine": {
@@ -38,11 +38,12 @@ def describe_environment(
             "provider": scenario.litellm_provider,
             "executable": sys.implementation.name,
         },
-        "targets": {name: _target(*found) for name, found in targets.items()},
+        "targets": dict(targets),
     }
 
 
-def _target(connection: Connection, facts: Probe) -> dict[str, Any]:
+def told(connection: Connection, facts: Probe) -> dict[str, Any]:
+    """What a running target told of itself."""
     return {"api_base": connection.api_base} | asdict(facts)
 
 

@@ -4,42 +4,35 @@ import asyncio
 import gc
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import TextIO
 
-from swarm.agents.prompt import system_prompt
-from swarm.agents.script import ScriptDriver
 from swarm.agents.tools import Toolbox
 from swarm.client.base import Connection
 from swarm.client.connect import open_client, warm_up
 from swarm.client.metrics import MetricsReader
 from swarm.client.probe import Probe, probe
-from swarm.client.retry import RetryPolicy
 from swarm.clock import Clock
 from swarm.engine.backends import connection, simulated
-from swarm.engine.environment import describe_environment
+from swarm.engine.compose import recording, stage_spec
+from swarm.engine.environment import describe_environment, told
 from swarm.engine.plan import tasks_of
 from swarm.engine.schedule import StagePlan, load_summary, schedule
 from swarm.engine.server import ServerWatch
-from swarm.engine.stage import StageSpec, run_stage
-from swarm.engine.stop import BudgetSink, Stop, on_signals
+from swarm.engine.stage import run_stage
+from swarm.engine.stop import Stop, on_signals
 from swarm.errors import BackendError, UsageError
 from swarm.recording import rundir
-from swarm.recording.appender import RecordFile, RecordingError
-from swarm.recording.histograms import Histograms
 from swarm.recording.live import LiveView, StageView
-from swarm.recording.recorder import Recorder, Sink
-from swarm.recording.records import Record, ServerSample
+from swarm.recording.recorder import Recorder
 from swarm.recording.status import AgentStatus
 from swarm.scenario.load import dump_scenario
 from swarm.scenario.schema import Scenario, Target
 from swarm.tasks import Task
-from swarm.tasks.calls import tool_schemas
 
 
 @dataclass(frozen=True)
@@ -105,9 +98,9 @@ async def _run(
             view.say(f"{load_summary(scenario)}; results in {directory}")
         backends = await _backends(scenario, stack)
         (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
-        facts = {name: (backend.connection, backend.facts) for name, backend in backends.items()}
+        facts = {name: told(backend.connection, backend.facts) for name, backend in backends.items()}
         rundir.write_json(directory / rundir.ENVIRONMENT, describe_environment(scenario, started, facts))
-        recorder = await stack.enter_async_context(_recording(scenario, directory, clock, stop, view))
+        recorder = await stack.enter_async_context(recording(scenario, directory, clock, stop, view))
         run = _Run(directory.name, scenario, tasks, backends, recorder, clock, stop, view, count(1))
         if view:
             for backend in backends.values():
@@ -156,38 +149,6 @@ async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) ->
     return Backend(target, replace(reach, model=facts.model, honours=facts.honours), facts)
 
 
-@asynccontextmanager
-async def _recording(
-    scenario: Scenario, directory: Path, clock: Clock, stop: Stop, view: LiveView | None
-) -> AsyncIterator[Recorder]:
-    """The recorder with its sinks, flushed every second; one that fails stops the run."""
-    sinks: list[Sink] = [
-        RecordFile(directory / rundir.EVENTS, Record, chunks=scenario.record.chunks),
-        RecordFile(directory / rundir.SERVER, ServerSample),
-        Histograms(directory / rundir.HISTOGRAMS, clock),
-        BudgetSink(stop, scenario.budget.tokens, scenario.budget.requests),
-        *([view] if view else []),
-    ]
-    recorder = Recorder(sinks)
-    flushing = asyncio.create_task(_flush(recorder, stop))
-    try:
-        yield recorder
-    finally:
-        flushing.cancel()
-        await asyncio.gather(flushing, return_exceptions=True)
-        try:
-            recorder.close()
-        except RecordingError as error:
-            stop.set(str(error))
-
-
-async def _flush(recorder: Recorder, stop: Stop) -> None:
-    try:
-        await recorder.run()
-    except RecordingError as error:
-        stop.set(str(error))
-
-
 async def _draw(view: LiveView) -> None:
     while True:
         view.draw()
@@ -196,21 +157,8 @@ async def _draw(view: LiveView) -> None:
 
 async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: int) -> None:
     scenario, backend = run.scenario, run.backends[plan.target]
-    agents, settings = scenario.agents, scenario.stage
-    spec = StageSpec(
-        run=run.id,
-        shard=0,
-        plan=plan,
-        numbers=tuple(range(plan.agents)),
-        driver=_driver(scenario, backend, plan),
-        tasks=run.tasks,
-        retry=RetryPolicy(scenario.client.retries),
-        warmup_s=settings.warmup,
-        duration_s=settings.duration,
-        think_s=agents.think,
-        max_turns=agents.max_turns,
-        seed=agents.seed,
-    )
+    settings = scenario.stage
+    spec = stage_spec(run.id, scenario, run.tasks, plan)
     statuses = [AgentStatus(agent) for agent in spec.numbers]
     if run.view:
         now = run.clock.now()
@@ -236,19 +184,3 @@ async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: in
             )
     finally:
         await client.close()
-
-
-def _driver(scenario: Scenario, backend: Backend, plan: StagePlan) -> ScriptDriver:
-    agents, sampling = scenario.agents, scenario.sampling
-    return ScriptDriver(
-        system=system_prompt(agents.system_tokens, plan.salt),
-        tools=tool_schemas(),
-        context=agents.context,
-        seed=agents.seed,
-        script=agents.script,
-        history=agents.history,
-        reply_scale=agents.reply_scale,
-        temperature=sampling.temperature,
-        sampling_seed=sampling.seed,
-        extra_body=sampling.extra_body,
-    )

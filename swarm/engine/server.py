@@ -1,9 +1,8 @@
 """A target's own view of itself: its `/metrics`, every second and when it is idle before and after a stage."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
-from swarm.client.metrics import MetricsReader
 from swarm.clock import Clock
 from swarm.engine.schedule import StagePlan
 from swarm.recording.records import Published, ServerSample
@@ -13,11 +12,16 @@ IDLE_LIMIT_S = 10.0
 POLL_S = 0.1
 
 
+class Reader(Protocol):
+    async def read(self) -> dict[str, float] | None:
+        """A target's metrics of now, by swarm's names; None: it says nothing."""
+
+
 class ServerWatch:
     """Samples one target during one stage; does nothing where the target has no metrics (`reader` is None)."""
 
     def __init__(
-        self, reader: MetricsReader | None, plan: StagePlan, clock: Clock, publish: Callable[[Published], None]
+        self, reader: Reader | None, plan: StagePlan, clock: Clock, publish: Callable[[Published], None]
     ) -> None:
         self._reader = reader
         self._plan = plan

@@ -1,0 +1,93 @@
+"""What every way to run a scenario has in common, in real time or in virtual time: its stages and its recording."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from swarm.agents.prompt import system_prompt
+from swarm.agents.script import ScriptDriver
+from swarm.client.retry import RetryPolicy
+from swarm.clock import Clock
+from swarm.engine.schedule import StagePlan
+from swarm.engine.stage import StageSpec
+from swarm.engine.stop import BudgetSink, Stop
+from swarm.recording import rundir
+from swarm.recording.appender import RecordFile, RecordingError
+from swarm.recording.histograms import Histograms
+from swarm.recording.live import LiveView
+from swarm.recording.recorder import Recorder, Sink
+from swarm.recording.records import Record, ServerSample
+from swarm.scenario.schema import Scenario
+from swarm.tasks import Task
+from swarm.tasks.calls import tool_schemas
+
+
+def stage_spec(
+    run: str, scenario: Scenario, tasks: tuple[Task, ...], plan: StagePlan, *, watch_client: bool = True
+) -> StageSpec:
+    """The stage `plan` of a scenario with all its agents."""
+    agents, settings = scenario.agents, scenario.stage
+    return StageSpec(
+        run=run,
+        shard=0,
+        plan=plan,
+        numbers=tuple(range(plan.agents)),
+        driver=_driver(scenario, plan),
+        tasks=tasks,
+        retry=RetryPolicy(scenario.client.retries),
+        warmup_s=settings.warmup,
+        duration_s=settings.duration,
+        think_s=agents.think,
+        max_turns=agents.max_turns,
+        seed=agents.seed,
+        watch_client=watch_client,
+    )
+
+
+def _driver(scenario: Scenario, plan: StagePlan) -> ScriptDriver:
+    agents, sampling = scenario.agents, scenario.sampling
+    return ScriptDriver(
+        system=system_prompt(agents.system_tokens, plan.salt),
+        tools=tool_schemas(),
+        context=agents.context,
+        seed=agents.seed,
+        script=agents.script,
+        history=agents.history,
+        reply_scale=agents.reply_scale,
+        temperature=sampling.temperature,
+        sampling_seed=sampling.seed,
+        extra_body=sampling.extra_body,
+    )
+
+
+@asynccontextmanager
+async def recording(
+    scenario: Scenario, directory: Path, clock: Clock, stop: Stop, view: LiveView | None, flush_s: float = 1.0
+) -> AsyncIterator[Recorder]:
+    """The recorder with its sinks, flushed every `flush_s`; one that fails stops the run."""
+    sinks: list[Sink] = [
+        RecordFile(directory / rundir.EVENTS, Record, chunks=scenario.record.chunks),
+        RecordFile(directory / rundir.SERVER, ServerSample),
+        Histograms(directory / rundir.HISTOGRAMS, clock),
+        BudgetSink(stop, scenario.budget.tokens, scenario.budget.requests),
+        *([view] if view else []),
+    ]
+    recorder = Recorder(sinks)
+    flushing = asyncio.create_task(_flush(recorder, stop, flush_s))
+    try:
+        yield recorder
+    finally:
+        flushing.cancel()
+        await asyncio.gather(flushing, return_exceptions=True)
+        try:
+            recorder.close()
+        except RecordingError as error:
+            stop.set(str(error))
+
+
+async def _flush(recorder: Recorder, stop: Stop, every_s: float) -> None:
+    try:
+        await recorder.run(every_s)
+    except RecordingError as error:
+        stop.set(str(error))

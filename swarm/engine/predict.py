@@ -1,0 +1,145 @@
+"""The composition root of `swarm predict`: the same agents, tasks, recorder and analysis, in virtual time."""
+
+import asyncio
+import shutil
+import time
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import TextIO
+
+from swarm.agents.recorded import RecordedTools, Results, recorded_results
+from swarm.client.base import Connection
+from swarm.clock import VirtualClock
+from swarm.engine.compose import recording, stage_spec
+from swarm.engine.environment import describe_environment
+from swarm.engine.plan import tasks_of
+from swarm.engine.run import Outcome
+from swarm.engine.schedule import StagePlan, load_summary, schedule
+from swarm.engine.server import ServerWatch
+from swarm.engine.stage import run_stage
+from swarm.engine.stop import Stop, on_signals
+from swarm.engine.virtual import VirtualClient, VirtualLoop, VirtualServer
+from swarm.errors import UsageError
+from swarm.recording import rundir
+from swarm.recording.recorder import Recorder
+from swarm.recording.status import AgentStatus
+from swarm.scenario.load import dump_scenario
+from swarm.scenario.schema import Scenario
+from swarm.simulator import profiles
+from swarm.simulator.profiles import Profile
+from swarm.tasks import Task
+
+FLUSH_S = 120.0
+"""Virtual seconds between two lines of the interval log: encoding its histograms is what a short interval costs."""
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """What all stages of a prediction share."""
+
+    id: str
+    scenario: Scenario
+    tasks: tuple[Task, ...]
+    servers: dict[str, VirtualServer]
+    tools: RecordedTools
+    recorder: Recorder
+    clock: VirtualClock
+    stop: Stop
+    ids: "count[int]"
+
+    def next_id(self) -> str:
+        return f"0.{next(self.ids)}"
+
+
+def predict_scenario(scenario: Scenario, out: Path | None, show: TextIO | None) -> Outcome:
+    """Runs all stages of a scenario in virtual time into a new run directory; `show` is where progress is told.
+
+    Raises UsageError for what cannot be predicted, before anything is made.
+    """
+    known = {target.name: _profile(scenario, target.name) for target in scenario.targets}
+    tasks = tuple(tasks_of(scenario))
+    results = asyncio.run(recorded_results(tasks, scenario.agents.script))
+    started = datetime.now(UTC)
+    directory = rundir.create(scenario.name, started, out)
+    try:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            return runner.run(_predict(scenario, known, tasks, results, directory, started, show))
+    except UsageError:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+def _profile(scenario: Scenario, name: str) -> Profile:
+    """The profile of a target. Raises UsageError where the model of it is missing, or cannot follow."""
+    target = next(target for target in scenario.targets if target.name == name)
+    if target.simulate is None:
+        raise UsageError(
+            f"targets.{name}: there is no model of a running server to predict with; put `simulate: PROFILE` in the "
+            "place of `api_base` (`swarm profiles` lists them; `swarm calibrate RUN` makes one from a measured run)"
+        )
+    if scenario.agents.driver != "script":
+        raise UsageError(f"agents.driver: {scenario.agents.driver!r} cannot be predicted; use script")
+    if target.simulate.faults:
+        raise UsageError(f"targets.{name}.simulate.faults: cannot be predicted; leave them out")
+    try:
+        profile = profiles.load(target.simulate.profile, **target.simulate.overrides())
+    except ValueError as error:
+        raise UsageError(f"targets.{name}.simulate: {error}") from None
+    if scenario.agents.context > profile.max_context:
+        raise UsageError(
+            f"agents.context: {scenario.agents.context} tokens, but {name} ({profile.name}) takes at most "
+            f"{profile.max_context}; lower `context` or take another profile"
+        )
+    return profile
+
+
+async def _predict(
+    scenario: Scenario,
+    known: dict[str, Profile],
+    tasks: tuple[Task, ...],
+    results: dict[Path, Results],
+    directory: Path,
+    started: datetime,
+    show: TextIO | None,
+) -> Outcome:
+    clock, stop = VirtualClock(started.timestamp()), Stop()
+    (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
+    facts = {name: {"model": profile.name, "profile": asdict(profile)} for name, profile in known.items()}
+    rundir.write_json(directory / rundir.ENVIRONMENT, describe_environment(scenario, started, facts, predicted=True))
+    servers = {name: VirtualServer(profile) for name, profile in known.items()}
+    _say(show, f"{load_summary(scenario)}, in virtual time; results in {directory}")
+    async with AsyncExitStack() as stack:
+        stack.enter_context(on_signals(stop))
+        recorder = await stack.enter_async_context(recording(scenario, directory, clock, stop, None, FLUSH_S))
+        run = _Prediction(
+            directory.name, scenario, tasks, servers, RecordedTools(results), recorder, clock, stop, count(1)
+        )
+        stages = schedule(scenario, directory.name)
+        for number, plan in enumerate(stages, 1):
+            if stop.reason is None:
+                began = time.perf_counter()
+                await _stage(run, plan)
+                took = time.perf_counter() - began
+                trial = f", trial {plan.trial}" if scenario.stage.trials > 1 else ""
+                _say(show, f"{number}/{len(stages)} {plan.target}, agents: {plan.agents}{trial}: took {took:.1f} s")
+    return Outcome(directory, stop.reason, stop.by_signal)
+
+
+async def _stage(run: _Prediction, plan: StagePlan) -> None:
+    spec = stage_spec(run.id, run.scenario, run.tasks, plan, watch_client=False)
+    server = run.servers[plan.target]
+    connection = Connection(
+        api_base=f"simulate:{server.profile.name}", model=None, timeout_s=run.scenario.client.timeout
+    )
+    statuses = [AgentStatus(agent) for agent in spec.numbers]
+    client = VirtualClient(server, connection, run.clock)
+    watch = ServerWatch(server, plan, run.clock, run.recorder.publish)
+    await run_stage(spec, client, run.tools, watch, run.clock, run.recorder.publish, statuses, run.next_id, run.stop)
+
+
+def _say(show: TextIO | None, line: str) -> None:
+    if show is not None:
+        print(line, file=show, flush=True)

@@ -1,0 +1,196 @@
+"""Virtual time: an event loop that jumps from event to event, and a target whose engine lives in that loop.
+
+The client speaks the very requests that the direct route would send, and the engine is the simulated server's; only
+the socket between them is left out. A reply crosses the seam in one piece, with the times of all its tokens.
+"""
+
+import asyncio
+import selectors
+from array import array
+
+import msgspec
+
+from swarm.client import failures
+from swarm.client.base import ChatRequest, Connection, Meter, Observation, ToolCall
+from swarm.client.direct import body_of
+from swarm.client.metrics import pick
+from swarm.clock import Clock
+from swarm.simulator import protocol
+from swarm.simulator.metrics import Metrics, exposition
+from swarm.simulator.plan import plan
+from swarm.simulator.profiles import Profile
+from swarm.simulator.protocol import ApiError
+from swarm.simulator.replies import Reply
+from swarm.simulator.scheduler import Engine, Request, Step
+
+POLL_EVERY = 100
+"""Jumps between two looks at the outside world (signals), which cost more than a jump."""
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time stands still while anything can run, and then jumps to the next timer.
+
+    Signals arrive as always. Nothing else that takes real time (threads, sockets, processes) belongs in it.
+    """
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+        super().__init__(_Jumping(self))
+
+    def time(self) -> float:
+        return self._now_s
+
+    def jump(self, seconds: float) -> None:
+        self._now_s += seconds
+
+
+class _Jumping(selectors.DefaultSelector):
+    """Instead of waiting `timeout` seconds, lets them have passed."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self._jumps = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:  # no timer: only the outside world can go on
+            return super().select(None)
+        self._jumps += 1
+        if self._jumps % POLL_EVERY == 0 and (ready := super().select(0)):
+            return ready
+        self._loop.jump(timeout)
+        return []
+
+
+class VirtualServer:
+    """The engine of one target, whose steps end at their planned times. Made inside the loop that it lives in."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.engine = Engine(profile)
+        self._metrics = Metrics()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._open: dict[Request, _Stamps] = {}
+        self._ends: array[int] = array("q")
+        """When each step since the server was last idle has ended, in nanoseconds."""
+
+    async def serve(self, request: Request, stamps: "array[int]") -> None:
+        """Returns with the last token. Cancelled or not, `stamps` then holds when each token came, in nanoseconds."""
+        self.engine.submit(request, self._loop.time())
+        mine = self._open[request] = _Stamps(self._loop.create_future())
+        if self.engine.step is None:
+            self._arm()
+        try:
+            await mine.done
+        finally:
+            if self.engine.cancel(request, self._loop.time()):
+                self._metrics.finished["abort"] += 1
+                mine.pause(len(self._ends))
+            del self._open[request]
+            for first, behind in mine.spans:
+                stamps.extend(self._ends[first:behind])
+            if not self._open:
+                del self._ends[:]
+
+    async def read(self) -> dict[str, float] | None:
+        """What `/metrics` says, as a target's reader gives it."""
+        return pick(exposition(self.engine, self._metrics, self.profile.name).encode())
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self.engine.next_event()
+        self._timer = None if due is None else self._loop.call_at(due, self._turn)
+
+    def _turn(self) -> None:
+        """Ends the step, if there is one, and begins the next."""
+        if self.engine.step is not None:
+            step = self.engine.complete()
+            self._deliver(step)
+            self.engine.begin(step.end)
+        else:
+            self.engine.begin(self._loop.time())
+        self._arm()
+
+    def _deliver(self, step: Step) -> None:
+        """Costs nothing for requests that just go on decoding: their stamps are a span of `_ends`."""
+        number = len(self._ends)
+        self._ends.append(round(step.end * 1e9))
+        for request in step.preempted:
+            if request in self._open:
+                self._open[request].pause(number)
+        beginning = len(step.first) + len(step.stalls)
+        for request in step.tokens[len(step.tokens) - beginning :]:
+            self._open[request].since = number
+        for request in step.finished:
+            mine = self._open[request]
+            mine.pause(number + 1)
+            mine.done.set_result(None)
+        self._metrics.observe(step)
+
+
+class _Stamps:
+    """When a request got tokens: spans of step numbers; one for each time that it was not preempted."""
+
+    __slots__ = ("done", "since", "spans")
+
+    def __init__(self, done: asyncio.Future[None]) -> None:
+        self.done = done
+        self.since: int | None = None
+        self.spans: list[tuple[int, int]] = []
+
+    def pause(self, behind: int) -> None:
+        """Its last token, if it was getting any, was that of the step before number `behind`."""
+        if self.since is not None:
+            self.spans.append((self.since, behind))
+            self.since = None
+
+
+class VirtualClient:
+    """The client seam, connected straight to a `VirtualServer`."""
+
+    def __init__(self, server: VirtualServer, connection: Connection, clock: Clock) -> None:
+        self._server = server
+        self._connection = connection
+        self._clock = clock
+
+    async def complete(self, request: ChatRequest, seen: Observation) -> None:
+        seen.send_ns = self._clock.now()
+        try:
+            chat = protocol.parse(msgspec.json.encode(body_of(request, self._connection)))
+            reply, work = plan(chat, self._server.profile)
+        except ApiError as refused:
+            seen.failure = failures.from_status(refused.status, {}, refused.body(), self._connection.api_base)
+            seen.end_ns = self._clock.now()
+            return
+        try:
+            async with asyncio.timeout(self._connection.timeout_s):
+                await self._server.serve(work, seen.stamps)
+        except TimeoutError:
+            seen.failure = failures.total_timeout(self._connection.timeout_s, self._connection.api_base)
+            seen.end_ns = self._clock.now()
+        else:
+            seen.end_ns = seen.stamps[-1]
+        finally:
+            _take(reply, work, seen)
+
+    def meter(self) -> Meter:
+        """There is nothing to see: in virtual time the client takes no time."""
+        return Meter(array("q"), 0, 0, "user")
+
+    async def close(self) -> None: ...
+
+
+def _take(reply: Reply, work: Request, seen: Observation) -> None:
+    """The usage with each chunk, and of a whole reply its text and end."""
+    if not seen.stamps:
+        return
+    seen.tokens = array("q", range(1, len(seen.stamps) + 1))
+    seen.prompt_tokens, seen.completion_tokens = work.prompt_tokens, len(seen.stamps)
+    if seen.end_ns is None or seen.failure is not None:
+        return
+    seen.cached_tokens = work.cached_tokens
+    seen.content, seen.finish_reason = reply.content, reply.finish
+    if reply.call:
+        seen.tool_calls = [ToolCall(reply.call.id, reply.call.name, reply.call.arguments)]
