@@ -1,17 +1,23 @@
 """`python -m swarm.simulator`: the simulated vLLM in a process of its own."""
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Sequence
 from typing import get_args
 
-from swarm.simulator import profiles
+from swarm.simulator import faults, profiles
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serves until SIGINT or SIGTERM. Exit code 2: the profile, an option or the address cannot be used."""
     options = vars(_parser().parse_args(argv))
+    try:
+        options["befalling"] = _faults(options.pop("faults"))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     from swarm.simulator.server import serve  # aiohttp: late, so that a wrong option is answered at once
 
@@ -21,6 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _faults(text: str) -> tuple[faults.Fault, ...]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"--faults: no JSON: {error}") from None
+    return faults.parse(value)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-model-len", type=int, help="longest context, prompt and reply")
     parser.add_argument("--kv-tokens", type=int, help="size of the KV cache")
     parser.add_argument("--admission", choices=get_args(profiles.Admission), help="when a waiting request may start")
+    parser.add_argument("--faults", default="[]", help='JSON: [{"kind": "reset", "rate": 0.02, "seed": 1}]')
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when the process that started it dies")
     return parser
 

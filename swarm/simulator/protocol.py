@@ -13,12 +13,20 @@ from swarm.simulator.replies import Reply
 class ApiError(Exception):
     """A request that is refused, in vLLM's form."""
 
-    def __init__(self, status: int, message: str, kind: str = "BadRequestError", param: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        kind: str = "BadRequestError",
+        param: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.kind = kind
         self.param = param
+        self.headers = headers
 
     def body(self) -> bytes:
         error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.status}
@@ -243,6 +251,12 @@ class ChunkWriter:
     prompt_tokens: int
     include_usage: bool
     continuous_usage: bool
+    reasoning_tokens: int = 0
+    """The first so many tokens of the text are reasoning."""
+    overcount: float = 1.0
+    """What the token counts are multiplied by; other than 1 only where a fault asks for it."""
+    ends: bool = True
+    """With finish reason, usage and terminal event; False only where a fault asks for it."""
 
     @classmethod
     def of(
@@ -267,12 +281,12 @@ class ChunkWriter:
     def token(self, at: int) -> str:
         """The chunk of token `at`; empty where the token shows nothing. The last one has the finish reason."""
         reply = self.reply
-        last = at == len(reply.pieces) - 1
+        last = self.ends and at == len(reply.pieces) - 1
         piece = reply.pieces[at]
         if reply.call is None or reply.call_at is None or at < reply.call_at:
             if not piece and not last:
                 return ""
-            delta = f'"content":{quoted(piece)}'
+            delta = f'"{"reasoning" if at < self.reasoning_tokens else "content"}":{quoted(piece)}'
         elif at == reply.call_at:
             head = f'"function":{{"name":{quoted(reply.call.name)},"arguments":""}}'
             delta = f'"tool_calls":[{{"id":"{reply.call.id}","type":"function","index":0,{head}}}]'
@@ -284,15 +298,22 @@ class ChunkWriter:
 
     def end(self, cached_tokens: int) -> str:
         """The usage, where it was asked for, and the terminal event."""
+        if not self.ends:
+            return ""
         if not self.include_usage:
             return "data: [DONE]\n\n"
-        counts = json.dumps(usage(self.prompt_tokens, len(self.reply.pieces), cached_tokens), separators=(",", ":"))
+        prompt, completion = self._told(self.prompt_tokens), self._told(len(self.reply.pieces))
+        counts = json.dumps(usage(prompt, completion, cached_tokens), separators=(",", ":"))
         return f'{self.prefix}],"usage":{counts}}}\n\ndata: [DONE]\n\n'
 
     def _close(self, completion_tokens: int) -> str:
         """The end of a chunk, with the usage so far where it was asked for."""
         if not self.continuous_usage:
             return "]}\n\n"
-        total = self.prompt_tokens + completion_tokens
-        counts = f'"prompt_tokens":{self.prompt_tokens},"total_tokens":{total},"completion_tokens":{completion_tokens}'
+        prompt, completion = self._told(self.prompt_tokens), self._told(completion_tokens)
+        total = prompt + completion
+        counts = f'"prompt_tokens":{prompt},"total_tokens":{total},"completion_tokens":{completion}'
         return f'],"usage":{{{counts}}}}}\n\n'
+
+    def _told(self, tokens: int) -> int:
+        return tokens if self.overcount == 1 else round(tokens * self.overcount)

@@ -13,24 +13,28 @@ import contextlib
 import ctypes
 import gc
 import logging
+import math
 import os
 import signal
 import stat
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 from aiohttp import HttpVersion11, web
 
-from swarm.simulator import profiles, protocol, replies, tokens
+from swarm.simulator import faults, profiles, protocol
 from swarm.simulator.alarm import Alarm
+from swarm.simulator.faults import Fault
 from swarm.simulator.metrics import Metrics, exposition
+from swarm.simulator.plan import plan
 from swarm.simulator.profiles import Profile
-from swarm.simulator.protocol import ApiError, ChatRequest, ChunkWriter
+from swarm.simulator.protocol import ApiError, ChunkWriter
 from swarm.simulator.scheduler import Engine, Request, Step
+from swarm.simulator.streams import FaultyStream, Stream, Whole, reset
 
 logger = logging.getLogger(__name__)
 
@@ -40,43 +44,6 @@ _MAX_BEHIND_S = 0.25
 """Further behind than this the time line is moved to now: the process was stopped, or has far too much to do."""
 _MAX_BODY_BYTES = 64 << 20
 _TRUTH_RECORDS = 4096
-
-
-class Stream:
-    """A streamed reply on its way: one write per token. `done` is set when the last one is written."""
-
-    __slots__ = ("_at", "_chunked", "_chunks", "_transport", "done", "request")
-
-    def __init__(self, chunks: ChunkWriter, transport: asyncio.Transport, chunked: bool, done: asyncio.Future[None]):
-        self._chunks = chunks
-        self._transport = transport
-        self._chunked = chunked
-        self._at = 0
-        self.done = done
-
-    def token(self, request: Request) -> None:
-        at = self._at
-        self._at = at + 1
-        text = self._chunks.token(at)
-        if at == 0:
-            text = self._chunks.role() + text
-        if self._at == request.output_tokens:
-            text += self._chunks.end(request.cached_tokens or 0)
-        if text and not self._transport.is_closing():
-            framed = f"{len(text):x}\r\n{text}\r\n" if self._chunked else text
-            self._transport.write(framed.encode("ascii"))
-
-
-class Whole:
-    """An unstreamed reply: nothing to do until `done`."""
-
-    __slots__ = ("done",)
-
-    def __init__(self, done: asyncio.Future[None]) -> None:
-        self.done = done
-
-    def token(self, request: Request) -> None:
-        pass
 
 
 class RealTime:
@@ -179,6 +146,8 @@ class Server:
         self._created = int(time.time())
         self._loop = asyncio.get_running_loop()
         self.realtime = RealTime(Engine(profile), self._loop)
+        self.faults = faults.Schedule()
+        self._crash: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(self._app(), handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         self.host = ""
         self.port = 0
@@ -200,6 +169,8 @@ class Server:
 
     async def close(self) -> None:
         """Stops listening and cuts off all streams."""
+        if self._crash is not None:
+            self._crash.cancel()
         await self._runner.cleanup()
         self.realtime.close()
 
@@ -215,6 +186,8 @@ class Server:
                 web.get("/metrics", self._metrics),
                 web.get("/swarm/slip", self._slip),
                 web.get("/swarm/requests", self._requests),
+                web.get("/swarm/faults", self._get_faults),
+                web.post("/swarm/faults", self._set_faults),
             ]
         )
         return app
@@ -233,15 +206,23 @@ class Server:
             refusal = ApiError(error.status, error.reason, error.reason)
         except ApiError as error:
             refusal = error
-        return web.Response(body=refusal.body(), status=refusal.status, content_type="application/json")
+        return web.Response(
+            body=refusal.body(), status=refusal.status, content_type="application/json", headers=refusal.headers
+        )
 
     async def _chat_completions(self, http: web.Request) -> web.StreamResponse:
         self.realtime.poll()
+        fault = self.faults.next()
+        body = await http.read()
+        if fault is not None:
+            await self._befall(fault, http)
         arrived = self._loop.time()
-        chat = protocol.parse(await http.read())
+        chat = protocol.parse(body)
+        if fault is not None and fault.kind == "tool-calls" and chat.tools:
+            chat.tool_choice = "required"
         if chat.model is not None and chat.model != self.model_name:
             raise ApiError(404, f"The model `{chat.model}` does not exist.", "NotFoundError", param="model")
-        reply, request = self._plan(chat)
+        reply, request = plan(chat, self.profile)
         request.request_id = completion_id = f"chatcmpl-{http.headers.get('X-Request-Id') or os.urandom(16).hex()}"
         self.realtime.poll()
         created = int(time.time())
@@ -261,40 +242,65 @@ class Server:
         chunks = ChunkWriter.of(
             completion_id, created, self.model_name, reply, request.prompt_tokens, chat.stream_options
         )
-        request.owner = Stream(chunks, transport, http.version >= HttpVersion11, done)
-        await self._run(request, arrived)
-        await response.write_eof()
+        chunked = http.version >= HttpVersion11
+        stream = (
+            Stream(chunks, transport, chunked, done)
+            if fault is None
+            else FaultyStream(fault, chunks, transport, chunked, done)
+        )
+        request.owner = stream
+        try:
+            await self._run(request, arrived)
+            await stream.sent
+        finally:
+            stream.close()
+        if not transport.is_closing():
+            await response.write_eof()
         return response
+
+    async def _befall(self, fault: Fault, http: web.Request) -> None:
+        """What a fault does before a reply begins; ApiError where that is a refusal."""
+        match fault.kind:
+            case "latency":
+                await asyncio.sleep(fault.seconds)
+            case "rate-limit":
+                raise ApiError(429, "Rate limit reached.", "RateLimitError", headers=_retry_after(fault))
+            case "server-error":
+                raise ApiError(500, "Internal server error.", "InternalServerError")
+            case "loading":
+                raise ApiError(503, "Loading model", "unavailable_error", headers=_retry_after(fault))
+            case "reset" if fault.after_tokens is None and http.transport is not None:
+                reset(http.transport)
+                await self._loop.create_future()  # aiohttp cancels us when it sees that the connection is gone
+            case "hang":
+                await self._loop.create_future()  # until the client goes
+            case "crash":
+                if self._crash is None or self._crash.done():
+                    self._crash = asyncio.create_task(self._die(fault.seconds))
+                await self._loop.create_future()
+
+    async def _die(self, down_s: float) -> None:
+        """As a crash of the process and its restart look from outside: all connections cut, all state lost."""
+        logger.warning("the simulated server crashes, and is back in %g s", down_s)
+        self.realtime.close()
+        self.realtime = RealTime(Engine(self.profile), self._loop)
+        for site in list(self._runner.sites):
+            await site.stop()
+        assert self._runner.server is not None
+        for connection in self._runner.server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        await asyncio.sleep(down_s)
+        await web.TCPSite(self._runner, self.host, self.port).start()
 
     async def _run(self, request: Request, arrived: float) -> None:
         """Returns with the last token; a client that goes away cancels it."""
-        self.realtime.submit(request, arrived)
+        realtime = self.realtime  # a crash puts another in its place
+        realtime.submit(request, arrived)
         try:
             await request.owner.done
         finally:
-            self.realtime.cancel(request)
-
-    def _plan(self, chat: ChatRequest) -> tuple[replies.Reply, Request]:
-        """What will be answered, and the request that takes the engine's time for it."""
-        choice = chat.tool_choice
-        tools = msgspec.to_builtins(chat.tools or [])
-        tool_choice = msgspec.to_builtins(choice) if choice is not None else "auto"
-        prompt = tokens.render(chat.messages, tools)
-        prompt_tokens = len(prompt) // tokens.TOKEN_BYTES
-        limit = protocol.output_limit(chat, prompt_tokens, self.profile.max_context)
-        reply = replies.answer(
-            prompt,
-            chat.messages,
-            tools,
-            tool_choice,
-            limit=limit,
-            min_tokens=chat.min_tokens,
-            ignore_eos=chat.ignore_eos,
-            stop=(chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ()),
-            seed=chat.seed or 0,
-        )
-        hashes = tokens.block_hashes(prompt + reply.tokens(), self.profile.block_size)
-        return reply, Request(prompt_tokens, len(reply.pieces), hashes, reply.finish)
+            realtime.cancel(request)
 
     async def _models(self, http: web.Request) -> web.Response:
         model = {
@@ -329,6 +335,23 @@ class Server:
             raise ApiError(400, "after must be a whole number", param="after") from None
         return web.json_response({"requests": [r for r in self.realtime.ended if r["number"] > after]})
 
+    async def _get_faults(self, http: web.Request) -> web.Response:
+        return web.json_response(self.faults.summary())
+
+    async def _set_faults(self, http: web.Request) -> web.Response:
+        """Replaces all faults by the list of the body; the next chat completion is number 1 again."""
+        try:
+            self.faults = faults.Schedule(faults.parse(msgspec.json.decode(await http.read())))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ApiError(400, f"faults: no JSON: {error}", param="faults") from None
+        except ValueError as error:
+            raise ApiError(400, str(error), param="faults") from None
+        return web.json_response(self.faults.summary())
+
+
+def _retry_after(fault: Fault) -> dict[str, str]:
+    return {"Retry-After": str(math.ceil(fault.seconds))}  # RFC 9110, 10.2.3: whole seconds
+
 
 def truth(number: int, r: Request) -> dict[str, Any]:
     """What the engine knows of a request that has ended; durations in seconds, null where it did not come that far."""
@@ -355,9 +378,11 @@ async def start(
     port: int = 0,
     served_model_name: str | None = None,
     api_key: str | None = None,
+    befalling: Sequence[Fault] = (),
 ) -> Server:
     """A server that listens, on the running event loop. Port 0: any free one. OSError where it cannot listen."""
     server = Server(profile, served_model_name or profile.name, api_key)
+    server.faults = faults.Schedule(befalling)
     try:
         await server.listen(host, port)
     except BaseException:
@@ -374,6 +399,7 @@ def serve(
     served_model_name: str | None = None,
     api_key: str | None = None,
     exit_with_parent: bool = False,
+    befalling: Sequence[Fault] = (),
     **overrides: Any,
 ) -> None:
     """Serves until SIGINT or SIGTERM; says `listening on http://HOST:PORT` on stdout once it is ready.
@@ -389,7 +415,9 @@ def serve(
             loop.add_signal_handler(signum, stop.set)
         if exit_with_parent:
             _stop_with_parent(loop, stop)
-        server = await start(loaded, host=host, port=port, served_model_name=served_model_name, api_key=api_key)
+        server = await start(
+            loaded, host=host, port=port, served_model_name=served_model_name, api_key=api_key, befalling=befalling
+        )
         gc.collect()
         gc.freeze()  # what is loaded now stays: no pause of a later collection is spent on it
         with contextlib.suppress(BrokenPipeError):
