@@ -21,6 +21,7 @@ from swarm.tasks import ScriptTurn, Task, load_tasks
 from swarm.tasks.load import LIBRARY
 
 Script = Literal["full", "quick"]
+SCRIPTS: tuple[Script, ...] = ("full", "quick")
 Results = tuple[ToolResult, ...]
 """Of all calls of a script, in their order."""
 
@@ -43,11 +44,7 @@ class RecordedTools:
 async def recorded_results(tasks: Sequence[Task], script: Script) -> dict[Path, Results]:
     """By repository. What is not on file is run, each script once; nothing is written."""
     found = {task.repository: _on_file(task, script) for task in tasks}
-    missing = [task for task in tasks if found[task.repository] is None]
-    with tempfile.TemporaryDirectory(prefix="swarm-", ignore_cleanup_errors=True) as root:
-        tools = Toolbox(Path(root))
-        ran = await asyncio.gather(*(run_script(tools, task, script) for task in missing))
-    made = dict(zip((task.repository for task in missing), ran, strict=True))
+    made = await _run_all([task for task in tasks if found[task.repository] is None], script)
     return {repository: results for repository, results in (found | made).items() if results is not None}
 
 
@@ -60,13 +57,18 @@ async def run_script(tools: Toolbox, task: Task, script: Script) -> Results:
 
 async def record(tasks: Sequence[Task]) -> None:
     """Writes the `results.json` of each task."""
+    found = {script: await _run_all(tasks, script) for script in SCRIPTS}
+    for task in tasks:
+        results = {script: [_entry(result) for result in found[script][task.repository]] for script in SCRIPTS}
+        text = json.dumps({"digest": digest(task)} | results, indent=1, ensure_ascii=False)
+        _file(task).write_text(f"{text}\n", encoding="utf-8")
+
+
+async def _run_all(tasks: Sequence[Task], script: Script) -> dict[Path, Results]:
     with tempfile.TemporaryDirectory(prefix="swarm-", ignore_cleanup_errors=True) as root:
         tools = Toolbox(Path(root))
-        for task in tasks:
-            scripts: tuple[Script, ...] = ("full", "quick")
-            results = {script: [_entry(r) for r in await run_script(tools, task, script)] for script in scripts}
-            text = json.dumps({"digest": digest(task)} | results, indent=1, ensure_ascii=False)
-            _file(task).write_text(f"{text}\n", encoding="utf-8")
+        results = await asyncio.gather(*(run_script(tools, task, script) for task in tasks))
+    return dict(zip((task.repository for task in tasks), results, strict=True))
 
 
 def digest(task: Task) -> str:

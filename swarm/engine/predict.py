@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from swarm.agents.recorded import RecordedTools, Results, recorded_results
 from swarm.client.base import Connection
@@ -66,7 +66,9 @@ def predict_scenario(scenario: Scenario, out: Path | None, show: TextIO | None) 
     directory = rundir.create(scenario.name, started, out)
     try:
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            return runner.run(_predict(scenario, known, tasks, results, directory, started, show))
+            loop = cast(VirtualLoop, runner.get_loop())
+            servers = {name: VirtualServer(profile, loop) for name, profile in known.items()}
+            return runner.run(_predict(scenario, servers, tasks, results, directory, started, show))
     except UsageError:
         shutil.rmtree(directory, ignore_errors=True)
         raise
@@ -98,7 +100,7 @@ def _profile(scenario: Scenario, name: str) -> Profile:
 
 async def _predict(
     scenario: Scenario,
-    known: dict[str, Profile],
+    servers: dict[str, VirtualServer],
     tasks: tuple[Task, ...],
     results: dict[Path, Results],
     directory: Path,
@@ -107,9 +109,8 @@ async def _predict(
 ) -> Outcome:
     clock, stop = VirtualClock(started.timestamp()), Stop()
     (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
-    facts = {name: {"model": profile.name, "profile": asdict(profile)} for name, profile in known.items()}
+    facts = {name: _facts(server.profile) for name, server in servers.items()}
     rundir.write_json(directory / rundir.ENVIRONMENT, describe_environment(scenario, started, facts, predicted=True))
-    servers = {name: VirtualServer(profile) for name, profile in known.items()}
     _say(show, f"{load_summary(scenario)}, in virtual time; results in {directory}")
     async with AsyncExitStack() as stack:
         stack.enter_context(on_signals(stop))
@@ -126,6 +127,10 @@ async def _predict(
                 trial = f", trial {plan.trial}" if scenario.stage.trials > 1 else ""
                 _say(show, f"{number}/{len(stages)} {plan.target}, agents: {plan.agents}{trial}: took {took:.1f} s")
     return Outcome(directory, stop.reason, stop.by_signal)
+
+
+def _facts(profile: Profile) -> dict[str, Any]:
+    return {"model": profile.name, "profile": asdict(profile)}
 
 
 async def _stage(run: _Prediction, plan: StagePlan) -> None:

@@ -5,6 +5,7 @@ the socket between them is left out. A reply crosses the seam in one piece, with
 """
 
 import asyncio
+import math
 import selectors
 from array import array
 
@@ -28,24 +29,38 @@ POLL_EVERY = 100
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time stands still while anything can run, and then jumps to the next timer.
+    """An event loop whose time stands still while anything can run, and then jumps to what comes next.
 
+    That is a timer, or a step of one of the `servers`: these are no timers, because most steps concern nobody.
     Signals arrive as always. Nothing else that takes real time (threads, sockets, processes) belongs in it.
     """
 
     def __init__(self) -> None:
+        self.servers: list[VirtualServer] = []
         self._now_s = 0.0
         super().__init__(_Jumping(self))
 
     def time(self) -> float:
         return self._now_s
 
-    def jump(self, seconds: float) -> None:
-        self._now_s += seconds
+    def jump(self, seconds: float) -> bool:
+        """Lets time pass, until a server has something to say, or `seconds` are over; False: it would be for ever."""
+        limit = self._now_s + seconds
+        while self.servers:
+            server = min(self.servers, key=_due)
+            if server.due > limit or server.due == math.inf:
+                break
+            self._now_s = max(self._now_s, server.due)
+            if server.turn():
+                return True
+        if limit == math.inf:
+            return False
+        self._now_s = limit
+        return True
 
 
 class _Jumping(selectors.DefaultSelector):
-    """Instead of waiting `timeout` seconds, lets them have passed."""
+    """Instead of waiting, lets the time have passed."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
@@ -53,40 +68,41 @@ class _Jumping(selectors.DefaultSelector):
         self._jumps = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:  # no timer: only the outside world can go on
-            return super().select(None)
         self._jumps += 1
         if self._jumps % POLL_EVERY == 0 and (ready := super().select(0)):
             return ready
-        self._loop.jump(timeout)
-        return []
+        if self._loop.jump(math.inf if timeout is None else timeout):
+            return []
+        return super().select(None)  # only the outside world can go on
 
 
 class VirtualServer:
-    """The engine of one target, whose steps end at their planned times. Made inside the loop that it lives in."""
+    """The engine of one target, whose steps end at their planned times. `loop` is the one that it lives in."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, loop: VirtualLoop) -> None:
         self.profile = profile
         self.engine = Engine(profile)
+        self.due = math.inf
+        """When the engine goes on."""
         self._metrics = Metrics()
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._loop = loop
         self._open: dict[Request, _Stamps] = {}
         self._ends: array[int] = array("q")
         """When each step since the server was last idle has ended, in nanoseconds."""
+        loop.servers.append(self)
 
     async def serve(self, request: Request, stamps: "array[int]") -> None:
         """Returns with the last token. Cancelled or not, `stamps` then holds when each token came, in nanoseconds."""
         self.engine.submit(request, self._loop.time())
         mine = self._open[request] = _Stamps(self._loop.create_future())
-        if self.engine.step is None:
-            self._arm()
+        self._look_ahead()
         try:
             await mine.done
         finally:
             if self.engine.cancel(request, self._loop.time()):
                 self._metrics.finished["abort"] += 1
                 mine.pause(len(self._ends))
+                self._look_ahead()
             del self._open[request]
             for first, behind in mine.spans:
                 stamps.extend(self._ends[first:behind])
@@ -97,21 +113,20 @@ class VirtualServer:
         """What `/metrics` says, as a target's reader gives it."""
         return pick(exposition(self.engine, self._metrics, self.profile.name).encode())
 
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    def _look_ahead(self) -> None:
         due = self.engine.next_event()
-        self._timer = None if due is None else self._loop.call_at(due, self._turn)
+        self.due = math.inf if due is None else due
 
-    def _turn(self) -> None:
-        """Ends the step, if there is one, and begins the next."""
-        if self.engine.step is not None:
-            step = self.engine.complete()
-            self._deliver(step)
-            self.engine.begin(step.end)
-        else:
+    def turn(self) -> bool:
+        """Ends the step, if there is one, and begins the next; whether somebody has waited for it."""
+        step = self.engine.step
+        if step is None:
             self.engine.begin(self._loop.time())
-        self._arm()
+        else:
+            self._deliver(self.engine.complete())
+            self.engine.begin(step.end)
+        self._look_ahead()
+        return step is not None and bool(step.finished)
 
     def _deliver(self, step: Step) -> None:
         """Costs nothing for requests that just go on decoding: their stamps are a span of `_ends`."""
@@ -128,6 +143,10 @@ class VirtualServer:
             mine.pause(number + 1)
             mine.done.set_result(None)
         self._metrics.observe(step)
+
+
+def _due(server: VirtualServer) -> float:
+    return server.due
 
 
 class _Stamps:
