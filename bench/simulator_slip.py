@@ -20,11 +20,12 @@ import sys
 import tempfile
 import time
 import urllib.request
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from swarm.simulator import profiles
+from swarm.simulator.steady import steady
 
 CHUNK = 300
 """Bytes that the bare loop writes per stream and tick: about those of one streamed token."""
@@ -32,14 +33,8 @@ CHUNK = 300
 
 def steady_profile(directory: Path, tokens_per_s: float) -> Path:
     """A profile whose steps all take 1 / `tokens_per_s` seconds, whatever is in them."""
-    base = profiles.load("dense-32b-awq-1x3090")
-    entry = {name: getattr(base, name) for name in base.__slots__}
-    tiny = dict.fromkeys(("weights_bytes", "nonexpert_bytes", "lm_head_bytes", "active_linear_params"), 1)
-    step_us = 1e6 / tokens_per_s
-    entry |= tiny | {"layers": 1, "layer_overhead_us": step_us, "kv_bytes_per_token": 1, "fp16_flops": 1e30}
-    entry |= {"kv_tokens": 1 << 20, "max_model_len": 1 << 16, "api_overhead_s": 0.0, "name": "steady"}
     path = directory / f"steady-{tokens_per_s:g}.json"
-    path.write_text(json.dumps(entry))
+    path.write_text(json.dumps(asdict(steady(tokens_per_s))))
     return path
 
 

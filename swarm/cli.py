@@ -183,6 +183,20 @@ def _load(
     return load_scenario(scenario, overrides).only(target)
 
 
+@app.command()
+def doctor(
+    url: Annotated[str | None, typer.Argument(metavar="[URL]", help="A server's address, with /v1.")] = None,
+    route: Annotated[str, typer.Option(help="litellm or direct.")] = "litellm",
+) -> None:
+    """What this machine can honestly drive, and what a server can do: ten seconds."""
+    import asyncio
+
+    from swarm.engine.doctor import report_health
+
+    if not asyncio.run(report_health(url, route, sys.stdout)):
+        raise typer.Exit(ExitCode.INVALID)
+
+
 def _show(directory: Path, *, quiet: bool) -> dict[str, Any]:
     """Recomputes `results.json` and prints it for people."""
     from rich.console import Console

@@ -1,0 +1,57 @@
+"""The doctor, against a simulated server and with drives shortened."""
+
+import io
+
+import pytest
+
+from swarm.engine import doctor
+from swarm.engine.doctor import Drive, report_health
+from swarm.errors import BackendError, UsageError
+from swarm.scenario.schema import ClientSettings
+from swarm.simulator import profiles
+from swarm.simulator.server import start
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(doctor, "STREAMS", (1, 2))
+    monkeypatch.setattr(doctor, "SECONDS", 0.05)
+    monkeypatch.setattr(doctor, "REPLY_TOKENS", 10)
+
+
+def drive(streams, lag_p99_s=0.0005, cpu_share=0.2, cpu_s_per_token=50e-6):
+    return Drive(streams, lag_p99_s, cpu_share, cpu_s_per_token, "kernel")
+
+
+async def test_it_tells_what_the_machine_can_drive_and_what_a_server_honours(short):
+    server = await start(profiles.load("moe-30b-a3b-awq-1x3090"))
+    out = io.StringIO()
+    try:
+        await report_health(f"{server.url}/v1", "direct", out)
+    finally:
+        await server.close()
+    said = out.getvalue()
+    assert "serves moe-30b-a3b-awq-1x3090; context 32768 tokens" in said
+    assert "[ ok ] honours pinned reply lengths" in said
+    assert "   2 agents x 100 tok/s: lag p99" in said
+    assert "by route direct it can honestly drive about" in said or "cannot drive even" in said
+
+
+async def test_a_server_that_is_not_there_and_an_unknown_route_are_errors(short):
+    with pytest.raises(BackendError, match="127.0.0.1:9"):
+        await report_health("http://127.0.0.1:9/v1", "direct", io.StringIO())
+    with pytest.raises(UsageError, match="--route carrier-pigeon"):
+        await report_health(None, "carrier-pigeon", io.StringIO())
+
+
+def test_the_capacity_is_what_the_cpu_limit_allows_at_the_cost_of_a_token():
+    told = doctor._capacity([drive(8), drive(32), drive(128)], ClientSettings(), "direct")
+    assert told.ok
+    assert "about 320 agents at 50 tok/s, 160 agents at 100 tok/s, 80 agents at 200 tok/s" in told.text
+
+
+def test_beyond_a_drive_that_lagged_nothing_is_promised():
+    told = doctor._capacity([drive(8), drive(32), drive(128, lag_p99_s=0.02)], ClientSettings(), "direct")
+    assert "about 64 agents at 50 tok/s, 32 agents at 100 tok/s" in told.text
+    none = doctor._capacity([drive(8, cpu_share=0.9)], ClientSettings(), "direct")
+    assert none.ok is False
