@@ -177,15 +177,17 @@ def from_litellm(error: Exception, url: str, streaming: bool) -> Failure:
         if network is not None:
             return network
     if streaming:
-        kind: ErrorKind = "malformed" if any(isinstance(cause, ValueError) for cause in causes) else "in_band"
-        return Failure(kind, f"the stream of {url} broke off: {error_text(str(causes[-1]).encode())}")
+        words = error_text(str(causes[-1]).encode())
+        unread = any(isinstance(cause, ValueError) for cause in causes)
+        kind: ErrorKind = "malformed" if unread else "cut" if "finish_reason" in words else "in_band"
+        return Failure(kind, f"the stream of {url} broke off: {words}")
     headers: Mapping[str, str] = {}
-    words = str(error).encode()
+    answer = str(error).encode()
     for cause in causes:
         headers = getattr(getattr(cause, "response", None), "headers", None) or headers
         body = str(getattr(cause, "message", "")).encode()
-        words = body if _own_words(body) else words  # the server's own answer
-    failure = from_status(getattr(error, "status_code", 500), headers, words, url)
+        answer = body if _own_words(body) else answer  # the server's own words
+    failure = from_status(getattr(error, "status_code", 500), headers, answer, url)
     return replace(failure, kind=litellm_kind(error) or failure.kind)
 
 

@@ -104,8 +104,7 @@ class Codec:
             litellm_params={},
             headers=self._headers,
         )
-        body |= self._config.transform_extra_body(extra_body=extra, request=body, model=self._model, litellm_params={})
-        return self._url, self._headers, msgspec.json.encode(body)
+        return self._url, self._headers, msgspec.json.encode(body | extra)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         """LiteLLM's exception for this answer decides the kind, where it knows one better than "an error"."""

@@ -189,4 +189,5 @@ def test_litellms_other_exceptions_go_by_class_status_and_place() -> None:
     assert from_litellm(RateLimitError("slow"), URL, False).kind == "rate_limited"
     assert from_litellm(RuntimeError("boom"), URL, False).kind == "server_error"
     assert from_litellm(RuntimeError("died"), URL, True).kind == "in_band"
+    assert from_litellm(RuntimeError("ended before a finish_reason"), URL, True).kind == "cut"
     assert from_litellm(wrapped(RuntimeError("x"), ValueError("bad json")), URL, True).kind == "malformed"
