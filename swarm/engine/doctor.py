@@ -159,11 +159,11 @@ async def _stream(client: Client, request: ChatRequest, until: float) -> int:
 
 
 def _told(drive: Drive, limits: ClientSettings) -> Finding:
-    honest = drive.honest(limits)
+    too_many = "" if drive.honest(limits) else ": too many"
     return Finding(
-        honest or None,
+        None if too_many else True,
         f"{drive.streams:>4} agents x {TOKENS_PER_S:.0f} tok/s: lag p99 {drive.lag_p99_s * 1000:.2f} ms, "
-        f"{drive.cpu_share:.0%} of a core, {drive.cpu_s_per_token * 1e6:.0f} us a token{'' if honest else ': too many'}",
+        f"{drive.cpu_share:.0%} of a core, {drive.cpu_s_per_token * 1e6:.0f} us a token{too_many}",
     )
 
 

@@ -38,7 +38,7 @@ async def test_it_tells_what_the_machine_can_drive_and_what_a_server_honours(sho
 
 
 async def test_a_server_that_is_not_there_and_an_unknown_route_are_errors(short):
-    with pytest.raises(BackendError, match="127.0.0.1:9"):
+    with pytest.raises(BackendError, match=r"127\.0\.0\.1:9"):
         await report_health("http://127.0.0.1:9/v1", "direct", io.StringIO())
     with pytest.raises(UsageError, match="--route carrier-pigeon"):
         await report_health(None, "carrier-pigeon", io.StringIO())
