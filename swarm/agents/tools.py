@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ from swarm.agents import match
 from swarm.agents.match import Match, Text, find
 from swarm.agents.process import Finished, run_bounded
 from swarm.agents.workspace import Workspace, WorkspaceError, in_thread, open_workspace
+from swarm.recording.records import CallMistake
 from swarm.tasks.calls import ARGUMENTS, Arguments, EditFile, ListFiles, ReadFile, RunTests, Search, WriteFile
 
 _NOTE_BYTES = 500
@@ -50,6 +52,8 @@ class ToolResult:
     error: str | None = None
     work_ns: int = 0
     """What it took, waiting for a test slot included."""
+    mistake: CallMistake | None = None
+    """What was wrong with the call itself, so that it was not carried out at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,10 @@ class ToolLimits:
 
 class ToolError(Exception):
     """A call that cannot be carried out; the message is meant for the model."""
+
+    def __init__(self, message: str, mistake: CallMistake | None = None) -> None:
+        super().__init__(message)
+        self.mistake = mistake
 
 
 def low_priority(_: Workspace) -> Sequence[str]:
@@ -114,12 +122,13 @@ class Toolbox:
             else:
                 result = ToolResult(True, await in_thread(_file_work, arguments, workspace, self._limits))
         except (ToolError, WorkspaceError) as error:
-            result = ToolResult(False, f"Error: {error}", str(error))
+            result = ToolResult(False, f"Error: {error}", str(error), mistake=getattr(error, "mistake", None))
         return ToolResult(
             result.ok,
             _cut(result.text, self._limits.output_bytes),
             result.error and _cut(result.error, 300),
             time.perf_counter_ns() - started,
+            result.mistake,
         )
 
     async def _search(self, arguments: Search, workspace: Workspace) -> str:
@@ -140,9 +149,10 @@ class Toolbox:
             await in_thread(_write_request, request, pattern, texts, self._limits.search_matches + 1)
             try:
                 finished = await run_bounded(
-                    [*self._launcher(workspace), sys.executable, "-I", "-S", match.__file__],
+                    # No sandbox: a pattern is data, and the program that matches it is ours and has its limits.
+                    [*low_priority(workspace), sys.executable, "-I", "-S", match.__file__],
                     cwd=workspace.repository,
-                    env=_environment(workspace),
+                    env=environment(workspace.scratch),
                     wall_s=self._limits.search_s,
                     keep_bytes=self._limits.flood_bytes,
                     flood_bytes=self._limits.flood_bytes,
@@ -165,7 +175,7 @@ class Toolbox:
                 finished = await run_bounded(
                     [*self._launcher(workspace), *command],
                     cwd=workspace.repository,
-                    env=_environment(workspace),
+                    env=environment(workspace.scratch),
                     wall_s=limits.test_s,
                     keep_bytes=limits.output_bytes - _NOTE_BYTES,
                     flood_bytes=limits.flood_bytes,
@@ -178,7 +188,7 @@ class Toolbox:
 def _parse(call: Call) -> Arguments:
     model = ARGUMENTS.get(call.name)
     if model is None:
-        raise ToolError(f"there is no tool {call.name!r}; the tools are {', '.join(ARGUMENTS)}")
+        raise ToolError(f"there is no tool {call.name!r}; the tools are {', '.join(ARGUMENTS)}", "unknown")
     try:
         if isinstance(call.arguments, str):
             return model.model_validate_json(call.arguments or "{}")
@@ -187,7 +197,7 @@ def _parse(call: Call) -> Arguments:
         mistakes = "; ".join(
             f"{'.'.join(map(str, error['loc'])) or 'arguments'}: {error['msg']}" for error in invalid.errors()
         )
-        raise ToolError(f"{call.name}: the arguments do not fit its schema: {mistakes}") from None
+        raise ToolError(f"{call.name}: the arguments do not fit its schema: {mistakes}", "malformed") from None
 
 
 def _file_work(arguments: Arguments, workspace: Workspace, limits: ToolLimits) -> str:
@@ -327,12 +337,12 @@ def _settings(workspace: Workspace) -> str:
     return os.devnull
 
 
-def _environment(workspace: Workspace) -> dict[str, str]:
+def environment(scratch: Path) -> dict[str, str]:
     """All that a test run sees of the environment: nothing of ours, and nothing that differs from run to run."""
     return {
         "PATH": os.defpath,
-        "HOME": str(workspace.scratch),
-        "TMPDIR": str(workspace.scratch),
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "COLUMNS": "80",
@@ -355,6 +365,7 @@ def normalise(output: str, workspace: Workspace) -> str:
         output = output.replace(place, name)
     output = re.sub(r"pytest-of-[^/\s]+/pytest-\d+", "pytest", output)
     output = re.sub(r"((?<=\bat )0x[0-9a-f]*|\b0x[0-9a-f]{8,})(\.\.\.)?", "0x...", output)
+    output = re.sub(r"\.\.\.(0?x)?[0-9a-f]+>", "...>", output)  # an address whose beginning pytest cut off
     return re.sub(r" in \d+(\.\d+)?s( \(\d+:\d\d:\d\d\))?(?=\s|$)", "", output)
 
 
@@ -363,12 +374,18 @@ def _test_result(finished: Finished, output: str, limits: ToolLimits) -> ToolRes
         return ToolResult(False, f"{output}\n[stopped: the time limit of {limits.test_s:g} s]", "time limit")
     if finished.stopped == "output":
         return ToolResult(False, f"{output}\n[stopped: more than {limits.flood_bytes} bytes of output]", "output limit")
-    if finished.status < 0:
-        return ToolResult(False, f"{output}\n[ended by signal {-finished.status}]", f"signal {-finished.status}")
+    if (ended_by := signal_of(finished.status)) is not None:
+        return ToolResult(False, f"{output}\n[ended by signal {ended_by}]", f"signal {ended_by}")
     meaning = {0: None, 1: "tests failed", 5: "no tests found"}.get(
         finished.status, f"pytest ended with {finished.status}"
     )
     return ToolResult(finished.status == 0, output.strip() or "(no output)", meaning)
+
+
+def signal_of(status: int) -> int | None:
+    """The signal that ended a command; one inside a sandbox is told as 128 and its number, as by a shell."""
+    number = -status if status < 0 else status - 128
+    return number if number in set(signal.Signals) else None
 
 
 def _cut(text: str, limit: int) -> str:

@@ -52,8 +52,7 @@ class Workspace:
         """The bytes of a regular file of at most `limit` bytes. Raises WorkspaceError."""
         parts = split(path)
         with _translated(path), self._directory(parts[:-1]) as directory:
-            data, _ = _read_at(directory, parts, limit)
-            return data
+            return _read_at(directory, parts, limit)
 
     def write(self, path: str, data: bytes, *, must_exist: bool = False) -> bool:
         """Puts `data` at `path` in one step, making directories on the way; True if the file is new.
@@ -195,19 +194,22 @@ def _remove(base: Path) -> None:
     _log.warning("could not remove %s; remove it by hand", base)
 
 
-def _read_at(directory: int, parts: tuple[str, ...], limit: int) -> tuple[bytes, int]:
+def _read_at(directory: int, parts: tuple[str, ...], limit: int) -> bytes:
     name, path = (parts[-1], "/".join(parts)) if parts else (".", ".")
     # Without O_NONBLOCK, opening a named pipe would wait for its writer.
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         _refuse_irregular(status, path)
         if status.st_size > limit:
             raise WorkspaceError(f"{path}: {status.st_size} bytes, more than the {limit} that can be opened")
-        data = file.read(limit + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > limit:
         raise WorkspaceError(f"{path}: more than the {limit} bytes that can be opened")
-    return data, status.st_mode
+    return data
 
 
 def _refuse_irregular(status: os.stat_result, path: str) -> None:
