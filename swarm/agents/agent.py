@@ -240,6 +240,7 @@ class Agent:
             work_ns=work,
             planned_ns=call.planned_ns,
             error=result.error,
+            mistake=result.mistake,
             result_bytes=len(result.text.encode()),
         )
         return result.text

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from swarm.agents.driver import Driver
+from swarm.agents.model import ModelDriver
 from swarm.agents.prompt import system_prompt
 from swarm.agents.script import ScriptDriver
 from swarm.client.retry import RetryPolicy
@@ -45,8 +47,21 @@ def stage_spec(
     )
 
 
-def _driver(scenario: Scenario, plan: StagePlan) -> ScriptDriver:
+def _driver(scenario: Scenario, plan: StagePlan) -> Driver:
     agents, sampling = scenario.agents, scenario.sampling
+    if agents.driver == "model":
+        return ModelDriver(
+            system=system_prompt(agents.system_tokens, plan.salt),
+            tools=tool_schemas(),
+            context=agents.context,
+            max_reply_tokens=agents.max_reply_tokens,
+            keep_reasoning=agents.keep_reasoning,
+            compaction=agents.compaction,
+            tool_choice=agents.tool_choice,
+            temperature=sampling.temperature,
+            sampling_seed=sampling.seed,
+            extra_body=sampling.extra_body,
+        )
     return ScriptDriver(
         system=system_prompt(agents.system_tokens, plan.salt),
         tools=tool_schemas(),

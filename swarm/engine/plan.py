@@ -21,13 +21,20 @@ def tasks_of(scenario: Scenario) -> list[Task]:
     preamble = system_prompt(agents.system_tokens, "0" * 16) + rendered_schemas()
     for task in tasks:
         first = len((preamble + opening(task, "0-0000-00000")).encode()) / BYTES_PER_TOKEN
-        needed = round(first + turns_of(scenario, task)[0].reply_tokens.max * agents.reply_scale)
+        needed = round(first + _longest_first_reply(scenario, task))
         if needed > agents.context:
             raise ScenarioError(
                 f"agents.context: {agents.context} tokens, but the first turn of {task.name} may take {needed}; "
                 f"raise `context` or lower `system_tokens` (now {agents.system_tokens})"
             )
     return tasks
+
+
+def _longest_first_reply(scenario: Scenario, task: Task) -> float:
+    agents = scenario.agents
+    if agents.driver == "model":
+        return agents.max_reply_tokens
+    return turns_of(scenario, task)[0].reply_tokens.max * agents.reply_scale
 
 
 def turns_of(scenario: Scenario, task: Task) -> tuple[ScriptTurn, ...]:
@@ -49,6 +56,8 @@ def describe(scenario: Scenario) -> str:
             level * stage_s / (reply / rates[level] + pause) * scenario.stage.trials for level in scenario.agents.levels
         )
         basis = "by its profile" if target.simulate else f"assuming {ASSUMED_TOKENS_PER_S:g} tok/s for each agent"
+        if scenario.agents.driver == "model":
+            basis += " and replies as long as the scripts' (the model decides)"
         lines.append(
             f"  {target.name}: at most about {requests:,.0f} requests, {requests * prompt:,.0f} prompt tokens (most of "
             f"them a cached prefix, where the server keeps one) and {requests * reply:,.0f} completion tokens, {basis}"

@@ -11,7 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import TextIO
 
-from swarm.agents.tools import Toolbox
+from swarm.agents.sandbox import open_sandbox
+from swarm.agents.tools import Launcher, Toolbox, low_priority
 from swarm.client.base import Connection
 from swarm.client.connect import open_client, warm_up
 from swarm.client.metrics import MetricsReader
@@ -77,18 +78,29 @@ def run_scenario(scenario: Scenario, out: Path | None, show: TextIO | None) -> O
     Raises UsageError for what cannot be run and BackendError for a target that cannot be tested, both before any load;
     the run directory is then gone again. What happens later is recorded, and told in the outcome.
     """
-    tasks = tasks_of(scenario)
+    tasks, launcher = tasks_of(scenario), _launcher(scenario)
     started = datetime.now(UTC)
     directory = rundir.create(scenario.name, started, out)
     try:
-        return asyncio.run(_run(scenario, tuple(tasks), directory, started, show))
+        return asyncio.run(_run(scenario, tuple(tasks), launcher, directory, started, show))
     except (UsageError, BackendError):
         shutil.rmtree(directory, ignore_errors=True)
         raise
 
 
+def _launcher(scenario: Scenario) -> Launcher:
+    """What test runs are started with: a sandbox, where the code that they run is the model's and not a task's own."""
+    agents = scenario.agents
+    return open_sandbox() if agents.driver == "model" and agents.isolation == "required" else low_priority
+
+
 async def _run(
-    scenario: Scenario, tasks: tuple[Task, ...], directory: Path, started: datetime, show: TextIO | None
+    scenario: Scenario,
+    tasks: tuple[Task, ...],
+    launcher: Launcher,
+    directory: Path,
+    started: datetime,
+    show: TextIO | None,
 ) -> Outcome:
     clock, stop = Clock(), Stop()
     view = LiveView(show, clock) if show else None
@@ -115,7 +127,7 @@ async def _run(
         stages = schedule(scenario, f"{directory.name}:{started.timestamp()}")
         for number, plan in enumerate(stages, 1):
             if stop.reason is None:
-                await _stage(run, plan, Toolbox(root), number, len(stages))
+                await _stage(run, plan, Toolbox(root, launcher=launcher), number, len(stages))
     return Outcome(directory, stop.reason, stop.by_signal)
 
 
@@ -145,6 +157,11 @@ async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) ->
         raise UsageError(
             f"agents.context: {scenario.agents.context} tokens, but {target.name} ({facts.model}) takes at most "
             f"{facts.max_model_len}; lower `context` or serve a longer one"
+        )
+    if scenario.agents.driver == "model" and not (facts.honours.tools and facts.honours.tool_choice):
+        raise UsageError(
+            f"agents.driver: model, but {target.name} ({facts.model}) lets no model call tools; start it so that it "
+            "does (vLLM: --enable-auto-tool-choice --tool-call-parser ...), or use `driver: script`"
         )
     return Backend(target, replace(reach, model=facts.model, honours=facts.honours), facts)
 

@@ -24,6 +24,9 @@ ErrorKind = Literal[
     "not_found",
     "in_band",
 ]
+CallMistake = Literal["unknown", "malformed"]
+"""What can be wrong with a tool call that a model wrote: no such tool, or arguments that do not fit its schema."""
+
 JobOutcome = Literal["answered", "turn_limit", "context_limit", "error", "censored"]
 FINISHED: frozenset[str] = frozenset({"answered", "turn_limit", "context_limit"})
 
@@ -137,6 +140,8 @@ class Tool(Record, frozen=True, kw_only=True, tag="tool"):
     work_ns: int
     planned_ns: int | None = None
     error: str | None = None
+    mistake: CallMistake | None = None
+    """What was wrong with the call itself; it was then answered with an error, and not carried out."""
     result_bytes: int = 0
 
     @property

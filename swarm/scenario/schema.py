@@ -102,9 +102,15 @@ class ClientSettings(_Section):
     ca_file: str | None = None
 
 
+_DRIVER_KEYS = {
+    "script": ("history", "script", "reply_scale"),
+    "model": ("max_reply_tokens", "keep_reasoning", "compaction", "tool_choice"),
+}
+
+
 class Agents(_Section):
     levels: Annotated[list[Count], Field(min_length=1)] = [1, 4, 8]
-    driver: Annotated[Literal["script", "model", "trace"], _not_yet("script")] = "script"
+    driver: Annotated[Literal["script", "model", "trace"], _not_yet("script", "model")] = "script"
     history: Literal["script", "live"] = "script"
     script: Literal["full", "quick"] = "full"
     reply_scale: Annotated[float, Field(gt=0, le=100, strict=False)] = 1.0
@@ -113,7 +119,11 @@ class Agents(_Section):
     context: Tokens = 8000
     system_tokens: Tokens = 3000
     seed: int = 7
-    isolation: Annotated[Literal["required", "allow-unsafe"], _not_yet("required")] = "required"
+    isolation: Literal["required", "allow-unsafe"] = "required"
+    max_reply_tokens: Annotated[Tokens, Field(ge=1)] = 1024
+    keep_reasoning: bool = False
+    compaction: Literal["none", "drop-results"] = "none"
+    tool_choice: Literal["auto", "required"] = "auto"
 
     @field_validator("levels")
     @classmethod
@@ -121,6 +131,15 @@ class Agents(_Section):
         if len(set(levels)) != len(levels):
             raise ValueError(f"expected different numbers of agents, not {levels}")
         return sorted(levels)
+
+    @model_validator(mode="after")
+    def _of_this_driver(self) -> Self:
+        """A key that the chosen driver would ignore is refused, unless it says what it would by default."""
+        for driver, keys in _DRIVER_KEYS.items():
+            changed = [key for key in keys if getattr(self, key) != type(self).model_fields[key].default]
+            if changed and driver != self.driver:
+                raise ValueError(f"`{changed[0]}` belongs to `driver: {driver}`; leave it out here")
+        return self
 
     @model_validator(mode="after")
     def _room(self) -> Self:

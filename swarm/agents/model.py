@@ -1,0 +1,138 @@
+"""Driver `model`: the model decides what comes next, as in a real coding agent, and its tool calls are carried out.
+
+A call that no tool takes is answered with an error, like any other result. Levels and targets are then not compared on
+equal work: each job is as long as the model makes it.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from swarm.agents.driver import Call, Job
+from swarm.agents.prompt import opening
+from swarm.client.base import ChatRequest, Observation, ToolCall
+
+Compaction = Literal["none", "drop-results"]
+
+BYTES_PER_TOKEN = 4.0
+"""Until the server's first `usage` tells better."""
+COMPACT_TO = 0.5
+"""Of the context: dropping a little every turn would cost the server's cached prefix every turn."""
+DROPPED = "[dropped to save context; call the tool again if you need this]"
+
+
+@dataclass(frozen=True)
+class ModelDriver:
+    """Picklable; `system` is the stage's system message, `context` the most tokens of prompt and reply together."""
+
+    system: str
+    tools: list[dict[str, Any]]
+    context: int
+    max_reply_tokens: int = 1024
+    keep_reasoning: bool = False
+    """Whether the model's reasoning goes into the history, as `reasoning_content`."""
+    compaction: Compaction = "none"
+    """What to do when the context is full: end the job, or drop the oldest tool results."""
+    tool_choice: Literal["auto", "required"] = "auto"
+    temperature: float = 0.7
+    sampling_seed: int | None = None
+    extra_body: dict[str, Any] | None = None
+
+    def begin(self, job: Job) -> "ModelConversation":
+        return ModelConversation(self, job)
+
+
+class ModelConversation:
+    def __init__(self, driver: ModelDriver, job: Job) -> None:
+        self._driver = driver
+        self._messages: list[dict[str, Any]] = []
+        self._calls = 0
+        self._bytes_per_token = BYTES_PER_TOKEN
+        self._bytes = sum(len(json.dumps(tool)) for tool in driver.tools)
+        self._tokens = self._bytes / BYTES_PER_TOKEN
+        """Of the next prompt: what the server counted for the last one and its reply, and an estimate of the rest."""
+        self._append({"role": "system", "content": driver.system})
+        self._append({"role": "user", "content": opening(job.task, job.ticket)})
+
+    def request(self) -> ChatRequest | None:
+        driver = self._driver
+        if driver.compaction == "drop-results" and not self._fits():
+            self._compact()
+        if not self._fits():
+            return None
+        return ChatRequest(
+            messages=list(self._messages),
+            tools=driver.tools,
+            max_tokens=driver.max_reply_tokens,
+            pinned=False,
+            temperature=driver.temperature,
+            seed=driver.sampling_seed,
+            tool_choice=driver.tool_choice,
+            extra_body=driver.extra_body or {},
+        )
+
+    def accept(self, reply: Observation) -> tuple[Call, ...]:
+        calls = tuple(self._numbered(call) for call in reply.tool_calls)
+        message: dict[str, Any] = {"role": "assistant", "content": reply.content}
+        if self._driver.keep_reasoning and reply.reasoning:
+            message["reasoning_content"] = reply.reasoning
+        if calls:
+            message["tool_calls"] = [_in_history(call) for call in calls]
+        if reply.prompt_tokens:
+            self._bytes_per_token = self._bytes / reply.prompt_tokens
+        self._append(message)
+        if reply.prompt_tokens:
+            # Dropped reasoning is in it for this once; the next `usage` corrects it.
+            self._tokens = reply.prompt_tokens + (reply.completion_tokens or 0)
+        return calls
+
+    def add_result(self, call: Call, text: str) -> None:
+        self._append({"role": "tool", "tool_call_id": call.id, "content": text})
+
+    def _numbered(self, call: ToolCall) -> Call:
+        """With an id of ours: some servers give none, or the same one again."""
+        self._calls += 1
+        return Call(f"call_{self._calls}", call.name, call.arguments)
+
+    def _fits(self) -> bool:
+        return self._tokens + self._driver.max_reply_tokens <= self._driver.context
+
+    def _compact(self) -> None:
+        """Drops the oldest tool results until half of the context is free; those of the last turn stay."""
+        answered = max((at for at, message in enumerate(self._messages) if message["role"] == "assistant"), default=0)
+        for at, message in enumerate(self._messages[:answered]):
+            if self._tokens <= COMPACT_TO * self._driver.context:
+                break
+            if message["role"] == "tool" and len(message["content"]) > len(DROPPED):
+                # A new message: earlier requests hold the old one.
+                self._messages[at] = {**message, "content": DROPPED}
+                self._grow(_size(self._messages[at]) - _size(message))
+
+    def _append(self, message: dict[str, Any]) -> None:
+        self._messages.append(message)
+        self._grow(_size(message))
+
+    def _grow(self, size: int) -> None:
+        self._bytes += size
+        self._tokens += size / self._bytes_per_token
+
+
+def _size(message: dict[str, Any]) -> int:
+    """Bytes of the text of it that a chat template shows."""
+    functions = [call["function"] for call in message.get("tool_calls", ())]
+    texts = [message["content"], message.get("reasoning_content", "")]
+    texts += [text for function in functions for text in (function["name"], function["arguments"])]
+    return sum(len(text.encode(errors="replace")) for text in texts)
+
+
+def _in_history(call: Call) -> dict[str, Any]:
+    """vLLM parses the arguments in a history and refuses a request where one is no JSON object; so none is sent."""
+    arguments = call.arguments if isinstance(call.arguments, str) and _is_object(call.arguments) else "{}"
+    return {"id": call.id, "type": "function", "function": {"name": call.name or "unnamed", "arguments": arguments}}
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
