@@ -4,14 +4,15 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from string import Template
 from typing import IO
 
 from swarm.client.base import Connection
+from swarm.client.wire import plain_session
 from swarm.errors import BackendError, UsageError
-from swarm.scenario.schema import Scenario, Simulate, Target
+from swarm.scenario.schema import Fault, Scenario, Simulate, Target
 
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 5.0
@@ -73,6 +74,18 @@ async def simulated(name: str, simulate: Simulate) -> AsyncIterator[str]:
             yield await _address(name, process, log)
         finally:
             await _end(process)
+
+
+async def break_on_purpose(reach: Connection, faults: Sequence[Fault]) -> None:
+    """Asks a simulated server for its faults, from the next chat completion on, which is its number 1."""
+    url = reach.api_base.removesuffix("/v1") + "/swarm/faults"
+    async with plain_session(reach) as session, session.post(url, json=[fault.plain() for fault in faults]) as reply:
+        if reply.status != 200:
+            raise BackendError(f"{url}: {await reply.text()}")
+
+
+def fault_names(faults: Sequence[Fault]) -> str:
+    return ", ".join(dict.fromkeys(fault.kind for fault in faults))
 
 
 async def _address(name: str, process: asyncio.subprocess.Process, log: IO[bytes]) -> str:

@@ -18,7 +18,7 @@ from swarm.client.connect import open_client, warm_up
 from swarm.client.metrics import MetricsReader
 from swarm.client.probe import Probe, probe
 from swarm.clock import Clock
-from swarm.engine.backends import connection, simulated
+from swarm.engine.backends import break_on_purpose, connection, fault_names, simulated
 from swarm.engine.compose import recording, stage_spec
 from swarm.engine.environment import describe_environment, told
 from swarm.engine.plan import tasks_of
@@ -153,6 +153,9 @@ async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) ->
         address = await stack.enter_async_context(simulated(target.name, target.simulate))
     reach = connection(scenario, target, address)
     facts = await probe(reach)
+    if target.simulate and target.simulate.faults:
+        await break_on_purpose(reach, target.simulate.faults)  # only now, so that a probe cannot fail by chance
+        facts = replace(facts, notes=(*facts.notes, f"faults on purpose: {fault_names(target.simulate.faults)}"))
     if facts.max_model_len is not None and scenario.agents.context > facts.max_model_len:
         raise UsageError(
             f"agents.context: {scenario.agents.context} tokens, but {target.name} ({facts.model}) takes at most "

@@ -19,7 +19,7 @@ from pydantic import (
 from swarm.errors import UsageError
 from swarm.scenario.thresholds import parse_threshold
 from swarm.scenario.units import Duration, PositiveDuration, Share, Tokens
-
+from swarm.simulator import faults as simulator
 
 TaskKind = Literal["lru-cache", "merge-sort", "cron-tests", "flask-layers", "rate-limiter"]
 Route = Literal["litellm", "direct", "litellm-sdk", "litellm-proxy"]
@@ -43,6 +43,28 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class Fault(_Section):
+    """Something that the simulated server does wrong on purpose; the kinds, and what they take, are the simulator's."""
+
+    kind: simulator.FaultKind
+    rate: Share | None = None
+    at: list[Count] = []
+    count: Count | None = None
+    seed: int = 0
+    duration: PositiveDuration | None = None
+    tokens: Count | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        simulator.Fault(**self.plain() | {"at": tuple(self.at)})
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """As the simulated server takes it: JSON, a share of 1, seconds."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in fields.items() if value not in (None, [])}
+
+
 class Simulate(_Section):
     """A simulated vLLM: a profile, and what to change in it."""
 
@@ -51,7 +73,7 @@ class Simulate(_Section):
     max_num_batched_tokens: Count | None = None
     max_model_len: Tokens | None = None
     kv_tokens: Tokens | None = None
-    faults: Annotated[list[dict[str, Any]], _not_yet([])] = []
+    faults: Annotated[list[Fault], Field(max_length=simulator.MOST_FAULTS)] = []
 
     def overrides(self) -> dict[str, int]:
         return self.model_dump(exclude={"profile", "faults"}, exclude_none=True)

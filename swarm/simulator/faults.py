@@ -100,7 +100,7 @@ class Fault:
             hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(MEANING)}"
             raise ValueError(f"kind: {self.kind!r} is no fault; {hint}")
         if self.rate is not None and self.at:
-            raise ValueError("give either `rate` or `at`, not both")
+            raise ValueError("rate: not together with `at`")
         self._check("rate", self.rate is None or (_is_number(self.rate) and 0 <= self.rate <= 1), "a share of 0 to 1")
         numbered = isinstance(self.at, tuple) and all(_is_count(number) for number in self.at)
         self._check("at", numbered, "numbers of requests, from 1")

@@ -117,7 +117,6 @@ def test_what_is_not_built_is_refused_and_never_ignored(write, extra):
             "{name: a, architecture: moe, simulate: {profile: moe-30b-a3b-awq-1x3090, max_seqs: 3}}",
             "did you mean max_num_seqs",
         ),
-        ("{name: a, architecture: moe, simulate: {profile: x, faults: [{kind: reset}]}}", "not yet available"),
         ("{architecture: moe, api_base: http://h/v1}", "targets[0].name: missing"),
     ],
 )

@@ -104,7 +104,7 @@ def test_a_request_meets_the_first_fault_that_is_due():
         ([{"kind": "reset", "rate": "2%"}], "faults[0].rate: expected a share of 0 to 1, not '2%'"),
         ([{"kind": "reset", "at": [0]}], "faults[0].at: expected numbers of requests, from 1"),
         ([{"kind": "reset", "at": 3}], "faults[0].at: expected numbers of requests, from 1"),
-        ([{"kind": "reset", "at": [1], "rate": 0.5}], "faults[0].give either `rate` or `at`"),
+        ([{"kind": "reset", "at": [1], "rate": 0.5}], "faults[0].rate: not together with `at`"),
         ([{"kind": "reset", "count": 0}], "faults[0].count: expected a whole number above 0"),
         ([{"kind": "reset", "seed": "x"}], "faults[0].seed: expected a whole number"),
         ([{"kind": "stall", "duration": -1}], "faults[0].duration: expected seconds, above 0"),
