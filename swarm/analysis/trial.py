@@ -45,8 +45,13 @@ class Trial:
         """Tool calls that took longer than planned, in the window."""
         self.distributions: dict[str, Counter[int]] = {}
         """From the interval log: metric -> bucket -> count."""
+        self.simulator_slip_s: float | None = None
+        """How late a simulated server was (p99 of its steps), at worst, while it said that it could not keep up."""
+        self.restarts = 0
+        """Times that the server's token counters fell."""
         self._running = 0.0
         self._running_samples = 0
+        self._counters: dict[str, float] = {}
         self._last_ns = began.t_ns
 
     def add(self, record: AnyRecord) -> None:
@@ -72,10 +77,17 @@ class Trial:
                 self.client.add(record)
 
     def add_sample(self, sample: ServerSample) -> None:
-        running = sample.metrics.get("running")
-        if running is not None and self.window.holds(sample.t_ns):
+        metrics = sample.metrics
+        counters = {name: metrics.get(name) or 0.0 for name in ("prompt_tokens", "generation_tokens")}
+        self.restarts += any(count < self._counters.get(name, 0.0) for name, count in counters.items())
+        self._counters = counters
+        if not self.window.holds(sample.t_ns):
+            return
+        if (running := metrics.get("running")) is not None:
             self._running += running
             self._running_samples += 1
+        if metrics.get("simulator_overloaded"):
+            self.simulator_slip_s = max(self.simulator_slip_s or 0.0, metrics.get("simulator_slip_p99") or 0.0)
 
     def _add_attempt(self, attempt: Attempt) -> None:
         tokens = tokens_in(attempt, self.window)

@@ -24,7 +24,7 @@ def trial_reasons(trial: Trial, limits: Limits) -> list[str]:
     reasons = [] if trial.ended.interrupted is None else [_interrupted(trial, trial.ended.interrupted)]
     if not trial.seconds:
         return reasons
-    checks = (_alive, _client, _errors, _lengths, _usage, _counters, _silence)
+    checks = (_alive, _client, _simulator, _errors, _restart, _lengths, _usage, _counters, _silence)
     return reasons + [reason for check in checks if (reason := check(trial, limits))]
 
 
@@ -82,6 +82,17 @@ def _client(trial: Trial, limits: Limits) -> str | None:
     return f"the client was too slow: {late}; use fewer agents, a faster machine, or `route: direct`"
 
 
+def _simulator(trial: Trial, limits: Limits) -> str | None:
+    slip = trial.simulator_slip_s
+    if slip is None or slip <= limits.max_lag_s:
+        return None
+    return (
+        f"the simulated server could not keep up: 1 % of its steps were more than {_ms(slip)} late (client.max_lag is "
+        f"{_ms(limits.max_lag_s)}), which is this machine's doing and not the model's; use fewer agents, stop what "
+        "else runs here, or `swarm predict`, which needs no real time"
+    )
+
+
 def _errors(trial: Trial, limits: Limits) -> str | None:
     errors, complete = trial.requests.errors, trial.requests.complete
     failed, ended = errors.total(), errors.total() + complete
@@ -93,6 +104,16 @@ def _errors(trial: Trial, limits: Limits) -> str | None:
         f"requests failed: {failed} of {ended} ({_percent(failed / ended)}, and {_percent(limits.max_error_share)} are "
         f"allowed): {kinds}{f' ({example})' if example else ''}; see the attempts of events.jsonl, "
         "or raise stage.max_error_share"
+    )
+
+
+def _restart(trial: Trial, _: Limits) -> str | None:
+    if not trial.restarts:
+        return None
+    times = "" if trial.restarts == 1 else f" {trial.restarts} times"
+    return (
+        f"the server restarted{times} during the stage: its token counters began again, so its caches were lost, and "
+        "token counts cannot be checked; look into its log for why it died"
     )
 
 
@@ -118,7 +139,7 @@ def _usage(trial: Trial, _: Limits) -> str | None:
 
 
 def _counters(trial: Trial, _: Limits) -> str | None:
-    counters = (trial.ended.counters if trial.ended else None) or {}
+    counters = (trial.ended.counters if trial.ended and not trial.restarts else None) or {}
     for name, account in (("prompt", trial.accounts.prompt), ("completion", trial.accounts.completion)):
         server, least, most = counters.get(f"{name}_tokens"), account.least, account.most
         if server is None or (1 - COUNTER_SHARE) * least <= server <= (1 + COUNTER_SHARE) * most:

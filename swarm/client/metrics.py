@@ -1,7 +1,7 @@
 """The few numbers that matter from a vLLM's `/metrics`, under short names that stay when vLLM renames its own.
 
 Counters carry no `_total`; histograms give `<name>_sum` (seconds) and `<name>_count`. Sums over all engines and labels,
-but for `kv_usage`, which is the fullest engine's (0..1).
+but for `kv_usage`, which is the fullest engine's (0..1), and what a simulated server says of its own punctuality.
 """
 
 import math
@@ -20,7 +20,10 @@ _GAUGES = {
     "vllm:num_requests_waiting": "waiting",
     "vllm:kv_cache_usage_perc": "kv_usage",
     "vllm:gpu_cache_usage_perc": "kv_usage",  # before 0.10
+    "swarm:simulator_overloaded": "simulator_overloaded",  # of a simulated server: it cannot keep its own time
+    "swarm:simulator_step_slip_p99_seconds": "simulator_slip_p99",
 }
+_HIGHEST = {"kv_usage", "simulator_overloaded", "simulator_slip_p99"}
 _COUNTERS = {
     "vllm:prefix_cache_queries": "prefix_queries",
     "vllm:prefix_cache_hits": "prefix_hits",
@@ -42,21 +45,28 @@ _NAMES: dict[bytes, str] = (
     | {f"{name}_total".encode(): short for name, short in _COUNTERS.items()}
     | {f"{name}_{part}".encode(): f"{short}_{part}" for name, short in _HISTOGRAMS.items() for part in ("sum", "count")}
 )
-# Over the raw page, because most of its lines are buckets that nobody asks for: 100 KB take a quarter of a millisecond.
-# A label may hold spaces and braces, so the value is what follows the last brace.
-_SAMPLE = re.compile(
-    rb"\n(" + b"|".join(sorted(map(re.escape, _NAMES), reverse=True)) + rb")(?:\{[^\n]*\})? ([0-9.eE+-]+)"
-)
+
+
+def _samples(prefix: bytes) -> re.Pattern[bytes]:
+    """A sample of this prefix. A label may hold spaces and braces, so the value is what follows the last brace."""
+    names = sorted((re.escape(name) for name in _NAMES if name.startswith(prefix)), reverse=True)
+    return re.compile(rb"\n(" + b"|".join(names) + rb")(?:\{[^\n]*\})? ([0-9.eE+-]+)")
+
+
+# Over the raw page, because most of its lines are buckets that nobody asks for, and by prefix, because a literal one is
+# what the engine can skip to: 100 KB take a quarter of a millisecond.
+_SAMPLES = tuple(_samples(prefix) for prefix in sorted({name.partition(b":")[0] + b":" for name in _NAMES}))
 
 
 def pick(page: bytes) -> dict[str, float]:
     """The wanted samples of a page in Prometheus' text format; empty when it is none of vLLM's."""
     sums: dict[bytes, float] = {}
-    for name, text in _SAMPLE.findall(b"\n" + page):
+    page = b"\n" + page
+    for name, text in (found for samples in _SAMPLES for found in samples.findall(page)):
         value = _number(text)
         if value is not None:
             before = sums.get(name, 0.0)
-            sums[name] = max(before, value) if _NAMES[name] == "kv_usage" else before + value
+            sums[name] = max(before, value) if _NAMES[name] in _HIGHEST else before + value
     found: dict[str, float] = {}
     for name, short in _NAMES.items():
         if name in sums:

@@ -101,8 +101,13 @@ class SlipMeter:
             "resyncs": self.resyncs,
         }
 
+    @property
+    def p99_s(self) -> float:
+        """Of the last steps; 0 before the first."""
+        return _percentiles(self._started).get("p99", 0.0)
+
     def _judge(self) -> None:
-        p99 = _percentiles(self._started)["p99"]
+        p99 = self.p99_s
         if p99 > self.BOUND_S and not self.overloaded:
             logger.warning(
                 "the simulator cannot keep up: steps start %.1f ms late (p99; bound %.0f ms): fewer streams, or a "
@@ -218,6 +223,7 @@ def exposition(engine: Engine, metrics: Metrics, model_name: str) -> str:
     histogram(
         "swarm:simulator_step_slip_seconds", "How much later than planned a step's tokens went out.", slip.histogram
     )
+    simple("gauge", "swarm:simulator_step_slip_p99_seconds", "Its 99th percentile, of the last steps.", slip.p99_s)
     simple("gauge", "swarm:simulator_overloaded", "1 while the simulator cannot keep its own time.", slip.overloaded)
     simple("counter", "swarm:simulator_resyncs_total", "Times that the time line had to be moved.", slip.resyncs)
     return "\n".join(lines) + "\n"

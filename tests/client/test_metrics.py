@@ -72,6 +72,14 @@ def test_engines_are_added_up_and_the_fullest_cache_counts() -> None:
     assert pick(page) == {"running": 8.0, "kv_usage": 0.5}
 
 
+def test_a_simulated_server_says_whether_it_keeps_its_own_time() -> None:
+    page = (
+        b'swarm:simulator_overloaded{engine="0"} 1.0\nswarm:simulator_overloaded{engine="1"} 0.0\n'
+        b'swarm:simulator_step_slip_p99_seconds{engine="0"} 0.0125\nswarm:simulator_resyncs_total{engine="0"} 3.0\n'
+    )
+    assert pick(page) == {"simulator_overloaded": 1.0, "simulator_slip_p99": 0.0125}
+
+
 def test_values_that_are_no_numbers_are_left_out() -> None:
     page = b"vllm:num_requests_running NaN\nvllm:num_requests_waiting +Inf\nvllm:kv_cache_usage_perc 1e999\n"
     assert pick(page + b"vllm:num_preemptions_total e\nvllm:prompt_tokens_total\n\xff\x00{}") == {}
