@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swarm import __version__
+from swarm import __version__, cli_profiles
 from swarm.errors import ExitCode, SwarmError, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ app = typer.Typer(
     epilog="Exit codes: 0 valid, 2 usage or scenario, 3 invalid stage, 4 failed threshold, 5 backend unreachable, "
     "130 interrupted, 1 a bug of ours.",
 )
+
+app.add_typer(cli_profiles.app, name="profiles")
 
 PIPED_WIDTH = 120
 """Characters a line where there is no terminal to ask."""

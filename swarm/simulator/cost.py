@@ -4,8 +4,9 @@
     eager mode (no CUDA graphs):  max(step + eager_gap, eager_launch)
 
 With B decoding requests, weights is the non-expert weights and the lm_head read once; experts is the experts that B
-tokens are routed to, each layer's union of them read once (`expected_experts`); kv is the read of all B contexts; the
-two FLOP terms also carry the prompt tokens of the step (chunked prefill), whose attention is in `dense_flops`.
+tokens are routed to, each layer's union of them read once (`expected_experts`); kv is the read of all B contexts and,
+in a hybrid model, of the B recurrent states, which are also written; the two FLOP terms also carry the prompt tokens of
+the step (chunked prefill), whose attention is in `dense_flops`.
 """
 
 from bisect import bisect_left
@@ -62,19 +63,21 @@ class CostModel:
         p = profile
         bandwidth = p.tp * p.bandwidth_bytes_per_s
         flops = p.tp * p.fp16_flops
-        expert_params = p.layers * p.topk * p.expert_params
+        expert_layers = p.expert_layers or p.layers
+        expert_params = expert_layers * p.topk * p.expert_params
         self._capture_sizes = p.capture_sizes if p.cuda_graphs else ()
         self._weights_single = (p.nonexpert_bytes / p.eta_weights + p.lm_head_bytes / p.eta_lm_head_single) / bandwidth
         self._weights_batched = (
             p.nonexpert_bytes / p.eta_weights + p.lm_head_bytes / p.eta_lm_head_batched
         ) / bandwidth
-        self._seconds_per_expert = p.layers * p.expert_bytes / (p.eta_experts * bandwidth)
+        self._seconds_per_expert = expert_layers * p.expert_bytes / (p.eta_experts * bandwidth)
         self._kv_per_token = p.kv_bytes_per_token / (p.eta_kv * bandwidth)
+        self._state_per_request = 2 * p.state_bytes / (p.eta_kv * bandwidth)  # read and written
         # Two FLOPs for each weight and token; the lm_head's weights are 16 bit, its rows the sampled tokens.
         dense_rate = p.eta_flops_dense * flops
         self._dense_per_token = 2 * (p.active_linear_params - expert_params) / dense_rate
         self._lm_head_per_row = p.lm_head_bytes / dense_rate
-        self._attention_per_pair = 4 * p.layers * p.q_heads * p.head_dim / dense_rate
+        self._attention_per_pair = 4 * (p.attention_layers or p.layers) * p.q_heads * p.head_dim / dense_rate
         self._expert_flops_per_token = 2 * expert_params / (p.eta_flops_experts * flops)
         self._overhead = p.layers * p.layer_overhead_us * 1e-6
         self._allreduce = 2 * p.layers * p.allreduce_us * 1e-6 if p.tp > 1 else 0.0
@@ -100,7 +103,7 @@ class CostModel:
             tokens * self._dense_per_token + sampled * self._lm_head_per_row + prefill_pairs * self._attention_per_pair,
             self._experts_seconds(rows),
             tokens * self._expert_flops_per_token,
-            context * self._kv_per_token,
+            context * self._kv_per_token + decodes * self._state_per_request,
             self._overhead,
             self._allreduce,
             self._eager_gap,

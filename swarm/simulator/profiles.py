@@ -69,6 +69,12 @@ class Profile:
     """From the request's arrival to the engine's queue: HTTP, chat template, tokenizer."""
     admission: Admission = "full_prompt"
     """`full_prompt`: admit when the whole prompt fits the free KV blocks; `first_chunk`: when its first chunk does."""
+    attention_layers: int = 0
+    """Layers with full attention: only these have a KV cache. 0: all."""
+    expert_layers: int = 0
+    """Layers with experts; 0: all, if the model has any."""
+    state_bytes: int = 0
+    """Recurrent state of one request in the layers without full attention, read and written by each of its tokens."""
     provenance: str = "assumed"
     note: str = ""
 
@@ -87,14 +93,36 @@ class Profile:
 
 
 @cache
-def _packaged() -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(resources.files(__package__).joinpath("profiles.json").read_text("utf-8"))
+def gpus() -> dict[str, dict[str, Any]]:
+    """The known GPUs: the figures that a profile needs of one, and their `source`."""
+    table: dict[str, dict[str, Any]] = _resource("gpus.json")["gpus"]
+    return table
+
+
+@cache
+def models() -> dict[str, Any]:
+    """`models.json`: `configs` of models, the `profiles` that are assumed of them, and `published` speeds."""
+    return _resource("models.json")
+
+
+def _resource(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(resources.files(__package__).joinpath(name).read_text("utf-8"))
     return data
+
+
+@cache
+def _packaged() -> dict[str, dict[str, Any]]:
+    """The entries that come with the package, by name: the fitted ones, and those derived from `models.json`."""
+    from swarm.simulator.derive import derive  # it derives entries of this module's kind
+
+    fitted = _resource("profiles.json")["profiles"]
+    assumed = [derive(models()["configs"][one["model"]], **one) for one in models()["profiles"]]
+    return {entry["name"]: entry for entry in [*fitted, *assumed]}
 
 
 def names() -> list[str]:
     """The profiles that come with the package."""
-    return [entry["name"] for entry in _packaged()["profiles"]]
+    return list(_packaged())
 
 
 def load(name_or_path: str, **overrides: Any) -> Profile:
@@ -106,7 +134,7 @@ def load(name_or_path: str, **overrides: Any) -> Profile:
     if name_or_path.endswith(".json"):
         entry = _read_file(Path(name_or_path))
     else:
-        by_name = {entry["name"]: entry for entry in _packaged()["profiles"]}
+        by_name = _packaged()
         if name_or_path not in by_name:
             raise ValueError(
                 f"unknown profile {name_or_path!r}{_nearest(name_or_path, list(by_name))}; there are: "
@@ -119,7 +147,8 @@ def load(name_or_path: str, **overrides: Any) -> Profile:
 def parse(entry: dict[str, Any], where: str) -> Profile:
     """A profile from plain JSON data; `where` names it in the message of the ValueError that a bad field raises."""
     fields = {field.name: field for field in dataclasses.fields(Profile)}
-    values = _packaged()["gpus"].get(entry.get("gpu"), {}) | entry
+    figures = {key: value for key, value in gpus().get(entry.get("gpu", ""), {}).items() if key != "source"}
+    values = figures | entry
     for key in values:
         if key not in fields:
             raise ValueError(f"profile {where}: unknown field {key!r}{_nearest(key, list(fields))}")
@@ -175,6 +204,9 @@ _MAY_BE_ZERO = frozenset(
         "eager_gap_us",
         "eager_launch_us",
         "api_overhead_s",
+        "attention_layers",
+        "expert_layers",
+        "state_bytes",
     }
 )
 

@@ -1,0 +1,66 @@
+"""`swarm profiles`: the models that can be simulated, what fits them, and new ones."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from swarm.errors import UsageError
+
+app = typer.Typer(rich_markup_mode=None, help="What can be simulated: list, show one, add one.")
+
+
+@app.callback(invoke_without_command=True)
+def table(context: typer.Context) -> None:
+    """List the profiles, if no other command is given."""
+    if context.invoked_subcommand is None:
+        from swarm.simulator import sizing
+
+        print(sizing.table())
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A profile's name, or a JSON file.")],
+    context: Annotated[str, typer.Option(metavar="32k", help="Tokens of an agent's context.")] = "8k",
+) -> None:
+    """Memory, how many agents fit, and how fast each of them is."""
+    from swarm.scenario.units import parse_tokens
+    from swarm.simulator import profiles, sizing
+
+    try:
+        print(sizing.describe(profiles.load(name), parse_tokens(context)))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+@app.command()
+def add(
+    config: Annotated[Path, typer.Option(help="The model's config.json.")],
+    gpu: Annotated[str, typer.Option(metavar="rtx4090", help="From the table of GPUs; a wrong name lists it.")],
+    quant: Annotated[str, typer.Option(metavar="bf16|fp8|awq", help="Of the weights.")] = "bf16",
+    tp: Annotated[int, typer.Option(min=1, help="GPUs that share each layer.")] = 1,
+    link: Annotated[str, typer.Option(metavar="nvlink|pcie", help="Between the GPUs.")] = "nvlink",
+    memory_utilization: Annotated[float, typer.Option(help="vLLM's --gpu-memory-utilization.")] = 0.9,
+    model: Annotated[str | None, typer.Option(help="Its name; default: the config's, or its folder's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Default: <profile's name>.json.")] = None,
+) -> None:
+    """Make a profile from a model's config.json and a GPU's data sheet: assumed, until it is calibrated."""
+    from swarm.simulator import profiles
+    from swarm.simulator.derive import derive
+
+    try:
+        read = json.loads(config.read_text("utf-8"))
+        named = model or read.get("_name_or_path") or config.resolve().parent.name
+        entry = derive(read, model=named, gpu=gpu, quant=quant, tp=tp, link=link, memory_utilization=memory_utilization)
+        profiles.parse(entry, where=str(config))
+    except OSError as error:
+        raise UsageError(f"{config}: cannot be read: {error.strerror}") from None
+    except (ValueError, AttributeError) as error:
+        raise UsageError(f"{config}: {error}") from None
+    path = out or Path(f"{entry['name']}.json")
+    if path.exists():
+        raise UsageError(f"{path}: exists already; choose another --out")
+    path.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
+    print(f"{path} written; try: swarm profiles show {path} --context 8k")
