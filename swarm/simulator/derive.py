@@ -171,8 +171,8 @@ def derive(
 ) -> dict[str, Any]:
     """A profile's fields (`profiles.parse`). `memory_utilization` is vLLM's `--gpu-memory-utilization`.
 
-    `quant` is a key of `BYTES_PER_WEIGHT`, `link` of `ALLREDUCE_US`. ValueError for an unknown one, for a config that is
-    not modelled, and for a model that does not fit.
+    `quant` is a key of `BYTES_PER_WEIGHT`, `link` of `ALLREDUCE_US`. ValueError for an unknown one, for a config
+    that is not modelled, and for a model that does not fit.
     """
     known = gpus()
     for what, value, among in (
