@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO
 
 from pydantic import ValidationError
 
 from swarm.agents import match
+from swarm.agents.driver import Call
 from swarm.agents.match import Match, Text, find
 from swarm.agents.process import Finished, run_bounded
 from swarm.agents.workspace import Workspace, WorkspaceError, in_thread, open_workspace
@@ -32,15 +33,6 @@ _NOTE_BYTES = 500
 
 Launcher = Callable[[Workspace], Sequence[str]]
 """The command that starts another one for a workspace, as `nice` or a sandbox do: it is put before the command."""
-
-
-class Call(Protocol):
-    """What the model asked for; `arguments` may be the JSON text that it wrote."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def arguments(self) -> dict[str, Any] | str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +103,7 @@ class Toolbox:
         return open_workspace(repository, self._root)
 
     async def execute(self, call: Call, workspace: Workspace) -> ToolResult:
-        """Carries out one call. Cancelling it kills what it started."""
+        """Carries out a call, whose `arguments` may be the text that a model wrote. Cancelling it kills what it started."""
         started = time.perf_counter_ns()
         try:
             arguments = _parse(call)

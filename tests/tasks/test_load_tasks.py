@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from swarm.errors import ScenarioError
-from swarm.tasks import ReplyLength, Task, load_tasks
+from swarm.tasks import ReplyLength, load_tasks
 from swarm.tasks.calls import ARGUMENTS
 
 KINDS = ["lru-cache", "merge-sort", "cron-tests", "flask-layers", "rate-limiter"]
@@ -176,17 +176,15 @@ def test_a_selection_keeps_its_order_and_takes_each_task_once():
     ]
 
 
-def bundled() -> list[Task]:
-    return load_tasks(KINDS)
+BUNDLED = load_tasks(KINDS)
 
 
 def test_there_are_four_variants_of_each_kind():
-    tasks = bundled()
-    assert [sum(task.kind == kind for task in tasks) for kind in KINDS] == [4, 4, 4, 4, 4]
-    assert len({task.issue for task in tasks}) == 20
+    assert [sum(task.kind == kind for task in BUNDLED) for kind in KINDS] == [4, 4, 4, 4, 4]
+    assert len({task.issue for task in BUNDLED}) == 20
 
 
-@pytest.mark.parametrize("task", bundled(), ids=lambda task: task.name)
+@pytest.mark.parametrize("task", BUNDLED, ids=lambda task: task.name)
 def test_bundled_scripts_have_their_shape(task):
     assert 7 <= len(task.turns) <= 10
     assert 3 <= len(task.quick_turns) <= 4
@@ -203,7 +201,7 @@ def test_bundled_scripts_have_their_shape(task):
             assert set(call.arguments) == set(ARGUMENTS[call.tool].model_fields)
 
 
-@pytest.mark.parametrize("task", bundled(), ids=lambda task: task.name)
+@pytest.mark.parametrize("task", BUNDLED, ids=lambda task: task.name)
 def test_bundled_repositories_are_small_and_real(task):
     files = [path for path in task.repository.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert 6 <= len(files) <= 12
