@@ -103,7 +103,7 @@ class Toolbox:
         return open_workspace(repository, self._root)
 
     async def execute(self, call: Call, workspace: Workspace) -> ToolResult:
-        """Carries out a call, whose `arguments` may be the text that a model wrote. Cancelling it kills what it started."""
+        """Carries out a call; its `arguments` may be the text that a model wrote. Cancelling kills what it started."""
         started = time.perf_counter_ns()
         try:
             arguments = _parse(call)
