@@ -20,6 +20,8 @@ class Agent:
     turns: int = 0
     jobs: int = 0
     errors: int = 0
+    uncounted: int = 0
+    """Requests with tokens that the server did not count."""
 
     def serve(self, tokens: float, serving_ns: int) -> None:
         self.tokens += tokens
@@ -39,8 +41,11 @@ class Agent:
 
     @property
     def rate(self) -> float | None:
-        """The agent output rate: completion tokens / serving time, per second; None when it was never served."""
-        return self.tokens * 1e9 / self.serving_ns if self.serving_ns else None
+        """The agent output rate: completion tokens / serving time, per second; None when it was never served, or when
+        none of its tokens were counted."""
+        if not self.serving_ns or (self.uncounted and not self.tokens):
+            return None
+        return self.tokens * 1e9 / self.serving_ns
 
 
 def together(trials: Sequence[dict[int, Agent]]) -> dict[int, Agent]:
@@ -54,6 +59,7 @@ def together(trials: Sequence[dict[int, Agent]]) -> dict[int, Agent]:
             into.turns += agent.turns
             into.jobs += agent.jobs
             into.errors += agent.errors
+            into.uncounted += agent.uncounted
     return pooled
 
 

@@ -21,14 +21,19 @@ class Requests:
         """Complete replies that ended at a limit and not where they were planned to."""
         self.prompt_tokens: float | None = None
         self.cached_tokens: float | None = None
-        self.completion_tokens: float | None = None
+        self._completion: float | None = None
         self.uncounted = 0
         """Requests with tokens that the server did not count: left out of all rates."""
+
+    @property
+    def completion_tokens(self) -> float | None:
+        """None where none was counted: that a request had brought nothing yet is no count of those that had."""
+        return None if self.uncounted and not self._completion else self._completion
 
     def add(self, attempt: Attempt, tokens: float | None) -> None:
         """`tokens`: its completion tokens that arrived in the window; None: the server did not count them."""
         if self._window.overlap(attempt.t_ns, attempt.end_ns):
-            self.completion_tokens = plus(self.completion_tokens, tokens)
+            self._completion = plus(self._completion, tokens)
             self.uncounted += tokens is None
         if not self._window.holds(attempt.end_ns):
             return

@@ -48,10 +48,10 @@ class Trial:
         self.simulator_slip_s: float | None = None
         """How late a simulated server was (p99 of its steps), at worst, while it said that it could not keep up."""
         self.restarts = 0
-        """Times that the server's token counters fell."""
+        """Times that the server's process was another one."""
         self._running = 0.0
         self._running_samples = 0
-        self._counters: dict[str, float] = {}
+        self._started_at: float | None = None
         self._last_ns = began.t_ns
 
     def add(self, record: AnyRecord) -> None:
@@ -78,9 +78,9 @@ class Trial:
 
     def add_sample(self, sample: ServerSample) -> None:
         metrics = sample.metrics
-        counters = {name: metrics.get(name) or 0.0 for name in ("prompt_tokens", "generation_tokens")}
-        self.restarts += any(count < self._counters.get(name, 0.0) for name, count in counters.items())
-        self._counters = counters
+        started_at = metrics.get("started_at")
+        self.restarts += None not in (started_at, self._started_at) and started_at != self._started_at
+        self._started_at = started_at or self._started_at
         if not self.window.holds(sample.t_ns):
             return
         if (running := metrics.get("running")) is not None:
@@ -95,7 +95,9 @@ class Trial:
             part(attempt)
         self.requests.add(attempt, tokens)
         agent, template = self._agent(attempt), self._template(attempt)
-        if tokens is not None:
+        if tokens is None:
+            agent.uncounted += 1
+        else:
             served = self.window.overlap(attempt.t_ns, attempt.end_ns)
             agent.serve(tokens, served)
             template.serve(tokens, served)

@@ -112,8 +112,8 @@ def _restart(trial: Trial, _: Limits) -> str | None:
         return None
     times = "" if trial.restarts == 1 else f" {trial.restarts} times"
     return (
-        f"the server restarted{times} during the stage: its token counters began again, so its caches were lost, and "
-        "token counts cannot be checked; look into its log for why it died"
+        f"the server restarted{times} during the stage, so its caches were lost and its counters began again; "
+        "look into its log for why it died"
     )
 
 

@@ -1,7 +1,7 @@
 """The few numbers that matter from a vLLM's `/metrics`, under short names that stay when vLLM renames its own.
 
 Counters carry no `_total`; histograms give `<name>_sum` (seconds) and `<name>_count`. Sums over all engines and labels,
-but for `kv_usage`, which is the fullest engine's (0..1), and what a simulated server says of its own punctuality.
+but for `kv_usage`, which is the fullest engine's (0..1), `started_at` (seconds since 1970, the last one's), and what a simulated server says of its own punctuality.
 """
 
 import math
@@ -20,10 +20,11 @@ _GAUGES = {
     "vllm:num_requests_waiting": "waiting",
     "vllm:kv_cache_usage_perc": "kv_usage",
     "vllm:gpu_cache_usage_perc": "kv_usage",  # before 0.10
+    "process_start_time_seconds": "started_at",
     "swarm:simulator_overloaded": "simulator_overloaded",  # of a simulated server: it cannot keep its own time
     "swarm:simulator_step_slip_p99_seconds": "simulator_slip_p99",
 }
-_HIGHEST = {"kv_usage", "simulator_overloaded", "simulator_slip_p99"}
+_HIGHEST = {"kv_usage", "started_at", "simulator_overloaded", "simulator_slip_p99"}
 _COUNTERS = {
     "vllm:prefix_cache_queries": "prefix_queries",
     "vllm:prefix_cache_hits": "prefix_hits",
@@ -55,7 +56,9 @@ def _samples(prefix: bytes) -> re.Pattern[bytes]:
 
 # Over the raw page, because most of its lines are buckets that nobody asks for, and by prefix, because a literal one is
 # what the engine can skip to: 100 KB take a quarter of a millisecond.
-_SAMPLES = tuple(_samples(prefix) for prefix in sorted({name.partition(b":")[0] + b":" for name in _NAMES}))
+_SAMPLES = tuple(_samples(prefix) for prefix in sorted({name[: name.find(b":") + 1] or name for name in _NAMES}))
+_ANYONES = {"started_at"}
+"""What any Python server may show."""
 
 
 def pick(page: bytes) -> dict[str, float]:
@@ -71,7 +74,7 @@ def pick(page: bytes) -> dict[str, float]:
     for name, short in _NAMES.items():
         if name in sums:
             found.setdefault(short, sums[name])  # a vLLM in transition shows a quantity under both its names
-    return found
+    return {} if found.keys() <= _ANYONES else found
 
 
 def _number(text: bytes) -> float | None:

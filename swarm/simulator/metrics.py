@@ -7,6 +7,7 @@ text is written by hand: a scrape by prometheus_client takes some 10 ms, which t
 import json
 import logging
 import math
+import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -129,6 +130,7 @@ class Metrics:
     """Everything that `/metrics` shows but what the engine counts itself."""
 
     def __init__(self) -> None:
+        self.started_at = time.time()
         self.slip = SlipMeter()
         self.finished = {"stop": 0, "length": 0, "abort": 0, "error": 0}
         self.histograms = {
@@ -219,6 +221,10 @@ def exposition(engine: Engine, metrics: Metrics, model_name: str) -> str:
     p = engine.profile
     cache = f',block_size="{p.block_size}",enable_prefix_caching="True",num_gpu_blocks="{p.kv_blocks}"'
     simple("gauge", "vllm:cache_config_info", "The KV cache's configuration.", 1, cache)
+    lines.append(
+        "# HELP process_start_time_seconds Start time of the server.\n# TYPE process_start_time_seconds gauge\n"
+        f"process_start_time_seconds {_number(metrics.started_at)}"
+    )
     slip = metrics.slip
     histogram(
         "swarm:simulator_step_slip_seconds", "How much later than planned a step's tokens went out.", slip.histogram

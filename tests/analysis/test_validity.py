@@ -88,8 +88,8 @@ def overloaded(slip_s: float) -> Run:
 
 def restarted() -> Run:
     run, stage = busy()
-    for second, tokens in enumerate((100, 120, 140, 8, 28), start=3):
-        stage.server(second, prompt_tokens=tokens * 10, generation_tokens=tokens)
+    for second, started_at in enumerate((7.0, None, 7.0, 12.5, 12.5), start=3):
+        stage.server(second, **({} if started_at is None else {"started_at": started_at}))
     stage.end(counters={"prompt_tokens": -700.0, "completion_tokens": -72.0})
     return run
 
@@ -184,8 +184,8 @@ REASONS = [
     ),
     (
         restarted(),
-        "the server restarted during the stage: its token counters began again, so its caches were lost, and token "
-        "counts cannot be checked; look into its log for why it died",
+        "the server restarted during the stage, so its caches were lost and its counters began again; "
+        "look into its log for why it died",
     ),
     (too_short(), "too few turns: 9 ended in the window, and 10 are needed (10 an agent); raise stage.duration"),
 ]

@@ -11,53 +11,15 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-import yaml
+from small_runs import PROFILE, SWARM, results, swarm, write_project
 
 from swarm.analysis.schema import results_schema
-
-SWARM = Path(sys.executable).with_name("swarm")
-PROFILE = "moe-30b-a3b-awq-1x3090"
-
-
-def swarm(*arguments, cwd, **options):
-    return subprocess.run(
-        [SWARM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, **options
-    )
-
-
-def task(folder: Path, variant: str) -> None:
-    """A job of three turns that takes half a second of the simulated server and 40 ms of tools."""
-    home = folder / "small" / variant
-    (home / "repo").mkdir(parents=True)
-    (home / "repo" / "notes.txt").write_text(f"Notes on {variant}.\n" * 8)
-    reply = {"median": 8, "spread": 1, "min": 8, "max": 8}
-    look = {"tool": "list_files", "arguments": {"path": "."}, "takes": "20ms"}
-    read = {"tool": "read_file", "arguments": {"path": "notes.txt"}, "takes": "20ms"}
-    script = {
-        "title": f"Tidy up {variant}",
-        "issue": "The notes are long. Make them short.",
-        "reply_tokens": reply,
-        "turns": [{"say": "Looking.", "calls": [look]}, {"say": "Reading.", "calls": [read]}, {"say": "Done."}],
-    }
-    (home / "task.yaml").write_text(yaml.safe_dump(script))
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A folder with three small tasks and a scenario on one simulated model: 1 and 2 agents, windows of 3.5 s."""
-    folder = tmp_path_factory.mktemp("project")
-    for variant in ("alpha", "beta", "gamma"):
-        task(folder / "tasks", variant)
-    scenario = {
-        "targets": [{"name": "moe", "architecture": "moe", "simulate": PROFILE}],
-        "route": "direct",
-        "client": {"max_lag": "100ms"},  # other tests share this machine
-        "agents": {"levels": [1, 2], "system_tokens": 1500, "context": "4k"},
-        "tasks": {"path": str(folder / "tasks")},
-        "stage": {"warmup": "500ms", "duration": "3500ms", "trials": 1},
-    }
-    (folder / "small.yaml").write_text(yaml.safe_dump(scenario))
-    return folder
+    return write_project(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +27,6 @@ def finished(project):
     """One whole run: what the command said, and its directory."""
     done = swarm("run", "small.yaml", "--out", "whole", cwd=project)
     return done, project / "whole"
-
-
-def results(directory: Path) -> dict:
-    return json.loads((directory / "results.json").read_text())
 
 
 def test_a_run_is_valid_and_ends_with_its_directory(finished):

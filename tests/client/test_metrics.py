@@ -86,7 +86,12 @@ def test_values_that_are_no_numbers_are_left_out() -> None:
 
 
 def test_another_servers_metrics_hold_nothing() -> None:
-    assert pick(b"llamacpp:prompt_tokens_total 5\npython_gc_objects 3\n") == {}
+    assert pick(b"llamacpp:prompt_tokens_total 5\npython_gc_objects 3\nprocess_start_time_seconds 1.7e9\n") == {}
+
+
+def test_the_start_of_the_server_is_known_beside_its_metrics() -> None:
+    page = b"process_start_time_seconds 1.7e9\nvllm:num_requests_running 1\n"
+    assert pick(page) == {"running": 1.0, "started_at": 1.7e9}
 
 
 def test_a_page_of_100_kilobytes_takes_well_under_a_millisecond() -> None:

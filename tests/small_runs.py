@@ -1,0 +1,62 @@
+"""Runs of `swarm` that take seconds: small tasks, one simulated model, the installed command."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SWARM = Path(sys.executable).with_name("swarm")
+PROFILE = "moe-30b-a3b-awq-1x3090"
+REPLY_TOKENS = 8
+
+
+def swarm(*arguments: object, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SWARM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def write_task(folder: Path, variant: str) -> None:
+    """A job of three turns that takes half a second of the simulated server and 40 ms of tools."""
+    home = folder / "small" / variant
+    (home / "repo").mkdir(parents=True)
+    (home / "repo" / "notes.txt").write_text(f"Notes on {variant}.\n" * 8)
+    reply = {"median": REPLY_TOKENS, "spread": 1, "min": REPLY_TOKENS, "max": REPLY_TOKENS}
+    look = {"tool": "list_files", "arguments": {"path": "."}, "takes": "20ms"}
+    read = {"tool": "read_file", "arguments": {"path": "notes.txt"}, "takes": "20ms"}
+    script = {
+        "title": f"Tidy up {variant}",
+        "issue": "The notes are long. Make them short.",
+        "reply_tokens": reply,
+        "turns": [{"say": "Looking.", "calls": [look]}, {"say": "Reading.", "calls": [read]}, {"say": "Done."}],
+    }
+    (home / "task.yaml").write_text(yaml.safe_dump(script))
+
+
+def write_project(folder: Path, **changes: Any) -> Path:
+    """Three small tasks and `small.yaml`: one simulated model, 1 and 2 agents, windows of 3.5 s. Returns `folder`."""
+    for variant in ("alpha", "beta", "gamma"):
+        write_task(folder / "tasks", variant)
+    scenario = {
+        "targets": [{"name": "moe", "architecture": "moe", "simulate": PROFILE}],
+        "route": "direct",
+        "client": {"max_lag": "100ms"},  # other tests share this machine
+        "agents": {"levels": [1, 2], "system_tokens": 1500, "context": "4k"},
+        "tasks": {"path": str(folder / "tasks")},
+        "stage": {"warmup": "500ms", "duration": "3500ms", "trials": 1},
+    }
+    (folder / "small.yaml").write_text(yaml.safe_dump(scenario | changes))
+    return folder
+
+
+def results(directory: Path) -> dict[str, Any]:
+    return json.loads((directory / "results.json").read_text())
+
+
+def records(directory: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    """The lines of events.jsonl, of one type or all."""
+    lines = [json.loads(line) for line in (directory / "events.jsonl").read_text().splitlines()]
+    return [line for line in lines if kind in (None, line["type"])]
