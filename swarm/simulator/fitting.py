@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 CONFIDENCE = 0.95
 BOUND_SHARE = 0.01
-"""Of a parameter's range: this close to a bound the data want it beyond."""
+"""Of a bound: this close to it the data want the parameter beyond."""
 
 
 class NoScipyError(RuntimeError):
@@ -77,13 +77,12 @@ def fit(
         spread += vector**2 / value if is_known else np.where(np.abs(vector) > 1e-3, np.inf, 0.0)
     half = student.ppf((1 + CONFIDENCE) / 2, freedom) * np.sqrt(spread * variance)
     half[~np.isfinite(spread)] = np.inf
-    edge = BOUND_SHARE * (high - low)
     return {
         name: Fitted(
             value=float(found.x[at] * scale[at]),
             low=float((found.x[at] - half[at]) * scale[at]),
             high=float((found.x[at] + half[at]) * scale[at]),
-            at_bound=bool(found.x[at] - low[at] < edge[at] or high[at] - found.x[at] < edge[at]),
+            at_bound=bool(found.x[at] < low[at] * (1 + BOUND_SHARE) or found.x[at] > high[at] * (1 - BOUND_SHARE)),
         )
         for at, name in enumerate(names)
     }

@@ -1,0 +1,42 @@
+"""A calibration for people: the fitted parameters, the check on held-out levels, and two plots."""
+
+from collections.abc import Mapping, Sequence
+
+from swarm.report.plot import Axis, plot
+from swarm.simulator.fitting import Fitted
+
+Errors = Mapping[int, Sequence[tuple[int, float]]]
+"""By level: requests in the step, and predicted / measured - 1."""
+
+
+def parameters(fitted: Mapping[str, Fitted]) -> str:
+    lines = [f"{'parameter':20} {'value':>9}  95 % interval"]
+    lines += [f"{name:20} {one.value:9.4g}  {one.low:.4g} .. {one.high:.4g}" for name, one in fitted.items()]
+    return "\n".join(lines)
+
+
+def checks(errors: Errors, held_out: Mapping[int, float | None]) -> str:
+    lines = ["agents  stretches  mean error, fitted  mean error, held out"]
+    for level, found in errors.items():
+        mean = sum(abs(error) for _, error in found) / len(found)
+        without = held_out[level]
+        check = "the other levels do not tell" if without is None else f"{without:.1%}"
+        lines.append(f"{level:6}  {len(found):9}  {mean:18.1%}  {check:>20}")
+    return "\n".join(lines)
+
+
+def residuals(errors: Errors) -> str:
+    """An SVG: the error of each stretch against the requests in its steps."""
+    most = max(number for found in errors.values() for number, _ in found)
+    worst = max(0.05, *(abs(error) * 1.1 for found in errors.values() for _, error in found))
+    series = {
+        f"{level} agent{'s' * (level > 1)}": [(number, error * 100) for number, error in found]
+        for level, found in errors.items()
+    }
+    return plot(
+        "Predicted step against measured: residuals",
+        Axis("requests in the step", 0, most + 1),
+        Axis("residual, %", -100 * worst, 100 * worst),
+        series,
+        reference=[(0, 0), (most + 1, 0)],
+    )
