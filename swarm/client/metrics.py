@@ -1,7 +1,9 @@
 """The few numbers that matter from a vLLM's `/metrics`, under short names that stay when vLLM renames its own.
 
 Counters carry no `_total`; histograms give `<name>_sum` (seconds) and `<name>_count`. Sums over all engines and labels,
-but for `kv_usage`, which is the fullest engine's (0..1), `started_at` (seconds since 1970, the last one's), and what a simulated server says of its own punctuality.
+but for `kv_usage`, which is the fullest engine's (0..1), `started_at` (seconds since 1970, the last one's), and what a
+simulated server says of its own punctuality. Of SGLang and llama.cpp only the gauges: their token counters leave out
+abandoned requests or cached prompts, so they cannot be held against ours.
 """
 
 import math
@@ -20,6 +22,11 @@ _GAUGES = {
     "vllm:num_requests_waiting": "waiting",
     "vllm:kv_cache_usage_perc": "kv_usage",
     "vllm:gpu_cache_usage_perc": "kv_usage",  # before 0.10
+    "sglang:num_running_reqs": "running",
+    "sglang:num_queue_reqs": "waiting",
+    "sglang:token_usage": "kv_usage",
+    "llamacpp:requests_processing": "running",
+    "llamacpp:requests_deferred": "waiting",
     "process_start_time_seconds": "started_at",
     "swarm:simulator_overloaded": "simulator_overloaded",  # of a simulated server: it cannot keep its own time
     "swarm:simulator_step_slip_p99_seconds": "simulator_slip_p99",
@@ -55,8 +62,8 @@ def _samples(prefix: bytes) -> re.Pattern[bytes]:
 
 
 # Over the raw page, because most of its lines are buckets that nobody asks for, and by prefix, because a literal one is
-# what the engine can skip to: 100 KB take a quarter of a millisecond.
-_SAMPLES = tuple(_samples(prefix) for prefix in sorted({name[: name.find(b":") + 1] or name for name in _NAMES}))
+# what the search can skip to: 100 KB take a quarter of a millisecond.
+_SAMPLES = {prefix: _samples(prefix) for prefix in {name[: name.find(b":") + 1] or name for name in _NAMES}}
 _ANYONES = {"started_at"}
 """What any Python server may show."""
 
@@ -65,7 +72,8 @@ def pick(page: bytes) -> dict[str, float]:
     """The wanted samples of a page in Prometheus' text format; empty when it is none of vLLM's."""
     sums: dict[bytes, float] = {}
     page = b"\n" + page
-    for name, text in (found for samples in _SAMPLES for found in samples.findall(page)):
+    shown = (samples for prefix, samples in _SAMPLES.items() if prefix in page)
+    for name, text in (found for samples in shown for found in samples.findall(page)):
         value = _number(text)
         if value is not None:
             before = sums.get(name, 0.0)

@@ -42,7 +42,7 @@ class Probe:
     cached_tokens: bool
     """Whether it tells how much of a prompt its prefix cache had."""
     metrics: bool
-    """Whether it serves vLLM's `/metrics`."""
+    """Whether it serves a `/metrics` that says how much it has to do: vLLM's, SGLang's or llama.cpp's."""
     notes: tuple[str, ...]
     """What cannot be pinned or known with it, and what would help: a sentence each."""
 
@@ -57,7 +57,7 @@ async def probe(connection: Connection) -> Probe:
         length = await _context_length(session, connection, model, listed)
         version = await _version(session, connection)
     async with MetricsReader(connection) as reader:
-        metrics = await reader.read() is not None
+        sample = await reader.read()
     asked = await _Asked.of(replace(connection, model=model))
     return Probe(
         model=model,
@@ -67,8 +67,8 @@ async def probe(connection: Connection) -> Probe:
         honours=asked.honours,
         forced_tool_calls=asked.forced_tool_calls,
         cached_tokens=asked.cached_tokens,
-        metrics=metrics,
-        notes=tuple(_notes(connection, asked, metrics, length)),
+        metrics=sample is not None,
+        notes=tuple(_notes(connection, asked, sample, length)),
     )
 
 
@@ -118,8 +118,9 @@ async def _context_length(
 
 
 async def _version(session: aiohttp.ClientSession, connection: Connection) -> str | None:
-    """vLLM's `/version`, Ollama's `/api/version`, llama.cpp's build."""
-    for path, key in (("/version", "version"), ("/api/version", "version"), ("/props", "build_info")):
+    """vLLM's `/version`, Ollama's `/api/version`, llama.cpp's build, SGLang's `/get_server_info`."""
+    pages = {"/version": "version", "/api/version": "version", "/props": "build_info", "/get_server_info": "version"}
+    for path, key in pages.items():
         found = (await _page(session, connection, path)).get(key)
         if isinstance(found, str):
             return found
@@ -250,7 +251,7 @@ _TOOL = {
 }
 
 
-def _notes(connection: Connection, asked: _Asked, metrics: bool, length: int | None) -> list[str]:
+def _notes(connection: Connection, asked: _Asked, sample: dict[str, float] | None, length: int | None) -> list[str]:
     honours = asked.honours
     notes = []
     if not honours.usage:
@@ -275,10 +276,15 @@ def _notes(connection: Connection, asked: _Asked, metrics: bool, length: int | N
             "it does not say how much of a prompt was cached (vLLM: --enable-prompt-tokens-details), so cold and warm "
             "prompts cannot be told apart by request"
         )
-    if not metrics:
+    if sample is None:
         notes.append(
             f"no metrics of vLLM at {metrics_url(connection)}, so token counts go unchecked, and queueing, preemption "
             "and KV cache stay unknown (metrics_url names another address)"
+        )
+    elif "generation_tokens" not in sample:
+        notes.append(
+            "its metrics say what it runs and queues, but count no tokens as vLLM's do, so token counts go unchecked, "
+            "and queueing times and preemption stay unknown"
         )
     if length is None:
         notes.append("it does not tell its context length, so agents.context goes unchecked")

@@ -76,6 +76,8 @@ class EventStream:
         return [self._take()] if self._data else []
 
     def _line(self, line: bytes) -> None:
+        if line.startswith(b"error:"):  # llama.cpp's until 2025: a field of its own
+            line = b'data:{"error":' + line[6:] + b"}"
         if line.startswith(b"data:"):
             value = line[6:] if line.startswith(b"data: ") else line[5:]
             self._data.append(value)

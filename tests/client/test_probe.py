@@ -56,7 +56,9 @@ def vllm(request: Received, auto_tools: bool = True, cached: int | None = 80) ->
         case "/version":
             return answer("200 OK", {"version": "0.32.0"})
         case "/metrics":
-            return answer("200 OK", b"vllm:num_requests_running 0.0\n", content_type="text/plain")
+            return answer(
+                "200 OK", b"vllm:num_requests_running 0.0\nvllm:generation_tokens_total 0\n", content_type="text/plain"
+            )
         case "/v1/chat/completions":
             body = request.body
             if body.get("tool_choice") not in (None, "none") and not auto_tools:
