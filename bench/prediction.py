@@ -33,19 +33,19 @@ LIMITS = {
 def scenario(agents: int, seconds: float, profile: str, **target: Any) -> dict[str, Any]:
     return {
         "name": "bench",
-        "targets": [{"name": "moe", "architecture": "moe", "simulate": {"profile": profile} | target}],
+        "targets": [{"name": "it", "architecture": "moe", "simulate": {"profile": profile} | target}],
         "route": "direct",
         "agents": {"levels": [agents]},
         "stage": {"warmup": "10s", "duration": f"{seconds:g}s", "trials": 1},
     }
 
 
-def agree(agents: int, seconds: float) -> int:
+def agree(agents: int, seconds: float, profile: str) -> int:
     """Prints measured, predicted and their ratio."""
     stages = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bench.yaml"
-        file.write_text(yaml.safe_dump(scenario(agents, seconds, MOE)))
+        file.write_text(yaml.safe_dump(scenario(agents, seconds, profile)))
         for command in ("run", "predict"):
             out = Path(folder) / command
             subprocess.run(
@@ -107,10 +107,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("agree", "scale"))
     parser.add_argument("--agents", default=None, help="agree: one number (4); scale: several (1,8,100,1000)")
+    parser.add_argument("--profile", default=MOE, help="of agree")
     parser.add_argument("--seconds", type=float, default=None, help="window; agree: 60, scale: 600")
     asked = parser.parse_args()
     if asked.what == "agree":
-        return agree(int(asked.agents or 4), asked.seconds or 60)
+        return agree(int(asked.agents or 4), asked.seconds or 60, asked.profile)
     scale([int(level) for level in (asked.agents or "1,8,100,1000").split(",")], asked.seconds or 600)
     return 0
 
