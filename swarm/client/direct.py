@@ -1,7 +1,8 @@
 """The route `direct`: OpenAI's protocol over HTTP, with nothing in between; and `litellm-proxy`, to a LiteLLM proxy.
 
 A proxy is asked not to retry by itself and not to answer from its cache: a retried error would look like a slow answer,
-and a cached answer like a fast model. It passes vLLM's own fields on, and drops the per-chunk usage.
+and a cached answer like a fast model. It passes vLLM's own fields on, drops the per-chunk usage and tool schemas'
+`strict`, and makes up a finish reason for a stream that was cut behind it, which nobody in front of it can tell.
 """
 
 from typing import Any
@@ -25,6 +26,7 @@ class DirectClient:
         self._wire = Wire(connection, clock)
 
     async def complete(self, request: ChatRequest, seen: Observation) -> None:
+        await self._wire.turn()
         body = msgspec.json.encode(body_of(request, self._connection) | self._extra)
         await self._wire.post(self._url, self._headers, body, seen, self._refusal)
 

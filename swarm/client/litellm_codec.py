@@ -1,8 +1,8 @@
 """LiteLLM's own words for a request and its own reading of a refusal: the one module that reaches inside LiteLLM.
 
 `encode` takes the steps that `litellm.acompletion` takes before it sends (the tests compare them), and `refusal` those
-that it takes when an answer is not 200. What LiteLLM would drop on the way (`strict` and `additionalProperties` of tool
-schemas) goes into its `extra_body`, which wins: all routes must ask the model for the same thing.
+that it takes when an answer is not 200. Tools go past it, as all that is in its `extra_body` does: it would drop `strict`
+and `additionalProperties` from their schemas, and all routes must ask the model for the same thing.
 """
 
 import os
@@ -17,8 +17,7 @@ from swarm.client.base import ChatRequest, Connection, Failure
 from swarm.client.direct import body_of
 from swarm.errors import UsageError
 
-_ALWAYS_SENT = ["tools", "tool_choice", "seed", "stream_options", "temperature", "max_tokens"]
-_OPENAI = ("model", "messages", "max_tokens", "temperature", "stream", "stream_options", "seed", "tools", "tool_choice")
+_LITELLMS = ("max_tokens", "temperature", "stream", "stream_options", "seed")
 
 
 class MovedError(Exception):
@@ -85,18 +84,16 @@ class Codec:
     def encode(self, request: ChatRequest) -> tuple[str, dict[str, str], bytes]:
         """Where to, with which headers, and what to post."""
         wanted = body_of(request, self._connection)
-        extra = {name: value for name, value in wanted.items() if name not in _OPENAI or name in request.extra_body}
-        if "tools" in wanted:
-            extra["tools"] = wanted["tools"]
-            wanted["tools"] = copied(wanted["tools"])  # LiteLLM strips it in place
+        own = {name for name in _LITELLMS if name in wanted and name not in request.extra_body}
+        extra = {name: value for name, value in wanted.items() if name not in own and name not in ("model", "messages")}
         optional = self._optional_params(
             model=self._model,
             custom_llm_provider=self._provider,
-            allowed_openai_params=_ALWAYS_SENT,
+            allowed_openai_params=list(_LITELLMS),
             extra_body=extra,
-            **{name: wanted[name] for name in _OPENAI if name in wanted and name not in ("model", "messages")},
+            **{name: wanted[name] for name in own},
         )
-        extra = optional.pop("extra_body", extra)
+        optional.pop("extra_body", None)
         body = self._config.transform_request(
             model=self._model,
             messages=[dict(message) for message in request.messages],  # some providers edit them

@@ -37,6 +37,7 @@ class LiteLLMClient:
         self._wire = Wire(connection, clock)
 
     async def complete(self, request: ChatRequest, seen: Observation) -> None:
+        await self._wire.turn()
         url, headers, body = self._codec.encode(request)
         await self._wire.post(url, headers, body, seen, self._codec.refusal)
 
