@@ -19,6 +19,8 @@ from typing import Any
 
 import yaml
 
+from swarm.simulator import profiles
+
 SWARM = [sys.executable, "-c", "from swarm.cli import main; main()"]
 MOE = "moe-30b-a3b-awq-2x3090-nvlink"
 LIMITS = {
@@ -33,7 +35,13 @@ LIMITS = {
 def scenario(agents: int, seconds: float, profile: str, **target: Any) -> dict[str, Any]:
     return {
         "name": "bench",
-        "targets": [{"name": "it", "architecture": "moe", "simulate": {"profile": profile} | target}],
+        "targets": [
+            {
+                "name": "it",
+                "architecture": profiles.load(profile).architecture,
+                "simulate": {"profile": profile} | target,
+            }
+        ],
         "route": "direct",
         "agents": {"levels": [agents]},
         "stage": {"warmup": "10s", "duration": f"{seconds:g}s", "trials": 1},

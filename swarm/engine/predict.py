@@ -27,7 +27,7 @@ from swarm.recording import rundir
 from swarm.recording.recorder import Recorder
 from swarm.recording.status import AgentStatus
 from swarm.scenario.load import dump_scenario
-from swarm.scenario.schema import Scenario
+from swarm.scenario.schema import Scenario, Target
 from swarm.simulator import profiles
 from swarm.simulator.profiles import Profile
 from swarm.tasks import Task
@@ -59,7 +59,7 @@ def predict_scenario(scenario: Scenario, out: Path | None, show: TextIO | None) 
 
     Raises UsageError for what cannot be predicted, before anything is made.
     """
-    known = {target.name: _profile(scenario, target.name) for target in scenario.targets}
+    known = {target.name: _profile(scenario, target) for target in scenario.targets}
     tasks = tuple(tasks_of(scenario))
     results = asyncio.run(recorded_results(tasks, scenario.agents.script))
     started = datetime.now(UTC)
@@ -74,9 +74,9 @@ def predict_scenario(scenario: Scenario, out: Path | None, show: TextIO | None) 
         raise
 
 
-def _profile(scenario: Scenario, name: str) -> Profile:
+def _profile(scenario: Scenario, target: Target) -> Profile:
     """The profile of a target. Raises UsageError where the model of it is missing, or cannot follow."""
-    target = next(target for target in scenario.targets if target.name == name)
+    name = target.name
     if target.simulate is None:
         raise UsageError(
             f"targets.{name}: there is no model of a running server to predict with; put `simulate: PROFILE` in the "
@@ -86,16 +86,9 @@ def _profile(scenario: Scenario, name: str) -> Profile:
         raise UsageError(f"agents.driver: {scenario.agents.driver!r} cannot be predicted; use script")
     if target.simulate.faults:
         raise UsageError(f"targets.{name}.simulate.faults: cannot be predicted; leave them out")
-    try:
-        profile = profiles.load(target.simulate.profile, **target.simulate.overrides())
-    except ValueError as error:
-        raise UsageError(f"targets.{name}.simulate: {error}") from None
-    if scenario.agents.context > profile.max_context:
-        raise UsageError(
-            f"agents.context: {scenario.agents.context} tokens, but {name} ({profile.name}) takes at most "
-            f"{profile.max_context}; lower `context` or take another profile"
-        )
-    return profile
+    return profiles.load(
+        target.simulate.profile, **target.simulate.overrides()
+    )  # the scenario's loading has checked it
 
 
 async def _predict(

@@ -5,11 +5,14 @@ import json
 import os
 import signal
 from array import array
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from swarm.analysis.results import analyse
 from swarm.client.base import ChatRequest, Connection, Observation
@@ -155,15 +158,51 @@ def test_stamps_of_preempted_requests_have_a_gap_and_none_is_lost():
     assert engine.generation_tokens == 1600
 
 
+arrivals = st.lists(
+    st.tuples(
+        st.floats(0, 3),  # when it is sent, in seconds
+        st.integers(1, 300),  # tokens of its reply
+        st.sampled_from(["a", "b" * 900, "c" * 2500]),  # a prompt; those alike share its blocks
+        st.one_of(st.none(), st.floats(0.01, 2)),  # when it is given up, seconds after
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(arrivals)
+@settings(max_examples=60, deadline=None)
+def test_whatever_comes_and_goes_every_token_of_the_engine_is_stamped_once(arrivals):
+    async def one(client, after, tokens, prompt, gives_up):
+        await asyncio.sleep(after)
+        seen = Observation()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(gives_up):
+                await client.complete(ask(tokens, prompt), seen)
+        return seen, tokens
+
+    async def main(server, client, clock):
+        return await asyncio.gather(*(one(client, *arrival) for arrival in arrivals)), server.engine
+
+    done, engine = in_virtual_time(profiles.load(MOE, kv_tokens=1600), main)
+    for seen, tokens in done:
+        assert list(seen.stamps) == sorted(set(seen.stamps))
+        assert not seen.stamps or seen.stamps[0] > seen.send_ns
+        if seen.finish_reason is not None:
+            assert len(seen.stamps) == seen.completion_tokens == tokens
+    assert sum(len(seen.stamps) for seen, _ in done) == engine.generation_tokens
+    assert (engine.running, engine.waiting, engine.kv.free) == (0, 0, engine.kv.size)
+
+
 def scenario(folder: Path, **changes):
-    settings = {
+    plan = {
         "targets": [{"name": "moe", "architecture": "moe", "simulate": MOE}],
         "agents": {"levels": [1, 4], "script": "quick"},
         "stage": {"warmup": "10s", "duration": "60s", "trials": 2},
         "tasks": ["lru-cache"],
     }
     file = folder / "small.yaml"
-    file.write_text(yaml.safe_dump(settings | changes))
+    file.write_text(yaml.safe_dump(plan | changes))
     return load_scenario(file)
 
 
@@ -224,6 +263,19 @@ def test_an_unknown_profile_is_refused_with_the_nearest(tmp_path):
     wrong = [{"name": "moe", "architecture": "moe", "simulate": "moe-30b-awq-1x3090"}]
     with pytest.raises(UsageError, match="did you mean 'moe-30b-a3b-awq-1x3090'"):
         predict_scenario(scenario(tmp_path, targets=wrong), tmp_path / "run", None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("faults", [{"kind": "reset", "rate": "2%", "seed": 1}], "targets.moe.simulate.faults: cannot be predicted"),
+        ("kv_tokens", 4000, r"agents.context: 8000 tokens, but moe-30b-a3b-awq-1x3090 serves at most 4000"),
+    ],
+)
+def test_what_the_simulated_target_cannot_show_in_virtual_time_is_refused(tmp_path, key, value, message):
+    target = {"name": "moe", "architecture": "moe", "simulate": {"profile": MOE, key: value}}
+    with pytest.raises(UsageError, match=message):
+        predict_scenario(scenario(tmp_path, targets=[target]), tmp_path / "run", None)
 
 
 def test_a_budget_stops_a_prediction_too(tmp_path):
