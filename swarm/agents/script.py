@@ -30,6 +30,8 @@ class ScriptDriver:
     script: Literal["full", "quick"] = "full"
     history: Literal["script", "live"] = "script"
     reply_scale: float = 1.0
+    pinned: bool = True
+    """Ask for replies of exactly the script's length; else that is only the most they may have."""
     temperature: float = 0.7
     sampling_seed: int | None = None
     tool_choice: str | None = "auto"
@@ -68,7 +70,7 @@ class ScriptConversation:
             messages=list(self._messages),
             tools=driver.tools,
             max_tokens=max_tokens,
-            pinned=True,
+            pinned=driver.pinned,
             temperature=driver.temperature,
             seed=driver.sampling_seed,
             tool_choice=driver.tool_choice,

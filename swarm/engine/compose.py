@@ -26,16 +26,22 @@ from swarm.tasks.calls import tool_schemas
 
 
 def stage_spec(
-    run: str, scenario: Scenario, tasks: tuple[Task, ...], plan: StagePlan, *, watch_client: bool = True
+    run: str,
+    scenario: Scenario,
+    tasks: tuple[Task, ...],
+    plan: StagePlan,
+    *,
+    watch_client: bool = True,
+    pinned: bool = True,
 ) -> StageSpec:
-    """The stage `plan` of a scenario with all its agents."""
+    """The stage `plan` of a scenario with all its agents; `pinned`: the target keeps to reply lengths."""
     agents, settings = scenario.agents, scenario.stage
     return StageSpec(
         run=run,
         shard=0,
         plan=plan,
         numbers=tuple(range(plan.agents)),
-        driver=_driver(scenario, plan),
+        driver=_driver(scenario, plan, pinned),
         tasks=tasks,
         retry=RetryPolicy(scenario.client.retries),
         warmup_s=settings.warmup,
@@ -47,7 +53,7 @@ def stage_spec(
     )
 
 
-def _driver(scenario: Scenario, plan: StagePlan) -> Driver:
+def _driver(scenario: Scenario, plan: StagePlan, pinned: bool) -> Driver:
     agents, sampling = scenario.agents, scenario.sampling
     if agents.driver == "model":
         return ModelDriver(
@@ -70,6 +76,7 @@ def _driver(scenario: Scenario, plan: StagePlan) -> Driver:
         script=agents.script,
         history=agents.history,
         reply_scale=agents.reply_scale,
+        pinned=pinned,
         temperature=sampling.temperature,
         sampling_seed=sampling.seed,
         extra_body=sampling.extra_body,

@@ -178,7 +178,7 @@ async def _draw(view: LiveView) -> None:
 async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: int) -> None:
     scenario, backend = run.scenario, run.backends[plan.target]
     settings = scenario.stage
-    spec = stage_spec(run.id, scenario, run.tasks, plan)
+    spec = stage_spec(run.id, scenario, run.tasks, plan, pinned=backend.facts.honours.pinned_length)
     statuses = [AgentStatus(agent) for agent in spec.numbers]
     if run.view:
         now = run.clock.now()
