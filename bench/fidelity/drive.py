@@ -114,9 +114,10 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 
 
 def busy_s() -> float:
-    """CPU seconds that all processes of the machine have used."""
-    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])
-    return (user + nice + system + irq + softirq) / HERTZ
+    """CPU seconds that all processes of the machine have used, or that the host of a virtual machine has taken."""
+    ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    user, nice, system, _, _, irq, softirq, steal = ticks[:8]
+    return (user + nice + system + irq + softirq + steal) / HERTZ
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """LiteLLM's own words for a request and its own reading of a refusal: the one module that reaches inside LiteLLM.
 
 `encode` takes the steps that `litellm.acompletion` takes before it sends (the tests compare them), and `refusal` those
-that it takes when an answer is not 200. Tools go past it, as all that is in its `extra_body` does: it would drop `strict`
-and `additionalProperties` from their schemas, and all routes must ask the model for the same thing.
+that it takes when an answer is not 200. Tools go past it, as all that is in its `extra_body` does: it would drop
+`strict` and `additionalProperties` from their schemas, and all routes must ask the model for the same thing.
 """
 
 import os
