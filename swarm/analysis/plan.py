@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from swarm.errors import UsageError
 from swarm.scenario.units import parse_duration, parse_share
@@ -13,7 +15,7 @@ class Target:
     name: str
     architecture: str
     model: str | None
-    gpus: int
+    gpus: Annotated[int, msgspec.Meta(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Pl
     Of the environment it reads `started_at` (ISO 8601), `predicted`, and `targets.NAME.model`, the model that a
     target turned out to serve; all may be missing. Raises UsageError when the scenario is not a resolved one.
     """
-    models = {name: found.get("model") for name, found in (environment.get("targets") or {}).items()}
     try:
-        return Plan(
+        models = {name: found.get("model") for name, found in (environment.get("targets") or {}).items()}
+        plan = Plan(
             name=scenario["name"],
             started_at=environment.get("started_at"),
             predicted=bool(environment.get("predicted", False)),
@@ -59,7 +61,8 @@ def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Pl
             ),
             thresholds=tuple(scenario.get("thresholds", ())),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return msgspec.convert(msgspec.to_builtins(plan), Plan)  # checks the type of every field
+    except (KeyError, TypeError, ValueError, AttributeError, msgspec.ValidationError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise UsageError(f"scenario.yaml is not the resolved scenario of a run: {problem}") from None
 

@@ -58,11 +58,14 @@ def read_plan(directory: Path) -> Plan:
         scenario = yaml.safe_load(_open(directory / rundir.SCENARIO))
         path = directory / rundir.ENVIRONMENT
         environment = json.loads(_open(path)) if path.exists() else {}
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"{directory}: not readable as a run directory: {error}") from None
     if not isinstance(scenario, dict) or not isinstance(environment, dict):
         raise UsageError(f"{directory}: not readable as a run directory: expected keys and values in its scenario.yaml")
-    return plan_from(scenario, environment)
+    try:
+        return plan_from(scenario, environment)
+    except UsageError as error:
+        raise UsageError(f"{directory}: {error}") from None
 
 
 def read_events(directory: Path, notes: Notes) -> Iterator[AnyRecord]:
@@ -81,7 +84,7 @@ def _decoded(path: Path, decoder: "msgspec.json.Decoder[T]", types: set[str], no
     for number, line in _lines(path):
         try:
             record = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             reason = _excuse(path, line, types)
             if reason is None:
                 raise UsageError(f"{path}:{number}: the line is damaged: {error}") from None
@@ -98,7 +101,7 @@ def _excuse(path: Path, line: bytes, types: set[str]) -> str | None:
         return TORN.format(path.name)
     try:
         head = msgspec.json.decode(line, type=_Head)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if head.v > VERSION:
         return f"lines of {path.name} in the newer format {head.v} are left out; upgrade swarm to read them"

@@ -42,8 +42,8 @@ def _set(document: Document, setting: str) -> None:
         raise UsageError(f"{option}: expected a.b=value, such as agents.levels=[1,4]")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UsageError(f"{option}: {text!r} is not readable as YAML") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise UsageError(f"{option}: {text[:200]!r} is not readable as YAML") from None
     spot: Any = document.data
     path: KeyPath = ()
     for number, step in enumerate(steps):
