@@ -26,7 +26,7 @@ from scripted_server import (
     stream_head,
 )
 
-from swarm.client import stamps, wire
+from swarm.client import direct, stamps, wire
 from swarm.client.base import ChatRequest, Connection, Honours, Observation
 from swarm.client.connect import open_client
 from swarm.clock import Clock
@@ -181,6 +181,33 @@ async def test_silence_inside_a_reply_is_a_timeout_but_waiting_for_its_first_tok
     assert seen.failure.kind == "timeout"
     assert "client.idle_timeout" in seen.failure.message
     assert len(seen.stamps) == 2
+
+
+async def test_requests_that_begin_together_are_built_one_per_turn_of_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns: list[int] = []
+    turn = 0
+
+    def tick() -> None:
+        nonlocal turn
+        turn += 1
+        asyncio.get_running_loop().call_soon(tick)
+
+    def building(request: ChatRequest, connection: Connection) -> dict[str, Any]:
+        turns.append(turn)
+        return {"messages": request.messages}
+
+    monkeypatch.setattr(direct, "body_of", building)
+    async with scripted(REPLY) as server:
+        client = open_client("direct", Connection(server.url, "m"), Clock())
+        asyncio.get_running_loop().call_soon(tick)
+        seen = [Observation() for _ in range(10)]
+        await asyncio.gather(*(client.complete(REQUEST, each) for each in seen))
+        await client.close()
+    assert [each.failure for each in seen] == [None] * 10
+    assert len(set(turns)) == 10
+    assert turns[-1] - turns[0] <= 40, "and they do not wait for each other's replies"
 
 
 async def test_cancelling_keeps_what_came_and_makes_the_server_stop() -> None:
