@@ -5,7 +5,9 @@ import sys
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from swarm.cli import app
 from swarm.engine.calibrate import Stretch, calibrate, entry, observe
 from swarm.engine.predict import predict_scenario
 from swarm.errors import UsageError
@@ -124,3 +126,15 @@ def test_without_scipy_it_says_how_to_install_it(runs, monkeypatch):
 def test_a_stretch_ends_where_a_request_joins_so_that_its_number_is_exact(runs):
     stretches, _ = observe(runs[MOE], "it")
     assert all(isinstance(stretch, Stretch) and stretch.decodes <= stretch.level for stretch in stretches)
+
+
+def test_the_command_writes_a_profile_that_can_be_predicted_with_and_a_plot(runs, tmp_path):
+    pytest.importorskip("scipy")
+    out = tmp_path / "mine.json"
+    command = ["calibrate", str(runs[MOE]), "--profile", MOE, "--out", str(out)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "eta_experts" in done.stdout
+    assert profiles.load(str(out)).eta_experts == pytest.approx(0.6, rel=0.01)
+    assert out.with_suffix(".svg").read_text().startswith("<svg")
+    assert "exists already" in str(CliRunner().invoke(app, command).exception)
