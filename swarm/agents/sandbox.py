@@ -1,7 +1,4 @@
-"""A sandbox for code that a model wrote: bubblewrap around test runs, with nothing inside that is not needed.
-
-What holds and what does not is told in docs/sandbox.md.
-"""
+"""A sandbox for code that a model wrote: bubblewrap around test runs, with nothing inside that is not needed."""
 
 import json
 import os

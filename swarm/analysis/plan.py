@@ -32,6 +32,7 @@ class Plan:
     name: str
     started_at: str | None
     predicted: bool
+    driver: str
     targets: tuple[Target, ...]
     levels: tuple[int, ...]
     trials: int
@@ -51,6 +52,7 @@ def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Pl
             name=scenario["name"],
             started_at=environment.get("started_at"),
             predicted=bool(environment.get("predicted", False)),
+            driver=scenario["agents"].get("driver", "script"),
             targets=tuple(_target(target, models) for target in scenario["targets"]),
             levels=tuple(sorted(scenario["agents"]["levels"])),
             trials=scenario["stage"]["trials"],

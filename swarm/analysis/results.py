@@ -41,6 +41,7 @@ def analyse(directory: Path) -> dict[str, Any]:
         "invalid_reasons": reasons,
         "notes": [f"{note} ({count})" if count > 1 else note for note, count in sorted(notes.items())],
         "predicted": plan.predicted,
+        "driver": plan.driver,
         "targets": targets,
         "comparison": compare(targets),
         "thresholds": evaluate(plan.thresholds, targets),

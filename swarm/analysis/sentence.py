@@ -10,7 +10,9 @@ Stages = dict[str, dict[int, dict[str, Any]]]
 
 def sentences(results: dict[str, Any]) -> list[str]:
     """What must not be used, what the numbers mean, and how far they can be trusted."""
-    return [line for line in (warning(results), meaning(results), jobs(results), caveat(results)) if line]
+    return [
+        line for line in (warning(results), meaning(results), jobs(results), unequal(results), caveat(results)) if line
+    ]
 
 
 def warning(results: dict[str, Any]) -> str:
@@ -52,6 +54,16 @@ def jobs(results: dict[str, Any]) -> str:
         alone = f" ({slower:.1f}x its time alone)" if slower is not None and level > 1 else ""
         parts.append(f"{seconds:.3g} s on {name}{alone}")
     return f"A job takes {', '.join(parts)}."
+
+
+def unequal(results: dict[str, Any]) -> str:
+    """Said of agents that a model drove; empty of scripted ones."""
+    if results["driver"] != "model" or not _usable(results):
+        return ""
+    return (
+        "The model decided what its agents did, so levels and models were not compared on equal work; "
+        "for that, use driver: script."
+    )
 
 
 def caveat(results: dict[str, Any]) -> str:

@@ -172,6 +172,7 @@ def _counts(trials: Sequence[Trial]) -> dict[str, Any]:
             "outcomes": outcomes,
         },
         "errors": _sum(trial.requests.errors for trial in trials),
+        "tool_errors": _sum(trial.tool_errors for trial in trials),
         "finish_reasons": _sum(trial.requests.finish_reasons for trial in trials),
     }
 
@@ -191,6 +192,12 @@ def _notes(agents: int, trials: Sequence[Trial]) -> list[str]:
         )
     if overruns := sum(trial.overruns for trial in trials):
         notes.append(f"{counted(overruns, 'tool call')} took longer than planned: that is tool time")
+    mistakes = _sum(trial.tool_errors for trial in trials)
+    if mistaken := mistakes.get("unknown", 0) + mistakes.get("malformed", 0):
+        notes.append(
+            f"the model made {counted(mistaken, 'tool call')} that no tool takes, {mistakes.get('unknown', 0)} of them "
+            f"of unknown tools, {mistakes.get('malformed', 0)} with malformed arguments: answered with an error each"
+        )
     if truncated := sum(trial.requests.truncated for trial in trials):
         notes.append(f"truncated: {truncated} of the replies ended at a limit, and not where they were planned to")
     if uncounted := sum(trial.requests.uncounted for trial in trials):

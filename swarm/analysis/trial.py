@@ -43,6 +43,8 @@ class Trial:
         self.templates: dict[str, Template] = {}
         self.overruns = 0
         """Tool calls that took longer than planned, in the window."""
+        self.tool_errors: Counter[str] = Counter()
+        """Tool calls that were answered with an error, in the window: by the call's own mistake, or "failed"."""
         self.distributions: dict[str, Counter[int]] = {}
         """From the interval log: metric -> bucket -> count."""
         self.simulator_slip_s: float | None = None
@@ -70,6 +72,8 @@ class Trial:
                     self._template(record).add_job(record)
             case Tool() if self.window.holds(record.end_ns):
                 self.overruns += record.overran
+                if not record.ok:
+                    self.tool_errors[record.mistake or "failed"] += 1
             case AgentEnd():
                 self._agent(record)
                 self.load.add_agent_end(record)

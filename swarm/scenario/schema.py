@@ -132,7 +132,7 @@ _DRIVER_KEYS = {
 
 class Agents(_Section):
     levels: Annotated[list[Count], Field(min_length=1)] = [1, 4, 8]
-    driver: Annotated[Literal["script", "model", "trace"], _not_yet("script", "model")] = "script"
+    driver: Annotated[Literal["script", "model", "trace"], _not_yet("script")] = "script"
     history: Literal["script", "live"] = "script"
     script: Literal["full", "quick"] = "full"
     reply_scale: Annotated[float, Field(gt=0, le=100, strict=False)] = 1.0
@@ -141,7 +141,7 @@ class Agents(_Section):
     context: Tokens = 8000
     system_tokens: Tokens = 3000
     seed: int = 7
-    isolation: Literal["required", "allow-unsafe"] = "required"
+    isolation: Annotated[Literal["required", "allow-unsafe"], _not_yet("required")] = "required"
     max_reply_tokens: Annotated[Tokens, Field(ge=1)] = 1024
     keep_reasoning: bool = False
     compaction: Literal["none", "drop-results"] = "none"

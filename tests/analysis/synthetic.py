@@ -50,6 +50,7 @@ class Run:
     trials: int = 1
     thresholds: list[str] = field(default_factory=list)
     max_error_share: str = "0%"
+    driver: str = "script"
     gpus: int = 1
     published: list[records.Published] = field(default_factory=list)
     ids: "count[int]" = field(default_factory=lambda: count(1))
@@ -78,7 +79,7 @@ class Run:
                 for name, architecture in self.targets.items()
             ],
             "client": {"max_lag": "5ms", "max_cpu": "80%"},
-            "agents": {"levels": self.levels},
+            "agents": {"levels": self.levels, "driver": self.driver},
             "stage": {"trials": self.trials, "max_error_share": self.max_error_share},
             "thresholds": self.thresholds,
         }

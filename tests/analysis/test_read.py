@@ -174,6 +174,7 @@ def test_the_plan_is_what_the_scenario_and_the_environment_say() -> None:
         name="synthetic",
         started_at="2026-01-02",
         predicted=True,
+        driver="script",
         targets=(Target("moe", "moe", "moe-30b", 1), Target("dense", "dense", "Qwen3-32B", 1)),
         levels=(1, 4),
         trials=3,

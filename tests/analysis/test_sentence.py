@@ -48,6 +48,21 @@ def test_three_trials_need_no_caveat(analysed: Analysed) -> None:
     assert ONCE not in sentences(analysed(two(moe=(0.5, 1.0), dense=(1.0, 1.0), levels=[1, 2], trials=3)))
 
 
+def test_of_agents_that_a_model_drove_it_says_that_their_work_was_not_equal(analysed: Analysed) -> None:
+    run = Run(levels=[1, 2], driver="model")
+    run.healthy(agents=1)
+    run.healthy(agents=2)
+    results = analysed(run)
+    assert results["driver"] == "model"
+    assert sentences(results)[-2] == (
+        "The model decided what its agents did, so levels and models were not compared on equal work; "
+        "for that, use driver: script."
+    )
+    scripted = Run()
+    scripted.healthy()
+    assert not any("equal work" in sentence for sentence in sentences(analysed(scripted)))
+
+
 def test_one_target(analysed: Analysed) -> None:
     run = Run(levels=[1, 2])
     run.healthy(agents=1)

@@ -89,8 +89,20 @@ def test_a_mistake_is_named_with_its_file_line_key_and_the_nearest_valid_name(wr
 
 
 @pytest.mark.parametrize(
+    ("agents", "said"),
+    [
+        ("{keep_reasoning: true}", "`keep_reasoning` belongs to `driver: model`"),
+        ("{compaction: drop-results}", "`compaction` belongs to `driver: model`"),
+    ],
+)
+def test_a_key_that_the_driver_would_ignore_is_refused(write, agents, said):
+    assert said in refusal(write(TARGET + f"agents: {agents}"))
+
+
+@pytest.mark.parametrize(
     "extra",
     [
+        "agents: {driver: trace}",
         "agents: {driver: model}",
         "agents: {isolation: allow-unsafe}",
         "stage: {until: {metric: output_tokens_per_s, ci: 5%, max: 10m}}",
