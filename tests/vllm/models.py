@@ -39,7 +39,7 @@ _ANY_MODEL: dict[str, Any] = {
     "max_position_embeddings": CONTEXT,
     "vocab_size": VOCABULARY,
     "tie_word_embeddings": True,
-    "dtype": "bfloat16",
+    "dtype": "float32",
 }
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "moe": {
