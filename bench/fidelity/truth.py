@@ -67,7 +67,9 @@ class TruthServer:
         self.epoll.register(self.listener, select.EPOLLIN)
 
     def serve(self) -> None:
-        while True:
+        """Until the process that started it has gone."""
+        parent = os.getppid()
+        while os.getppid() == parent:
             now = time.perf_counter_ns()
             if self.heap and self.heap[0][0] <= now:
                 due, _, stream = heapq.heappop(self.heap)

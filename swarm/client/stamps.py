@@ -176,13 +176,18 @@ class Line:
             connected.sent_ns = None
 
     def arrived(self, content: aiohttp.StreamReader, stamp_ns: int) -> None:
-        """Takes what a read has put into `content`. Draining may make it parse more, hence the loop and its guard."""
+        """Takes what a read has put into `content`. Draining may make it parse more, hence the loop and its guard.
+
+        Until the head of the reply is whole, `content` is still that of the reply before, and empty.
+        """
         if self._draining:
             return
         self._draining = True
         try:
             while content.total_bytes > self._taken and content.exception() is None:
                 data = content.read_nowait()
+                if not data:
+                    return
                 self._taken += len(data)
                 if self._sink is None:
                     self._early.append((data, stamp_ns))

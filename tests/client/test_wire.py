@@ -96,6 +96,15 @@ async def test_the_connection_is_used_again() -> None:
     assert len({request.peer for request in server.received}) == 1
 
 
+@pytest.mark.parametrize("cut", [1, 20, -1])
+async def test_a_second_reply_whose_headers_come_in_pieces_is_read_as_well(cut: int) -> None:
+    head = stream_head()
+    async with scripted([head[:cut], 0.005, head[cut:], 0.005, *REPLY[1:]]) as server:
+        seen = await asyncio.wait_for(ask(server.url, times=3), 5)
+    assert (seen.failure, seen.content) == (None, "Hello world")
+    assert len({request.peer for request in server.received}) == 1
+
+
 async def test_a_connection_that_a_server_leaves_open_after_the_end_is_let_go_soon() -> None:
     async with scripted([*REPLY[:-1], HANG]) as server:
         began = time.perf_counter()
