@@ -346,7 +346,7 @@ async def test_a_chunk_that_waits_for_a_busy_client_is_stamped_when_it_came() ->
     seen = Observation()
     task = asyncio.create_task(client.complete(REQUEST, seen))
     await first_token(seen)
-    time.sleep(0.12)  # noqa: ASYNC251  the loop is stuck while the second chunk arrives
+    time.sleep(0.075)  # noqa: ASYNC251  the loop is stuck while the second chunk arrives
     await task
     meter = client.meter()
     await client.close()
