@@ -1,4 +1,4 @@
-"""`swarm profiles`: the models that can be simulated, what fits them, and new ones."""
+"""`swarm profiles` and `swarm calibrate`: the models that can be simulated, what fits them, and new ones."""
 
 import json
 from pathlib import Path
@@ -64,3 +64,26 @@ def add(
         raise UsageError(f"{path}: exists already; choose another --out")
     path.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
     print(f"{path} written; try: swarm profiles show {path} --context 8k")
+
+
+def calibrate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a measured run.")],
+    profile: Annotated[str | None, typer.Option(help="To start from; default: what the target simulated.")] = None,
+    target: Annotated[str | None, typer.Option(help="Of the run, where it has several.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Default: <profile>-calibrated.json.")] = None,
+) -> None:
+    """Fit a profile to a measured run, so that `predict` answers for that machine. Needs swarm-load[fit]."""
+    from swarm.engine.calibrate import calibrate as fit_profile
+    from swarm.engine.calibrate import entry
+    from swarm.recording.rundir import write_json, write_whole
+    from swarm.report import calibration
+
+    found = fit_profile(run, profile, target)
+    path = out or Path(f"{found.profile.name}.json")
+    if path.exists():
+        raise UsageError(f"{path}: exists already; choose another --out")
+    print(calibration.parameters(found.fitted))
+    print(calibration.checks(found.errors(), found.held_out))
+    write_json(path, entry(found.profile))
+    write_whole(path.with_suffix(".svg"), calibration.residuals(found.errors()))
+    print(f"{path} and {path.with_suffix('.svg')} written; use it as `simulate: {path}`")

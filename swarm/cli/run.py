@@ -1,0 +1,78 @@
+"""`swarm run` and `swarm predict`: a scenario in real time, and in virtual time."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from swarm.cli.common import (
+    Duration,
+    Levels,
+    Out,
+    Quiet,
+    ScenarioPath,
+    Seed,
+    Settings,
+    Targets,
+    exit_code,
+    load,
+    show,
+)
+from swarm.errors import ExitCode, UsageError
+
+
+def run(
+    scenario: ScenarioPath,
+    out: Out = None,
+    settings: Settings = None,
+    target: Targets = None,
+    agents: Levels = None,
+    duration: Duration = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Load hosts that are neither loopback nor private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the run would take, and stop.")] = False,
+) -> None:
+    """Run a scenario: each target, level by level; ends with a verdict, a table and the run directory."""
+    from swarm.engine.hosts import public_hosts
+    from swarm.engine.plan import describe
+
+    loaded = load(scenario, settings, target, agents, duration, seed)
+    if dry_run:
+        print(describe(loaded))
+        return
+    if (hosts := public_hosts(loaded)) and not yes:
+        _ask(f"{' and '.join(hosts)}: not on this machine or network. Tokens cost money, and it is someone's server.")
+    from swarm.engine.run import run_scenario
+
+    outcome = run_scenario(loaded, out, sys.stderr if not quiet else None)
+    results = show(outcome.directory, quiet=quiet)
+    print(outcome.directory)
+    raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))
+
+
+def predict(
+    scenario: ScenarioPath,
+    out: Out = None,
+    settings: Settings = None,
+    target: Targets = None,
+    agents: Levels = None,
+    duration: Duration = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+) -> None:
+    """Predict a scenario: the same run in virtual time, on the contention model; needs no GPU and no waiting."""
+    from swarm.engine.predict import predict_scenario
+
+    outcome = predict_scenario(
+        load(scenario, settings, target, agents, duration, seed), out, sys.stderr if not quiet else None
+    )
+    results = show(outcome.directory, quiet=quiet)
+    print(outcome.directory)
+    raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))
+
+
+def _ask(warning: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(f"{warning} Run again with --yes if you mean it.")
+    typer.confirm(f"{warning} Go on?", abort=True, err=True)

@@ -1,0 +1,39 @@
+"""`swarm serve` and `swarm doctor`: the simulated server, and what a machine and a server can do."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from swarm.errors import ExitCode, UsageError
+
+
+def serve(
+    profile: Annotated[str, typer.Option(help="A profile's name, or a JSON file.")] = "moe-30b-a3b-awq-1x3090",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
+    served_model_name: Annotated[str | None, typer.Option(help="Default: the profile's name.")] = None,
+    max_num_seqs: Annotated[int | None, typer.Option(min=1)] = None,
+    kv_tokens: Annotated[int | None, typer.Option(min=16)] = None,
+) -> None:
+    """Serve the embedded simulated vLLM on 127.0.0.1 until interrupted."""
+    from swarm.simulator.server import serve as serve_simulator
+
+    try:
+        serve_simulator(
+            profile, port=port, served_model_name=served_model_name, max_num_seqs=max_num_seqs, kv_tokens=kv_tokens
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def doctor(
+    url: Annotated[str | None, typer.Argument(metavar="[URL]", help="A server's address, with /v1.")] = None,
+    route: Annotated[str, typer.Option(help="litellm or direct.")] = "litellm",
+) -> None:
+    """What this machine can honestly drive, and what a server can do: ten seconds."""
+    import asyncio
+
+    from swarm.engine.doctor import report_health
+
+    if not asyncio.run(report_health(url, route, sys.stdout)):
+        raise typer.Exit(ExitCode.INVALID)
