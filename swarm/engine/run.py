@@ -78,7 +78,7 @@ def run_scenario(scenario: Scenario, out: Path | None, show: TextIO | None) -> O
     Raises UsageError for what cannot be run and BackendError for a target that cannot be tested, both before any load;
     the run directory is then gone again. What happens later is recorded, and told in the outcome.
     """
-    tasks, launcher = tasks_of(scenario), _launcher(scenario)
+    tasks, launcher = tasks_of(scenario), launcher_of(scenario)
     started = datetime.now(UTC)
     directory = rundir.create(scenario.name, started, out)
     try:
@@ -88,7 +88,7 @@ def run_scenario(scenario: Scenario, out: Path | None, show: TextIO | None) -> O
         raise
 
 
-def _launcher(scenario: Scenario) -> Launcher:
+def launcher_of(scenario: Scenario) -> Launcher:
     """What test runs are started with: a sandbox, where the code that they run is the model's and not a task's own."""
     agents = scenario.agents
     return open_sandbox() if agents.driver == "model" and agents.isolation == "required" else low_priority
@@ -108,7 +108,7 @@ async def _run(
         stack.enter_context(on_signals(stop))
         if view:
             view.say(f"{load_summary(scenario)}; results in {directory}")
-        backends = await _backends(scenario, stack)
+        backends = await open_backends(scenario, stack)
         (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
         facts = {name: told(backend.connection, backend.facts) for name, backend in backends.items()}
         rundir.write_json(directory / rundir.ENVIRONMENT, describe_environment(scenario, started, facts))
@@ -118,7 +118,7 @@ async def _run(
             for backend in backends.values():
                 for note in backend.facts.notes:
                     view.say(f"{backend.target.name}: {note}")
-            drawing = asyncio.create_task(_draw(view))
+            drawing = asyncio.create_task(keep_drawing(view))
             stack.callback(drawing.cancel)
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="swarm-", ignore_cleanup_errors=True)))
         # What was imported and built so far stays: the collector need not walk through it while agents run.
@@ -131,7 +131,7 @@ async def _run(
     return Outcome(directory, stop.reason, stop.by_signal)
 
 
-async def _backends(scenario: Scenario, stack: AsyncExitStack) -> dict[str, Backend]:
+async def open_backends(scenario: Scenario, stack: AsyncExitStack) -> dict[str, Backend]:
     """Starts what is simulated and asks every target what it can do, all side by side, LiteLLM's import too."""
     # A thread, because the import takes seconds that the servers' start takes too.
     warming = asyncio.create_task(asyncio.to_thread(warm_up, scenario.route))
@@ -169,7 +169,8 @@ async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) ->
     return Backend(target, replace(reach, model=facts.model, honours=facts.honours), facts)
 
 
-async def _draw(view: LiveView) -> None:
+async def keep_drawing(view: LiveView) -> None:
+    """Draws until cancelled."""
     while True:
         view.draw()
         await asyncio.sleep(view.period_s)
