@@ -132,6 +132,74 @@ def test_an_edit_names_the_file_and_a_line_that_the_conversation_shows():
     assert arguments["new"] == arguments["old"] + "  # reviewed"
 
 
+STRICT_TEST = tool(
+    "run_tests",
+    {
+        "type": "object",
+        "properties": {
+            "path": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "keyword": {"type": ["string", "null"]},
+            "level": {"enum": ["unit", "all", None]},
+            "verbose": {"type": "boolean"},
+        },
+        "required": ["path", "keyword", "level", "verbose"],
+    },
+)
+
+
+def test_what_a_strict_schema_allows_to_leave_out_is_left_out():
+    reply = ask(user(), [STRICT_TEST])
+    assert json.loads(reply.call.arguments) == {"path": None, "keyword": None, "level": None, "verbose": False}
+
+
+def test_where_a_test_run_must_name_a_path_it_is_one_of_tests():
+    messages = went_on(user(), ask(user(), [LIST]), "README.md\nsrc/cache.py\ntests/test_cache.py")
+    reply = ask(messages, [LIST, tool("run_tests", strings("path"))])
+    assert json.loads(reply.call.arguments) == {"path": "tests/test_cache.py"}
+
+
+def test_the_file_that_is_read_is_the_one_that_the_request_names_then_others():
+    messages = went_on(user(), ask(user(), [LIST]), "README.md\nsrc/__init__.py\nsrc/api.py\nsrc/cache.py")
+    read = []
+    for _ in range(3):
+        reply = ask(messages, [LIST, READ], {"type": "function", "function": {"name": "read_file"}})
+        read.append(json.loads(reply.call.arguments)["path"])
+        messages = went_on(messages, reply, CODE)
+    assert read == ["src/cache.py", "src/api.py", "src/__init__.py"]
+
+
+def test_an_edit_is_of_the_file_that_was_read_and_not_of_what_a_later_search_shows():
+    tools = [READ, SEARCH, EDIT]
+    messages = went_on(user(), ask(user(), tools), "src/cache.py, lines 1-2 of 2\n1\tdef get(key):\n2\t    return key")
+    search = ask(messages, tools)
+    assert json.loads(search.call.arguments) == {"pattern": "get"}
+    messages = went_on(messages, search, "src/api.py:7: def get(self):\nsrc/cache.py:1: def get(key):")
+    for seed in range(5):
+        arguments = json.loads(ask(messages, tools, seed=seed).call.arguments)
+        assert arguments["path"] == "src/cache.py"
+        assert arguments["old"] in ("def get(key):", "    return key")
+
+
+def test_an_edit_of_a_file_without_code_changes_one_of_its_lines():
+    messages = went_on(user("Fix notes.txt."), ask(user(), [READ]), "notes.txt, lines 1-3 of 3\n1\ta\n2\tnotes\n3\ta")
+    arguments = json.loads(ask(messages, [READ, EDIT]).call.arguments)
+    assert (arguments["old"], arguments["new"]) == ("notes", "notes  # reviewed")
+
+
+def test_a_file_that_could_not_be_read_is_not_edited():
+    messages = went_on(user(), ask(user(), [READ]), "Error: src/cache.py: no such file or directory")
+    assert json.loads(ask(messages, [READ, EDIT]).call.arguments)["old"] == "pass"
+
+
+def test_with_nothing_left_to_do_a_required_call_writes_no_file_anew():
+    messages = user()
+    for _ in range(5):
+        reply = ask(messages, TOOLS)
+        messages = went_on(messages, reply, "3 passed" if reply.call.name == "run_tests" else CODE)
+    called = {ask(messages, TOOLS, "required", seed=seed).call.name for seed in range(40)}
+    assert called == {"list_files", "read_file", "search", "edit_file", "run_tests"}
+
+
 def test_tools_of_unknown_purpose_are_called_once_each():
     messages, called = user(), []
     for _ in range(5):
