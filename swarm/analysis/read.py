@@ -9,7 +9,7 @@ import json
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -22,6 +22,7 @@ from swarm.analysis.plan import Plan, plan_from
 from swarm.errors import UsageError
 from swarm.recording import rundir
 from swarm.recording.histograms import StageKey, bucket, new_histogram, release
+from swarm.recording.parts import parts_of
 from swarm.recording.records import VERSION, AnyRecord, ServerSample
 
 Notes = Counter[str]
@@ -77,17 +78,17 @@ def read_events(directory: Path, notes: Notes) -> Iterator[AnyRecord]:
 def read_server(directory: Path, notes: Notes) -> Iterator[ServerSample]:
     """The samples of `server.jsonl`; none where the run has no such file."""
     path = directory / rundir.SERVER
-    return _decoded(path, msgspec.json.Decoder(ServerSample), set(), notes) if path.exists() else iter(())
+    return _decoded(path, msgspec.json.Decoder(ServerSample), set(), notes) if parts_of(path) else iter(())
 
 
 def _decoded(path: Path, decoder: "msgspec.json.Decoder[T]", types: set[str], notes: Notes) -> Iterator[T]:
-    for number, line in _lines(path):
+    for part, number, line in _lines(path):
         try:
             record = decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             reason = _excuse(path, line, types)
             if reason is None:
-                raise UsageError(f"{path}:{number}: the line is damaged: {error}") from None
+                raise UsageError(f"{part}:{number}: the line is damaged: {error}") from None
             notes[reason] += 1
             continue
         if record.v > VERSION:
@@ -110,28 +111,37 @@ def _excuse(path: Path, line: bytes, types: set[str]) -> str | None:
     return None
 
 
-def read_histograms(directory: Path, notes: Notes) -> dict[StageKey, dict[str, Counts]]:
-    """The distributions of `histograms.hlog`, all lines of a tag merged. Raises UsageError with a line's number."""
+def read_histograms(
+    directory: Path, notes: Notes, only: Collection[str] | None = None
+) -> dict[StageKey, dict[str, Counts]]:
+    """The distributions of `histograms.hlog`, all lines of a tag merged. Raises UsageError with a line's number.
+
+    `only`: of these metrics; None: of all.
+    """
     path = directory / rundir.HISTOGRAMS
     merged: dict[StageKey, dict[str, Counts]] = {}
     wide: Wide = {}
-    for number, line in _lines(path):
+    for part, number, line in _lines(path):
         try:
-            _add_line(line.decode("ascii"), wide, merged, notes)
+            _add_line(line.decode("ascii"), wide, merged, notes, only)
         except _BROKEN_HISTOGRAM as error:
             if line.endswith(b"\n"):
-                raise UsageError(f"{path}:{number}: the line is damaged: {error}") from None
+                raise UsageError(f"{part}:{number}: the line is damaged: {error}") from None
             notes[TORN.format(path.name)] += 1
     _thin_out(wide, merged)
     return merged
 
 
-def _add_line(line: str, wide: Wide, merged: dict[StageKey, dict[str, Counts]], notes: Notes) -> None:
+def _add_line(
+    line: str, wide: Wide, merged: dict[StageKey, dict[str, Counts]], notes: Notes, only: Collection[str] | None
+) -> None:
     if line.startswith("#[OutOfRange: "):
         tag, _, count = line.strip().removeprefix("#[OutOfRange: ").removesuffix("]").rpartition(" ")
         notes[f"values of {tag} outside 1 us .. 1 h are left out of its distribution"] += int(count)
     elif line.startswith("Tag="):
         stage, metric, payload = _fields(line)
+        if only is not None and metric not in only:
+            return
         if wide and stage not in {other for other, _ in wide}:
             _thin_out(wide, merged)
         interval = HdrHistogram.decode(payload)
@@ -159,12 +169,15 @@ def _thin_out(wide: Wide, merged: dict[StageKey, dict[str, Counts]]) -> None:
     wide.clear()
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    try:
-        with path.open("rb") as file:
-            yield from enumerate(file, 1)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}; is {path.parent} a run directory?") from None
+def _lines(path: Path) -> Iterator[tuple[Path, int, bytes]]:
+    """Part, number and bytes of each line of a file, over all its parts."""
+    for part in parts_of(path) or [path]:
+        try:
+            with part.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    yield part, number, line
+        except OSError as error:
+            raise UsageError(f"{part}: cannot be read: {error.strerror}; is {part.parent} a run directory?") from None
 
 
 def _open(path: Path) -> str:
