@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 python="${VENV:-.venv}/bin/python"
 
-"$python" tests/vllm/install.py
+"$python" tests/install.py vllm
 .vllm/venv/bin/python tests/vllm/models.py .vllm/models
 
 status=0
