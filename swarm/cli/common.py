@@ -23,6 +23,11 @@ Targets = Annotated[list[str] | None, typer.Option("--target", help="Only this t
 Levels = Annotated[str | None, typer.Option("--agents", metavar="1,4,8", help="Levels, instead of the scenario's.")]
 Duration = Annotated[str | None, typer.Option(metavar="60s", help="Window of a stage.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of tasks and reply lengths.")]
+PrometheusPort = Annotated[
+    int | None, typer.Option(metavar="P", help="Serve /metrics while it runs; 0: any free port.")
+]
+PrometheusHost = Annotated[str | None, typer.Option(metavar="H", help="Where; default 127.0.0.1.")]
+Linger = Annotated[str | None, typer.Option(metavar="30s", help="At the end, wait so long for two more scrapes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the run directory.")]
 
 
@@ -40,6 +45,12 @@ def load(
     shortcuts = {"agents.levels": agents and f"[{agents}]", "stage.duration": duration, "agents.seed": seed}
     overrides = [*(settings or []), *(f"{key}={value}" for key, value in shortcuts.items() if value is not None)]
     return load_scenario(scenario, overrides).only(target)
+
+
+def prometheus_settings(port: int | None, host: str | None, linger: str | None) -> list[str]:
+    """The options of `/metrics` as settings of the scenario."""
+    given = {"port": port, "host": host, "linger": linger}
+    return [f"prometheus.{key}={value}" for key, value in given.items() if value is not None]
 
 
 def show(directory: Path, *, quiet: bool) -> dict[str, Any]:

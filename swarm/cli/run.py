@@ -8,7 +8,10 @@ import typer
 from swarm.cli.common import (
     Duration,
     Levels,
+    Linger,
     Out,
+    PrometheusHost,
+    PrometheusPort,
     Quiet,
     ScenarioPath,
     Seed,
@@ -16,6 +19,7 @@ from swarm.cli.common import (
     Targets,
     exit_code,
     load,
+    prometheus_settings,
     show,
 )
 from swarm.errors import ExitCode, UsageError
@@ -32,11 +36,15 @@ def run(
     quiet: Quiet = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Load hosts that are neither loopback nor private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the run would take, and stop.")] = False,
+    prometheus_port: PrometheusPort = None,
+    prometheus_host: PrometheusHost = None,
+    linger: Linger = None,
 ) -> None:
     """Run a scenario: each target, level by level; ends with a verdict, a table and the run directory."""
     from swarm.engine.hosts import public_hosts
     from swarm.engine.plan import describe
 
+    settings = [*(settings or []), *prometheus_settings(prometheus_port, prometheus_host, linger)]
     loaded = load(scenario, settings, target, agents, duration, seed)
     if dry_run:
         print(describe(loaded))

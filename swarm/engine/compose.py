@@ -14,6 +14,7 @@ from swarm.clock import Clock
 from swarm.engine.schedule import StagePlan
 from swarm.engine.stage import StageSpec
 from swarm.engine.stop import BudgetSink, Stop
+from swarm.exporter.metrics import Metrics
 from swarm.recording import rundir
 from swarm.recording.appender import RecordFile, RecordingError
 from swarm.recording.histograms import Histograms
@@ -23,6 +24,9 @@ from swarm.recording.records import Record, ServerSample
 from swarm.scenario.schema import Scenario
 from swarm.tasks import Task
 from swarm.tasks.calls import tool_schemas
+
+PART_BYTES = 64 << 20
+"""A soak's files are put aside when they have grown so large."""
 
 
 def stage_spec(
@@ -85,15 +89,26 @@ def _driver(scenario: Scenario, plan: StagePlan, pinned: bool) -> Driver:
 
 @asynccontextmanager
 async def recording(
-    scenario: Scenario, directory: Path, clock: Clock, stop: Stop, view: LiveView | None, flush_s: float = 1.0
+    scenario: Scenario,
+    directory: Path,
+    clock: Clock,
+    stop: Stop,
+    view: LiveView | None,
+    flush_s: float = 1.0,
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[Recorder]:
-    """The recorder with its sinks, flushed every `flush_s`; one that fails stops the run."""
+    """The recorder with its sinks, flushed every `flush_s`; one that fails stops the run.
+
+    A soak's files come in parts, and its interval log has a line a window: a line a second would be most of the log.
+    """
+    part_bytes, log_s = (PART_BYTES, scenario.soak.window) if scenario.soak else (None, 0.0)
     sinks: list[Sink] = [
-        RecordFile(directory / rundir.EVENTS, Record, chunks=scenario.record.chunks),
-        RecordFile(directory / rundir.SERVER, ServerSample),
-        Histograms(directory / rundir.HISTOGRAMS, clock),
+        RecordFile(directory / rundir.EVENTS, Record, scenario.record.chunks, part_bytes),
+        RecordFile(directory / rundir.SERVER, ServerSample, part_bytes=part_bytes),
+        Histograms(directory / rundir.HISTOGRAMS, clock, log_s, part_bytes),
         BudgetSink(stop, scenario.budget.tokens, scenario.budget.requests),
         *([view] if view else []),
+        *([metrics] if metrics else []),
     ]
     recorder = Recorder(sinks)
     flushing = asyncio.create_task(_flush(recorder, stop, flush_s))

@@ -21,12 +21,14 @@ from swarm.clock import Clock
 from swarm.engine.backends import break_on_purpose, connection, fault_names, simulated
 from swarm.engine.compose import recording, stage_spec
 from swarm.engine.environment import describe_environment, told
+from swarm.engine.export import linger, metrics_of, open_endpoint
 from swarm.engine.plan import tasks_of
 from swarm.engine.schedule import StagePlan, load_summary, schedule
 from swarm.engine.server import ServerWatch
 from swarm.engine.stage import run_stage
 from swarm.engine.stop import Stop, on_signals
 from swarm.errors import BackendError, UsageError
+from swarm.exporter.metrics import Metrics
 from swarm.recording import rundir
 from swarm.recording.live import LiveView, StageView
 from swarm.recording.recorder import Recorder
@@ -66,6 +68,7 @@ class _Run:
     clock: Clock
     stop: Stop
     view: LiveView | None
+    metrics: Metrics | None
     ids: "count[int]"
 
     def next_id(self) -> str:
@@ -108,12 +111,15 @@ async def _run(
         stack.enter_context(on_signals(stop))
         if view:
             view.say(f"{load_summary(scenario)}; results in {directory}")
+        endpoint = await open_endpoint(scenario, clock, view, stack)
         backends = await open_backends(scenario, stack)
         (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
         facts = {name: told(backend.connection, backend.facts) for name, backend in backends.items()}
-        rundir.write_json(directory / rundir.ENVIRONMENT, describe_environment(scenario, started, facts))
-        recorder = await stack.enter_async_context(recording(scenario, directory, clock, stop, view))
-        run = _Run(directory.name, scenario, tasks, backends, recorder, clock, stop, view, count(1))
+        environment = describe_environment(scenario, started, facts)
+        rundir.write_json(directory / rundir.ENVIRONMENT, environment)
+        metrics = metrics_of(endpoint, directory.name, scenario, environment)
+        recorder = await stack.enter_async_context(recording(scenario, directory, clock, stop, view, metrics=metrics))
+        run = _Run(directory.name, scenario, tasks, backends, recorder, clock, stop, view, metrics, count(1))
         if view:
             for backend in backends.values():
                 for note in backend.facts.notes:
@@ -128,7 +134,10 @@ async def _run(
         for number, plan in enumerate(stages, 1):
             if stop.reason is None:
                 await _stage(run, plan, Toolbox(root, launcher=launcher), number, len(stages))
-    return Outcome(directory, stop.reason, stop.by_signal)
+        outcome = Outcome(directory, stop.reason, stop.by_signal)
+        if endpoint and not stop.by_signal:
+            await linger(endpoint, scenario.prometheus.linger, recorder, stop)
+    return outcome
 
 
 async def open_backends(scenario: Scenario, stack: AsyncExitStack) -> dict[str, Backend]:
@@ -196,6 +205,8 @@ async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: in
                 later_s=(of - number) * (settings.warmup + settings.duration),
             )
         )
+    if run.metrics:
+        run.metrics.watch(statuses)
     client = open_client(scenario.route, backend.connection, run.clock)
     try:
         async with MetricsReader(backend.connection) as reader:

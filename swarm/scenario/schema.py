@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from swarm.errors import UsageError
+from swarm.scenario.pattern import Pattern, levels
 from swarm.scenario.thresholds import parse_threshold
 from swarm.scenario.units import Duration, PositiveDuration, Share, Tokens
 from swarm.simulator import faults as simulator
@@ -132,7 +133,7 @@ _DRIVER_KEYS = {
 
 class Agents(_Section):
     levels: Annotated[list[Count], Field(min_length=1)] = [1, 4, 8]
-    driver: Annotated[Literal["script", "model", "trace"], _not_yet("script")] = "script"
+    driver: Annotated[Literal["script", "model", "trace"], _not_yet("script", "model")] = "script"
     history: Literal["script", "live"] = "script"
     script: Literal["full", "quick"] = "full"
     reply_scale: Annotated[float, Field(gt=0, le=100, strict=False)] = 1.0
@@ -141,7 +142,7 @@ class Agents(_Section):
     context: Tokens = 8000
     system_tokens: Tokens = 3000
     seed: int = 7
-    isolation: Annotated[Literal["required", "allow-unsafe"], _not_yet("required")] = "required"
+    isolation: Literal["required", "allow-unsafe"] = "required"
     max_reply_tokens: Annotated[Tokens, Field(ge=1)] = 1024
     keep_reasoning: bool = False
     compaction: Literal["none", "drop-results"] = "none"
@@ -199,13 +200,35 @@ class StageSettings(_Section):
     max_error_share: Share = 0.0
 
 
+class Soak(_Section):
+    """How `swarm soak` loads a target for hours; `swarm run` leaves it aside."""
+
+    pattern: Pattern = "steady"
+    window: PositiveDuration = 60.0
+    checkpoint: PositiveDuration = 300.0
+    base: Count | None = None
+    period: PositiveDuration | None = None
+
+    @model_validator(mode="after")
+    def _of_this_pattern(self) -> Self:
+        """A key that the chosen pattern would ignore is refused."""
+        for key, patterns in (("base", ("ramp", "day", "spikes")), ("period", ("day", "spikes"))):
+            if getattr(self, key) is not None and self.pattern not in patterns:
+                raise ValueError(f"`{key}` belongs to the patterns {', '.join(patterns)}; leave it out here")
+        return self
+
+    def levels(self, peak: int, duration_s: float) -> tuple[int, ...]:
+        """Agents at work in each window of a soak of `duration_s` seconds."""
+        return levels(self.pattern, peak, self.base, self.period, self.window, duration_s)
+
+
 class Budget(_Section):
     tokens: Tokens | None = None
     requests: Count | None = None
 
 
 class Prometheus(_Section):
-    port: Annotated[int | None, _not_yet(None)] = None
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
     host: str = "127.0.0.1"
     linger: Duration = 0.0
 
@@ -227,7 +250,7 @@ class Scenario(_Section):
     sampling: Sampling = Sampling()
     tasks: Tasks = list(get_args(TaskKind))
     stage: StageSettings = StageSettings()
-    soak: Annotated[dict[str, Any] | None, _not_yet(None)] = None
+    soak: Soak | None = None
     budget: Budget = Budget()
     thresholds: list[str] = []
     prometheus: Prometheus = Prometheus()

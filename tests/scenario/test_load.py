@@ -91,23 +91,34 @@ def test_a_mistake_is_named_with_its_file_line_key_and_the_nearest_valid_name(wr
 @pytest.mark.parametrize(
     ("agents", "said"),
     [
+        ("{driver: model, script: quick}", "`script` belongs to `driver: script`"),
+        ("{driver: model, history: live}", "`history` belongs to `driver: script`"),
         ("{keep_reasoning: true}", "`keep_reasoning` belongs to `driver: model`"),
         ("{compaction: drop-results}", "`compaction` belongs to `driver: model`"),
+        ("{driver: model, max_reply_tokens: 0}", "max_reply_tokens"),
+        ("{driver: model, compaction: summary}", "compaction"),
     ],
 )
 def test_a_key_that_the_driver_would_ignore_is_refused(write, agents, said):
     assert said in refusal(write(TARGET + f"agents: {agents}"))
 
 
+def test_a_scenario_of_the_model_driver_is_read_back_as_it_was_resolved(write):
+    path = write(
+        TARGET + "agents: {driver: model, isolation: allow-unsafe, tool_choice: required, max_reply_tokens: 2k}"
+    )
+    scenario = load_scenario(path)
+    assert (scenario.agents.driver, scenario.agents.max_reply_tokens) == ("model", 2000)
+    path.write_text(dump_scenario(scenario))
+    assert load_scenario(path) == scenario
+
+
 @pytest.mark.parametrize(
     "extra",
     [
         "agents: {driver: trace}",
-        "agents: {driver: model}",
-        "agents: {isolation: allow-unsafe}",
         "stage: {until: {metric: output_tokens_per_s, ci: 5%, max: 10m}}",
         "soak: {pattern: steady}",
-        "prometheus: {port: 9090}",
         "record: {content: true}",
     ],
 )

@@ -1,0 +1,55 @@
+"""What Prometheus is told of a run as such: from its resolved scenario and its environment, as in its files."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarm.scenario.thresholds import LATENCIES, parse_threshold
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The labels of `swarm_run_info`, and of `swarm_target_info` by target."""
+
+    run: str
+    facts: Mapping[str, object]
+    targets: Mapping[str, Mapping[str, object]]
+    """Of each target at least its `architecture`."""
+    slos: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """By metric: what becomes a bucket edge, in seconds."""
+
+
+def run_info(run: str, scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> RunInfo:
+    """Of the run called `run`: `scenario` as `scenario.yaml` holds it, `environment` as `environment.json` does."""
+    versions = environment.get("versions") or {}
+    known = environment.get("targets") or {}
+    return RunInfo(
+        run=run,
+        facts={
+            "scenario": scenario["name"],
+            "route": scenario["route"],
+            "driver": scenario["agents"]["driver"],
+            "swarm_version": versions.get("swarm", ""),
+            "git": environment.get("git") or "",
+        },
+        targets={
+            target["name"]: {
+                "architecture": target["architecture"],
+                "model": (known.get(target["name"]) or {}).get("model") or target.get("model") or "",
+                "server_version": (known.get(target["name"]) or {}).get("version") or "",
+                "gpus": target["gpus"],
+            }
+            for target in scenario["targets"]
+        },
+        slos=_slos(scenario.get("thresholds") or ()),
+    )
+
+
+def _slos(thresholds: Iterable[str]) -> dict[str, tuple[float, ...]]:
+    """The demands on latencies, by metric: as bucket edges, the share of requests that keeps to them is exact."""
+    found: dict[str, tuple[float, ...]] = {}
+    for threshold in map(parse_threshold, thresholds):
+        if threshold.key in LATENCIES and threshold.stat != "count":
+            metric = threshold.key.removesuffix("_s")
+            found[metric] = (*found.get(metric, ()), threshold.limit)
+    return found
