@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from swarm.cli.common import show
+from swarm.errors import UsageError
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, broken-off ones too.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Write the ending, as terminals show it, as a picture.")] = None,
 ) -> None:
     """Read run directories again: recompute the results from the recorded files, and show them."""
     import json
@@ -19,6 +21,8 @@ def report(
     from swarm.analysis.results import analyse
     from swarm.report.markdown import to_markdown
 
+    if svg and len(runs) > 1:
+        raise UsageError("--svg draws one run; give one RUN")
     for directory in runs:
         if as_json:
             print(json.dumps(analyse(directory), indent=2))
@@ -26,3 +30,8 @@ def report(
             print(to_markdown(analyse(directory)))
         else:
             show(directory, quiet=False)
+        if svg:
+            from swarm.recording.rundir import write_whole
+            from swarm.report.picture import to_svg
+
+            write_whole(svg, to_svg(analyse(directory)))
