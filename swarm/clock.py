@@ -7,12 +7,21 @@ and the event loop that it is given.
 import asyncio
 import time
 
+STAMP_TOLERANCE_NS = 50_000
+"""How far a kernel's stamp may be off on this time line: the wall clock that it was read from may have been set by less
+without being noticed."""
+
 
 class Clock:
     """The real time line; its origin is a reading of `time.perf_counter_ns()`."""
 
     def __init__(self, origin_ns: int | None = None) -> None:
         self.origin_ns = time.perf_counter_ns() if origin_ns is None else origin_ns
+
+    @classmethod
+    def going_on(cls, t_ns: int) -> "Clock":
+        """A time line that another process began, at `t_ns` of it."""
+        return cls(time.perf_counter_ns() - t_ns)
 
     def now(self) -> int:
         """Nanoseconds since the run began."""

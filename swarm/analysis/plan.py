@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from swarm.errors import UsageError
+from swarm.scenario.pattern import levels
 from swarm.scenario.units import parse_duration, parse_share
 
 
@@ -25,6 +26,18 @@ class Limits:
     max_lag_s: float
     max_cpu_share: float
     max_error_share: float
+    real_time: bool = True
+    """Whether the load generator could be late at all: not in a prediction."""
+
+
+@dataclass(frozen=True)
+class SoakPlan:
+    """`levels`: agents at work in each window of `window_s` seconds."""
+
+    pattern: str
+    window_s: float
+    duration_s: float
+    levels: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,7 @@ class Plan:
     trials: int
     limits: Limits
     thresholds: tuple[str, ...]
+    soak: SoakPlan | None = None
 
 
 def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Plan:
@@ -60,13 +74,24 @@ def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Pl
                 max_lag_s=parse_duration(scenario["client"]["max_lag"]),
                 max_cpu_share=parse_share(scenario["client"]["max_cpu"]),
                 max_error_share=parse_share(scenario["stage"]["max_error_share"]),
+                real_time=not environment.get("predicted", False),
             ),
             thresholds=tuple(scenario.get("thresholds", ())),
+            soak=_soak(scenario) if scenario.get("soak") else None,
         )
         return msgspec.convert(msgspec.to_builtins(plan), Plan)  # checks the type of every field
     except (KeyError, TypeError, ValueError, AttributeError, msgspec.ValidationError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise UsageError(f"scenario.yaml is not the resolved scenario of a run: {problem}") from None
+
+
+def _soak(scenario: Mapping[str, Any]) -> SoakPlan:
+    soak, duration_s = scenario["soak"], parse_duration(scenario["stage"]["duration"])
+    window_s, period = parse_duration(soak["window"]), soak.get("period")
+    period_s = None if period is None else parse_duration(period)
+    peak = max(scenario["agents"]["levels"])
+    planned = levels(soak["pattern"], peak, soak.get("base"), period_s, window_s, duration_s)
+    return SoakPlan(soak["pattern"], window_s, duration_s, planned)
 
 
 def _target(target: Mapping[str, Any], models: Mapping[str, str | None]) -> Target:

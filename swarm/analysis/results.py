@@ -4,12 +4,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from swarm.analysis.comparison import compare
+from swarm.analysis import usl
+from swarm.analysis.comparison import compare, crossings
 from swarm.analysis.plan import Plan, Target
 from swarm.analysis.read import Notes, read_events, read_histograms, read_plan, read_server
+from swarm.analysis.soak import read_minutes, soak_block
 from swarm.analysis.stage import stage
 from swarm.analysis.thresholds import evaluate
 from swarm.analysis.trial import Trial
+from swarm.analysis.window import Window
 from swarm.analysis.words import counted
 from swarm.recording.histograms import StageKey
 from swarm.recording.records import Stage
@@ -25,8 +28,10 @@ def analyse(directory: Path) -> dict[str, Any]:
     """
     notes: Notes = Counter()
     plan = read_plan(directory)
-    trials = read_trials(directory, notes)
+    minutes = read_minutes(directory, plan.soak) if plan.soak else None
+    trials = read_trials(directory, notes, minutes.window if minutes else None)
     targets = [_target(plan, target, trials) for target in plan.targets]
+    comparison = compare(targets)
     reasons = [
         f"{target['name']} with {counted(stage['agents'], 'agent')}: {reason}"
         for target in targets
@@ -43,18 +48,26 @@ def analyse(directory: Path) -> dict[str, Any]:
         "predicted": plan.predicted,
         "driver": plan.driver,
         "targets": targets,
-        "comparison": compare(targets),
+        "comparison": comparison,
+        "crossings": crossings(comparison),
         "thresholds": evaluate(plan.thresholds, targets),
+        "soak": soak_block(minutes, plan.limits.max_lag_s) if minutes else None,
     }
 
 
-def read_trials(directory: Path, notes: Notes) -> Trials:
-    """What happened in each stage and trial, from the events, the server's samples and the interval log."""
+def read_trials(directory: Path, notes: Notes, soaked: Window | None = None) -> Trials:
+    """What happened in each stage and trial, from the events, the server's samples and the interval log.
+
+    `soaked`: of a soak, the window of its one stage, over all the parts in which that ran.
+    """
     trials: Trials = {}
     for record in read_events(directory, notes):
         key = (record.target, record.agents, record.trial)
         if isinstance(record, Stage):
-            trials.setdefault(key, Trial(record))
+            if key not in trials:
+                trials[key] = Trial(record, soaked)
+            elif soaked:
+                trials[key].go_on(record)
         elif key in trials:
             trials[key].add(record)
         else:
@@ -74,10 +87,12 @@ def _target(plan: Plan, target: Target, trials: Trials) -> dict[str, Any]:
         level: [trials.get((target.name, level, number)) for number in range(1, plan.trials + 1)]
         for level in (1, *plan.levels)
     }
+    stages = [stage(level, by_level[level], by_level[1], target.gpus, plan.limits) for level in plan.levels]
     return {
         "name": target.name,
         "architecture": target.architecture,
         "model": target.model,
         "gpus": target.gpus,
-        "stages": [stage(level, by_level[level], by_level[1], target.gpus, plan.limits) for level in plan.levels],
+        "stages": stages,
+        "usl": usl.fit({one["agents"]: one["throughput"]["output_tokens_per_s"] for one in stages if one["valid"]}),
     }

@@ -29,10 +29,11 @@ from swarm.recording.records import (
 class Trial:
     """What happened in one stage in one trial."""
 
-    def __init__(self, began: Stage) -> None:
+    def __init__(self, began: Stage, window: Window | None = None) -> None:
+        """`window`: of a soak in several parts, what all of them measured; None: the stage's."""
         self.began = began
         self.ended: StageEnd | None = None
-        self.window = Window(began.window_start_ns, began.window_end_ns)
+        self.window = window or Window(began.window_start_ns, began.window_end_ns)
         self.load = Load(self.window)
         self.requests = Requests(self.window)
         self.accounts = Accounts(self.window)
@@ -54,6 +55,9 @@ class Trial:
         self._running = 0.0
         self._running_samples = 0
         self._started_at: float | None = None
+        self._sampled_ns = began.t_ns
+        self._part = began
+        self._alive_before_ns = 0
         self._last_ns = began.t_ns
 
     def add(self, record: AnyRecord) -> None:
@@ -80,9 +84,21 @@ class Trial:
             case ClientSample():
                 self.client.add(record)
 
+    def go_on(self, part: Stage) -> None:
+        """The next part of a soak begins. Agents that were killed with the last one could not say how long they lived:
+        they lived as planned, unless one of them is known to have crashed."""
+        if self.ended is None and not self.load.crashes:
+            planned = self._part.planned_alive or self._part.agents
+            measured = self.window.overlap(self._part.window_start_ns, self._last_ns)
+            self.load.alive_ns = self._alive_before_ns + round(planned * measured)
+        self.ended, self._part, self._alive_before_ns = None, part, self.load.alive_ns
+
     def add_sample(self, sample: ServerSample) -> None:
         metrics = sample.metrics
         started_at = metrics.get("started_at")
+        if any(self._sampled_ns < begin <= sample.t_ns for begin, _ in self.window.holes):
+            self._started_at = None  # swarm was not there to see what became of the server
+        self._sampled_ns = sample.t_ns
         self.restarts += None not in (started_at, self._started_at) and started_at != self._started_at
         self._started_at = started_at or self._started_at
         if not self.window.holds(sample.t_ns):

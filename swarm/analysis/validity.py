@@ -41,24 +41,27 @@ def too_few_turns(trials: Sequence[Trial], agents: int) -> str | None:
 
 def counters_skipped(trial: Trial) -> str | None:
     """Said, where the server's own counters cannot be held against ours."""
+    if trial.window.holes:
+        return "token counts were not checked against the server's own counters, as the soak was broken off in between"
     if trial.ended is None or trial.ended.counters:
         return None
     return "token counts were not checked against the server's own counters: it has none, or they were not read"
 
 
 def _interrupted(trial: Trial, by: str) -> str:
-    planned = (trial.window.stop_ns - trial.window.start_ns) / 1e9
+    planned = trial.window.overlap(trial.window.start_ns, trial.window.stop_ns) / 1e9
     return f"interrupted by {by} after {trial.seconds:.1f} s of a window of {planned:.1f} s; run it again"
 
 
 def _alive(trial: Trial, _: Limits) -> str | None:
-    agents, needed = trial.began.agents, ALIVE_SHARE * trial.began.agents
+    agents = trial.began.planned_alive or trial.began.agents
+    needed = ALIVE_SHARE * agents
     alive = trial.load.alive_ns / 1e9 / trial.seconds
     if alive >= needed:
         return None
     crashes = [f"agent {agent} crashed: {_one_line(crash)}" for agent, crash in sorted(trial.load.crashes.items())]
     return (
-        f"agents died: {alive:.2f} of {agents} were alive on average, and {needed:.2f} are needed "
+        f"agents died: {alive:.2f} of {agents:g} were alive on average, and {needed:.2f} are needed "
         f"({'; '.join(crashes) or 'they ended before their stage'}); the agent_end records of events.jsonl tell more"
     )
 
@@ -139,7 +142,8 @@ def _usage(trial: Trial, _: Limits) -> str | None:
 
 
 def _counters(trial: Trial, _: Limits) -> str | None:
-    counters = (trial.ended.counters if trial.ended and not trial.restarts else None) or {}
+    comparable = trial.ended is not None and not trial.restarts and not trial.window.holes
+    counters = (trial.ended.counters if trial.ended and comparable else None) or {}
     for name, account in (("prompt", trial.accounts.prompt), ("completion", trial.accounts.completion)):
         server, least, most = counters.get(f"{name}_tokens"), account.least, account.most
         if server is None or (1 - COUNTER_SHARE) * least <= server <= (1 + COUNTER_SHARE) * most:

@@ -7,17 +7,23 @@ from swarm.recording.records import Attempt
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`[start_ns, stop_ns)` on the run's time line."""
+    """`[start_ns, stop_ns)` on the run's time line, without its holes.
+
+    A hole is what lies between two parts of a soak that broke off and went on: nothing in it counts.
+    """
 
     start_ns: int
     stop_ns: int
+    holes: tuple[tuple[int, int], ...] = ()
 
     def holds(self, t_ns: int) -> bool:
-        return self.start_ns <= t_ns < self.stop_ns
+        return self.start_ns <= t_ns < self.stop_ns and not any(begin <= t_ns < end for begin, end in self.holes)
 
     def overlap(self, start_ns: int, stop_ns: int) -> int:
         """Nanoseconds of `[start_ns, stop_ns)` in the window."""
-        return max(0, min(stop_ns, self.stop_ns) - max(start_ns, self.start_ns))
+        begin, end = max(start_ns, self.start_ns), min(stop_ns, self.stop_ns)
+        inside = max(0, end - begin)
+        return inside - sum(max(0, min(end, behind) - max(begin, first)) for first, behind in self.holes)
 
 
 def completion_tokens(attempt: Attempt) -> int | None:

@@ -11,6 +11,7 @@ from swarm.cli.report import report
 from swarm.cli.run import predict, run
 from swarm.cli.scenario import init, validate
 from swarm.cli.server import doctor, serve
+from swarm.cli.soak import soak
 from swarm.errors import SwarmError
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 valid, 2 usage or scenario, 3 invalid stage, 4 failed threshold, 5 backend unreachable, "
     "130 interrupted, 1 a bug of ours.",
 )
-for command in (run, report, predict, init, validate, doctor, serve, profiles.calibrate):
+for command in (run, soak, report, predict, init, validate, doctor, serve, profiles.calibrate):
     app.command()(command)
 app.add_typer(profiles.app, name="profiles")
 

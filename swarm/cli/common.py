@@ -38,13 +38,16 @@ def load(
     agents: str | None,
     duration: str | None,
     seed: int | None,
+    *,
+    soak: bool = False,
 ) -> "Scenario":
-    """The scenario with what the command line changes in it."""
+    """The scenario with what the command line changes in it; its `soak` is only for the command of that name."""
     from swarm.scenario.load import load_scenario
 
     shortcuts = {"agents.levels": agents and f"[{agents}]", "stage.duration": duration, "agents.seed": seed}
     overrides = [*(settings or []), *(f"{key}={value}" for key, value in shortcuts.items() if value is not None)]
-    return load_scenario(scenario, overrides).only(target)
+    loaded = load_scenario(scenario, overrides).only(target)
+    return loaded if soak else loaded.model_copy(update={"soak": None})
 
 
 def prometheus_settings(port: int | None, host: str | None, linger: str | None) -> list[str]:
@@ -71,4 +74,6 @@ def show(directory: Path, *, quiet: bool) -> dict[str, Any]:
 def exit_code(results: dict[str, Any]) -> ExitCode:
     if results["verdict"] != "valid":
         return ExitCode.INVALID
-    return ExitCode.OK if all(threshold["passed"] for threshold in results["thresholds"]) else ExitCode.GATE
+    drifted = any(finding["worse"] for finding in (results.get("soak") or {}).get("drift", ()))
+    passed = all(threshold["passed"] for threshold in results["thresholds"])
+    return ExitCode.GATE if drifted or not passed else ExitCode.OK

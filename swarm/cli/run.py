@@ -1,7 +1,7 @@
 """`swarm run` and `swarm predict`: a scenario in real time, and in virtual time."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from swarm.cli.common import (
 )
 from swarm.errors import ExitCode, UsageError
 
+if TYPE_CHECKING:
+    from swarm.scenario.schema import Scenario
+
 
 def run(
     scenario: ScenarioPath,
@@ -41,7 +44,6 @@ def run(
     linger: Linger = None,
 ) -> None:
     """Run a scenario: each target, level by level; ends with a verdict, a table and the run directory."""
-    from swarm.engine.hosts import public_hosts
     from swarm.engine.plan import describe
 
     settings = [*(settings or []), *prometheus_settings(prometheus_port, prometheus_host, linger)]
@@ -49,8 +51,7 @@ def run(
     if dry_run:
         print(describe(loaded))
         return
-    if (hosts := public_hosts(loaded)) and not yes:
-        _ask(f"{' and '.join(hosts)}: not on this machine or network. Tokens cost money, and it is someone's server.")
+    ask_for_public_hosts(loaded, yes)
     from swarm.engine.run import run_scenario
 
     outcome = run_scenario(loaded, out, sys.stderr if not quiet else None)
@@ -78,6 +79,14 @@ def predict(
     results = show(outcome.directory, quiet=quiet)
     print(outcome.directory)
     raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))
+
+
+def ask_for_public_hosts(scenario: "Scenario", yes: bool) -> None:
+    """Goes on only with a yes where a target is neither on this machine nor on a private network."""
+    from swarm.engine.hosts import public_hosts
+
+    if (hosts := public_hosts(scenario)) and not yes:
+        _ask(f"{' and '.join(hosts)}: not on this machine or network. Tokens cost money, and it is someone's server.")
 
 
 def _ask(warning: str) -> None:

@@ -28,6 +28,7 @@ _GAUGES = {
     "llamacpp:requests_processing": "running",
     "llamacpp:requests_deferred": "waiting",
     "process_start_time_seconds": "started_at",
+    "process_resident_memory_bytes": "resident_bytes",
     "swarm:simulator_overloaded": "simulator_overloaded",  # of a simulated server: it cannot keep its own time
     "swarm:simulator_step_slip_p99_seconds": "simulator_slip_p99",
 }
@@ -42,9 +43,16 @@ _COUNTERS = {
     "vllm:generation_tokens": "generation_tokens",
     "vllm:prompt_tokens_cached": "cached_prompt_tokens",
     "vllm:request_success": "request_success",
+    # Of a simulated server: where the time of its finished requests really went.
+    "swarm:simulator_queue_seconds": "true_queue",
+    "swarm:simulator_prefill_alone_seconds": "true_prefill_alone",
+    "swarm:simulator_prefill_interference_seconds": "true_prefill_interference",
+    "swarm:simulator_preemption_seconds": "true_preemption",
+    "swarm:simulator_decode_seconds": "true_decode",
 }
 _HISTOGRAMS = {
     "vllm:request_queue_time_seconds": "queue_time",
+    "vllm:time_in_queue_requests": "queue_time",  # before 0.8
     "vllm:request_prefill_time_seconds": "prefill",
     "vllm:request_decode_time_seconds": "decode",
 }
@@ -64,7 +72,7 @@ def _samples(prefix: bytes) -> re.Pattern[bytes]:
 # Over the raw page, because most of its lines are buckets that nobody asks for, and by prefix, because a literal one is
 # what the search can skip to: 100 KB take a quarter of a millisecond.
 _SAMPLES = {prefix: _samples(prefix) for prefix in {name[: name.find(b":") + 1] or name for name in _NAMES}}
-_ANYONES = {"started_at"}
+_ANYONES = {"started_at", "resident_bytes"}
 """What any Python server may show."""
 
 

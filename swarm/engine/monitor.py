@@ -1,5 +1,6 @@
 """What is sampled beside the load, once a second: the load generator itself and the server's own metrics."""
 
+import os
 import time
 from array import array
 from collections.abc import Awaitable, Callable
@@ -43,6 +44,8 @@ async def watch_client(
                 chunks=meter.chunks,
                 coalesced=meter.coalesced,
                 stamp_source="kernel" if meter.stamp_source == "kernel" else "user",
+                rss_bytes=resident_bytes(),
+                open_files=_open_files(),
             )
         )
         began, cpu, busy, lags = now, cpu_now, busy_now, array("q")
@@ -64,6 +67,21 @@ def _spread(values: "array[int]") -> list[int]:
         return ordered
     step = (len(ordered) - 1) / (LAG_QUANTILES - 1)
     return [ordered[round(index * step)] for index in range(LAG_QUANTILES)]
+
+
+def resident_bytes() -> int | None:
+    """Memory of this process; None where /proc does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _open_files() -> int | None:
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return None
 
 
 def _machine_ticks() -> tuple[int, int] | None:

@@ -41,26 +41,34 @@ def turns_of(scenario: Scenario, task: Task) -> tuple[ScriptTurn, ...]:
     return task.quick_turns if scenario.agents.script == "quick" else task.turns
 
 
-def describe(scenario: Scenario) -> str:
-    """Time, requests and tokens of a run, a line per target; what is assumed is said."""
+def expected(scenario: Scenario, target: Target, level: int, seconds: float) -> tuple[float, float]:
+    """Requests and completion tokens of `level` agents in so many seconds: about the most."""
     turns = [turn for task in tasks_of(scenario) for turn in turns_of(scenario, task)]
     reply = mean(turn.reply_tokens.median for turn in turns) * scenario.agents.reply_scale
     pause = mean(sum(call.takes_s for call in turn.calls) for turn in turns) + scenario.agents.think
-    prompt = (scenario.agents.system_tokens + scenario.agents.context) / 2
-    stage_s = scenario.stage.warmup + scenario.stage.duration
+    requests = level * seconds / (reply / _tokens_per_s(target, level, _prompt_tokens(scenario)) + pause)
+    return requests, requests * reply
+
+
+def _prompt_tokens(scenario: Scenario) -> float:
+    return (scenario.agents.system_tokens + scenario.agents.context) / 2
+
+
+def describe(scenario: Scenario) -> str:
+    """Time, requests and tokens of a run, a line per target; what is assumed is said."""
+    prompt = _prompt_tokens(scenario)
+    load_s = (scenario.stage.warmup + scenario.stage.duration) * scenario.stage.trials
     stages = schedule(scenario, "")
     lines = [load_summary(scenario)]
     for target in scenario.targets:
-        rates = {level: _tokens_per_s(target, level, prompt) for level in scenario.agents.levels}
-        requests = sum(
-            level * stage_s / (reply / rates[level] + pause) * scenario.stage.trials for level in scenario.agents.levels
-        )
+        of_levels = [expected(scenario, target, level, load_s) for level in scenario.agents.levels]
+        requests, tokens = (sum(column) for column in zip(*of_levels, strict=True))
         basis = "by its profile" if target.simulate else f"assuming {ASSUMED_TOKENS_PER_S:g} tok/s for each agent"
         if scenario.agents.driver == "model":
             basis += " and replies as long as the scripts' (the model decides)"
         lines.append(
             f"  {target.name}: at most about {requests:,.0f} requests, {requests * prompt:,.0f} prompt tokens (most of "
-            f"them a cached prefix, where the server keeps one) and {requests * reply:,.0f} completion tokens, {basis}"
+            f"them a cached prefix, where the server keeps one) and {tokens:,.0f} completion tokens, {basis}"
         )
     lines.append("  order: " + " ".join(f"{stage.target}@{stage.agents}" for stage in stages))
     return "\n".join(lines)

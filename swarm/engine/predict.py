@@ -15,6 +15,7 @@ from swarm.client.base import Connection
 from swarm.clock import VirtualClock
 from swarm.engine.compose import recording, stage_spec
 from swarm.engine.environment import describe_environment
+from swarm.engine.part import Part
 from swarm.engine.plan import tasks_of
 from swarm.engine.run import Outcome
 from swarm.engine.schedule import StagePlan, load_summary, schedule
@@ -49,29 +50,50 @@ class _Prediction:
     clock: VirtualClock
     stop: Stop
     ids: "count[int]"
+    part: Part | None
 
     def next_id(self) -> str:
-        return f"0.{next(self.ids)}"
+        return f"{self.part.prefix if self.part else 0}.{next(self.ids)}"
 
 
-def predict_scenario(scenario: Scenario, out: Path | None, show: TextIO | None) -> Outcome:
+def predict_scenario(scenario: Scenario, out: Path | None, show: TextIO | None, part: Part | None = None) -> Outcome:
     """Runs all stages of a scenario in virtual time into a new run directory; `show` is where progress is told.
 
-    Raises UsageError for what cannot be predicted, before anything is made.
+    `part`: of a soak, its first one. Raises UsageError for what cannot be predicted, before anything is made.
     """
-    known = {target.name: _profile(scenario, target) for target in scenario.targets}
-    tasks = tuple(tasks_of(scenario))
-    results = asyncio.run(recorded_results(tasks, scenario.agents.script))
+    for target in scenario.targets:
+        _profile(scenario, target)
     started = datetime.now(UTC)
     directory = rundir.create(scenario.name, started, out)
     try:
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            loop = cast(VirtualLoop, runner.get_loop())
-            servers = {name: VirtualServer(profile, loop) for name, profile in known.items()}
-            return runner.run(_predict(scenario, servers, tasks, results, directory, started, show))
+        (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
+        facts = {target.name: _facts(_profile(scenario, target)) for target in scenario.targets}
+        environment = describe_environment(scenario, started, facts, predicted=True)
+        rundir.write_json(directory / rundir.ENVIRONMENT, environment)
+        _say(show, f"{load_summary(scenario)}, in virtual time; results in {directory}")
+        return _in_virtual_time(scenario, directory, started, show, part)
     except UsageError:
         shutil.rmtree(directory, ignore_errors=True)
         raise
+
+
+def continue_prediction(
+    scenario: Scenario, directory: Path, started: datetime, show: TextIO | None, part: Part
+) -> Outcome:
+    """Predicts the next part of a soak that was started at `started`, into its directory."""
+    return _in_virtual_time(scenario, directory, started, show, part)
+
+
+def _in_virtual_time(
+    scenario: Scenario, directory: Path, started: datetime, show: TextIO | None, part: Part | None
+) -> Outcome:
+    known = {target.name: _profile(scenario, target) for target in scenario.targets}
+    tasks = tuple(tasks_of(scenario))
+    results = asyncio.run(recorded_results(tasks, scenario.agents.script))
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(part.start_ns / 1e9 if part else 0.0)) as runner:
+        loop = cast(VirtualLoop, runner.get_loop())
+        servers = {name: VirtualServer(profile, loop) for name, profile in known.items()}
+        return runner.run(_predict(scenario, servers, tasks, results, directory, started, show, part))
 
 
 def _profile(scenario: Scenario, target: Target) -> Profile:
@@ -99,19 +121,17 @@ async def _predict(
     directory: Path,
     started: datetime,
     show: TextIO | None,
+    part: Part | None,
 ) -> Outcome:
     clock, stop = VirtualClock(started.timestamp()), Stop()
-    (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
-    facts = {name: _facts(server.profile) for name, server in servers.items()}
-    rundir.write_json(directory / rundir.ENVIRONMENT, describe_environment(scenario, started, facts, predicted=True))
-    _say(show, f"{load_summary(scenario)}, in virtual time; results in {directory}")
+    recorded = part.budgeted(scenario) if part else scenario
     async with AsyncExitStack() as stack:
         stack.enter_context(on_signals(stop))
-        recorder = await stack.enter_async_context(recording(scenario, directory, clock, stop, None, FLUSH_S))
+        recorder = await stack.enter_async_context(recording(recorded, directory, clock, stop, None, FLUSH_S))
         run = _Prediction(
-            directory.name, scenario, tasks, servers, RecordedTools(results), recorder, clock, stop, count(1)
+            directory.name, scenario, tasks, servers, RecordedTools(results), recorder, clock, stop, count(1), part
         )
-        stages = schedule(scenario, directory.name)
+        stages = schedule(scenario, f"{directory.name}{part.salt if part else ''}")
         for number, plan in enumerate(stages, 1):
             if stop.reason is None:
                 began = time.perf_counter()
@@ -128,6 +148,8 @@ def _facts(profile: Profile) -> dict[str, Any]:
 
 async def _stage(run: _Prediction, plan: StagePlan) -> None:
     spec = stage_spec(run.id, run.scenario, run.tasks, plan, watch_client=False)
+    if run.part:
+        spec = run.part.of_stage(run.scenario, spec)
     server = run.servers[plan.target]
     connection = Connection(
         api_base=f"simulate:{server.profile.name}", model=None, timeout_s=run.scenario.client.timeout

@@ -19,9 +19,11 @@ from swarm.client.metrics import MetricsReader
 from swarm.client.probe import Probe, probe
 from swarm.clock import Clock
 from swarm.engine.backends import break_on_purpose, connection, fault_names, simulated
+from swarm.engine.checkpoint import keep_checkpoints
 from swarm.engine.compose import recording, stage_spec
 from swarm.engine.environment import describe_environment, told
 from swarm.engine.export import linger, metrics_of, open_endpoint
+from swarm.engine.part import Part, locked
 from swarm.engine.plan import tasks_of
 from swarm.engine.schedule import StagePlan, load_summary, schedule
 from swarm.engine.server import ServerWatch
@@ -70,14 +72,16 @@ class _Run:
     view: LiveView | None
     metrics: Metrics | None
     ids: "count[int]"
+    part: Part | None
 
     def next_id(self) -> str:
-        return f"0.{next(self.ids)}"
+        return f"{self.part.prefix if self.part else 0}.{next(self.ids)}"
 
 
-def run_scenario(scenario: Scenario, out: Path | None, show: TextIO | None) -> Outcome:
+def run_scenario(scenario: Scenario, out: Path | None, show: TextIO | None, part: Part | None = None) -> Outcome:
     """Runs all stages of a scenario into a new run directory; `show` is where the live view goes, None: nowhere.
 
+    `part`: of a soak, its first one.
     Raises UsageError for what cannot be run and BackendError for a target that cannot be tested, both before any load;
     the run directory is then gone again. What happens later is recorded, and told in the outcome.
     """
@@ -85,10 +89,16 @@ def run_scenario(scenario: Scenario, out: Path | None, show: TextIO | None) -> O
     started = datetime.now(UTC)
     directory = rundir.create(scenario.name, started, out)
     try:
-        return asyncio.run(_run(scenario, tuple(tasks), launcher, directory, started, show))
+        return asyncio.run(_run(scenario, tuple(tasks), launcher, directory, started, show, part))
     except (UsageError, BackendError):
         shutil.rmtree(directory, ignore_errors=True)
         raise
+
+
+def continue_run(scenario: Scenario, directory: Path, started: datetime, show: TextIO | None, part: Part) -> Outcome:
+    """Runs the next part of a soak that was started at `started`, into its directory. Raises as `run_scenario`."""
+    tasks, launcher = tuple(tasks_of(scenario)), launcher_of(scenario)
+    return asyncio.run(_run(scenario, tasks, launcher, directory, started, show, part))
 
 
 def launcher_of(scenario: Scenario) -> Launcher:
@@ -104,22 +114,34 @@ async def _run(
     directory: Path,
     started: datetime,
     show: TextIO | None,
+    part: Part | None,
 ) -> Outcome:
-    clock, stop = Clock(), Stop()
+    clock, stop = Clock.going_on(part.start_ns) if part else Clock(), Stop()
     view = LiveView(show, clock) if show else None
     async with AsyncExitStack() as stack:
+        if part:
+            stack.enter_context(locked(directory))
         stack.enter_context(on_signals(stop))
         if view:
             view.say(f"{load_summary(scenario)}; results in {directory}")
         endpoint = await open_endpoint(scenario, clock, view, stack)
         backends = await open_backends(scenario, stack)
-        (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
         facts = {name: told(backend.connection, backend.facts) for name, backend in backends.items()}
         environment = describe_environment(scenario, started, facts)
-        rundir.write_json(directory / rundir.ENVIRONMENT, environment)
+        if part is None or part.number == 1:
+            (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
+            rundir.write_json(directory / rundir.ENVIRONMENT, environment)
+        else:
+            for name, backend in backends.items():
+                part.check_server(name, backend.facts.model, backend.facts.version)
         metrics = metrics_of(endpoint, directory.name, scenario, environment)
-        recorder = await stack.enter_async_context(recording(scenario, directory, clock, stop, view, metrics=metrics))
-        run = _Run(directory.name, scenario, tasks, backends, recorder, clock, stop, view, metrics, count(1))
+        recorded = part.budgeted(scenario) if part else scenario
+        recorder = await stack.enter_async_context(recording(recorded, directory, clock, stop, view, metrics=metrics))
+        run = _Run(directory.name, scenario, tasks, backends, recorder, clock, stop, view, metrics, count(1), part)
+        if scenario.soak:
+            say = view.say if view else lambda line: None
+            checkpoints = asyncio.create_task(keep_checkpoints(directory, scenario.soak.checkpoint, say))
+            stack.callback(checkpoints.cancel)
         if view:
             for backend in backends.values():
                 for note in backend.facts.notes:
@@ -130,7 +152,7 @@ async def _run(
         # What was imported and built so far stays: the collector need not walk through it while agents run.
         gc.collect()
         gc.freeze()
-        stages = schedule(scenario, f"{directory.name}:{started.timestamp()}")
+        stages = schedule(scenario, f"{directory.name}:{started.timestamp()}{part.salt if part else ''}")
         for number, plan in enumerate(stages, 1):
             if stop.reason is None:
                 await _stage(run, plan, Toolbox(root, launcher=launcher), number, len(stages))
@@ -189,6 +211,8 @@ async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: in
     scenario, backend = run.scenario, run.backends[plan.target]
     settings = scenario.stage
     spec = stage_spec(run.id, scenario, run.tasks, plan, pinned=backend.facts.honours.pinned_length)
+    if run.part:
+        spec = run.part.of_stage(scenario, spec)
     statuses = [AgentStatus(agent) for agent in spec.numbers]
     if run.view:
         now = run.clock.now()
@@ -200,7 +224,7 @@ async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: in
                 number=number,
                 count=of,
                 window_start_ns=window_start,
-                window_end_ns=window_start + round(settings.duration * 1e9),
+                window_end_ns=window_start + round(spec.duration_s * 1e9),
                 statuses=statuses,
                 later_s=(of - number) * (settings.warmup + settings.duration),
             )

@@ -1,9 +1,11 @@
 """One stage: N agents against one target for a warm-up and a window. A picklable specification in, records out."""
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count, cycle
+from itertools import count, cycle, islice
+from statistics import fmean
 from typing import Any
 
 from swarm.agents.agent import Agent, Surroundings, Tools
@@ -18,6 +20,7 @@ from swarm.engine.server import ServerWatch
 from swarm.engine.stop import Stop
 from swarm.recording import records
 from swarm.recording.status import AgentStatus
+from swarm.scenario.pattern import shifts
 from swarm.tasks import Task
 
 _COUNTERS = {
@@ -45,6 +48,13 @@ class StageSpec:
     think_s: float
     max_turns: int
     seed: int
+    levels: tuple[int, ...] = ()
+    """Of a soak: how many agents are at work in each `level_s` seconds of the window; (): all, always."""
+    level_s: float = 0.0
+    done_s: float = 0.0
+    """Of a soak that goes on: how much of it was measured before."""
+    jobs_begun: tuple[int, ...] = ()
+    """Of a soak that goes on: jobs that each agent began before; (): none."""
     watch_client: bool = True
     """Whether the load generator watches itself. Not in virtual time, where being slow does no harm."""
 
@@ -87,6 +97,8 @@ async def run_stage(
             window_end_ns=window_end,
             salt=spec.plan.salt,
             seed=spec.seed,
+            done_ns=round(spec.done_s * 1e9),
+            planned_alive=fmean(spec.levels) if spec.levels else None,
         )
     )
     around = Surroundings(
@@ -103,9 +115,7 @@ async def run_stage(
         max_turns=spec.max_turns,
     )
     agents = [
-        asyncio.create_task(
-            _start_at(clock, start + _offset(spec, number), Agent(number, _jobs(spec, number), around, status))
-        )
+        asyncio.create_task(_work(spec, number, start, around, status))
         for number, status in zip(spec.numbers, statuses, strict=True)
     ]
     watchers = [asyncio.create_task(every_second(clock, server.sample))]
@@ -128,7 +138,9 @@ async def run_stage(
 
 
 def _jobs(spec: StageSpec, agent: int) -> Iterator[Job]:
-    for number, task in zip(count(1), cycle(job_order(list(spec.tasks), spec.seed, agent))):
+    begun = spec.jobs_begun[agent] if spec.jobs_begun else 0
+    order = cycle(job_order(list(spec.tasks), spec.seed, agent))
+    for number, task in islice(zip(count(1), order), begun, None):
         yield Job(task, ticket=f"{spec.seed}-{agent:04d}-{number:05d}")
 
 
@@ -137,9 +149,33 @@ def _offset(spec: StageSpec, agent: int) -> int:
     return round(spec.warmup_s / 2 * agent / spec.plan.agents * 1e9)
 
 
-async def _start_at(clock: Clock, t_ns: int, agent: Agent) -> None:
-    await clock.sleep_until(t_ns)
-    await agent.run()
+async def _work(spec: StageSpec, number: int, start_ns: int, around: Surroundings, status: AgentStatus) -> None:
+    """One agent through the stage: from shift to shift, where a pattern lets it rest in between."""
+    jobs = _jobs(spec, number)
+    for begin, end in _shifts(spec, number, start_ns):
+        await around.clock.sleep_until(begin)
+        await Agent(number, _until_over(jobs, around.clock, end), around, status).run()
+        if status.state != "crashed":
+            status.state = "stopped"
+
+
+def _shifts(spec: StageSpec, agent: int, start_ns: int) -> Iterator[tuple[int, float]]:
+    """When the agent is at work, on the run's time line; the stage's end ends the last shift, by cancelling it."""
+    first = start_ns + _offset(spec, agent)
+    if not spec.levels:
+        yield first, math.inf
+    window_start = start_ns + round(spec.warmup_s * 1e9)
+    for begin, end in shifts(spec.levels, agent):
+        yield (
+            window_start + round(begin * spec.level_s * 1e9) if begin else first,
+            window_start + round(end * spec.level_s * 1e9) if end < len(spec.levels) else math.inf,
+        )
+
+
+def _until_over(jobs: Iterator[Job], clock: Clock, end_ns: float) -> Iterator[Job]:
+    """An agent whose shift is over finishes its job, and takes no other."""
+    while clock.now() < end_ns:
+        yield next(jobs)
 
 
 async def _until(clock: Clock, t_ns: int, stop: Stop, agents: list[asyncio.Task[None]]) -> str | None:

@@ -24,6 +24,8 @@ from swarm.simulator.protocol import ApiError
 from swarm.simulator.replies import Reply
 from swarm.simulator.scheduler import Engine, Request, Step
 
+MOST_STEPS = 100_000
+"""Ends of steps that are kept while the server is never idle; the oldest are then dropped."""
 POLL_EVERY = 100
 """Jumps between two looks at the outside world (signals), which cost more than a jump."""
 
@@ -35,9 +37,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     Signals arrive as always. Nothing else that takes real time (threads, sockets, processes) belongs in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, start_s: float = 0.0) -> None:
         self.servers: list[VirtualServer] = []
-        self._now_s = 0.0
+        self._now_s = start_s
         super().__init__(_Jumping(self))
 
     def time(self) -> float:
@@ -88,7 +90,9 @@ class VirtualServer:
         self._loop = loop
         self._open: dict[Request, _Stamps] = {}
         self._ends: array[int] = array("q")
-        """When each step since the server was last idle has ended, in nanoseconds."""
+        """When each step that an open request may ask for has ended, in nanoseconds."""
+        self._dropped = 0
+        """Steps before them: steps are numbered from 0."""
         loop.servers.append(self)
 
     async def serve(self, request: Request, stamps: "array[int]") -> None:
@@ -101,13 +105,20 @@ class VirtualServer:
         finally:
             if self.engine.cancel(request, self._loop.time()):
                 self._metrics.finished["abort"] += 1
-                mine.pause(len(self._ends))
+                mine.pause(self._dropped + len(self._ends))
                 self._look_ahead()
             del self._open[request]
             for first, behind in mine.spans:
-                stamps.extend(self._ends[first:behind])
-            if not self._open:
-                del self._ends[:]
+                stamps.extend(self._ends[first - self._dropped : behind - self._dropped])
+            if len(self._ends) > MOST_STEPS or not self._open:
+                self._forget()
+
+    def _forget(self) -> None:
+        """Drops the steps before the first one that an open request has a token of."""
+        behind = self._dropped + len(self._ends)
+        needed = min((mine.first(behind) for mine in self._open.values()), default=behind)
+        del self._ends[: needed - self._dropped]
+        self._dropped = needed
 
     async def read(self) -> dict[str, float] | None:
         """What `/metrics` says, as a target's reader gives it."""
@@ -130,7 +141,7 @@ class VirtualServer:
 
     def _deliver(self, step: Step) -> None:
         """Costs nothing for requests that just go on decoding: their stamps are a span of `_ends`."""
-        number = len(self._ends)
+        number = self._dropped + len(self._ends)
         self._ends.append(round(step.end * 1e9))
         for request in step.preempted:
             if request in self._open:
@@ -158,6 +169,12 @@ class _Stamps:
         self.done = done
         self.since: int | None = None
         self.spans: list[tuple[int, int]] = []
+
+    def first(self, otherwise: int) -> int:
+        """The number of the first step that gave it a token."""
+        if self.spans:
+            return self.spans[0][0]
+        return otherwise if self.since is None else self.since
 
     def pause(self, behind: int) -> None:
         """Its last token, if it was getting any, was that of the step before number `behind`."""

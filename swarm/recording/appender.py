@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from swarm.errors import ExitCode, SwarmError
+from swarm.recording import parts
 from swarm.recording.records import Attempt, Published
 
 SLICE_BYTES = 64 * 1024
@@ -26,13 +27,19 @@ class Appender:
     `flush` or `close` begins where the last one stopped.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, part_bytes: int | None = None) -> None:
+        """`part_bytes`: a file that has grown so large is put aside as a part, and a new one begun; None: never."""
         self.path = path
+        self._part_bytes = part_bytes
+        self._written = 0
         self._waiting = bytearray()
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            self._file = self._open()
         except OSError as error:
             raise RecordingError(f"{path}: cannot be created: {error.strerror}") from error
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
 
     def add(self, line: bytes) -> None:
         """Takes one line, without its line end."""
@@ -50,7 +57,21 @@ class Appender:
                     "and what is in it stays readable. Free some space, or record elsewhere with --out"
                 ) from error
             del self._waiting[:written]
+            self._written += written
             yield
+        if self._part_bytes is not None and self._written >= self._part_bytes:
+            self._begin_part()
+
+    def _begin_part(self) -> None:
+        """Only between two lines. Where it fails the old file takes the next lines too, and nothing is lost."""
+        self._written = 0
+        try:
+            parts.put_aside(self.path)
+            fresh = self._open()
+        except OSError:
+            return
+        os.close(self._file)
+        self._file = fresh
 
     def close(self) -> None:
         """Writes the rest, down to the disk. Raises RecordingError."""
@@ -67,9 +88,11 @@ class Appender:
 class RecordFile:
     """A sink that writes every record of some types as a line of JSON."""
 
-    def __init__(self, path: Path, kinds: type | tuple[type, ...], chunks: bool = True) -> None:
+    def __init__(
+        self, path: Path, kinds: type | tuple[type, ...], chunks: bool = True, part_bytes: int | None = None
+    ) -> None:
         """`chunks`: whether attempts keep their chunk stamps, which are most of the file."""
-        self._file = Appender(path)
+        self._file = Appender(path, part_bytes)
         self._kinds = kinds
         self._chunks = chunks
         self._encoder = msgspec.json.Encoder()

@@ -65,14 +65,16 @@ class Histograms:
     Values outside 1 us .. 1 h are counted in a comment, `#[OutOfRange: tag count]`, and never left out unseen.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self._file = Appender(path)
+    def __init__(self, path: Path, clock: Clock, every_s: float = 0.0, part_bytes: int | None = None) -> None:
+        """`every_s`: the shortest interval of the log; encoding its lines is what a short one costs."""
+        self._file = Appender(path, part_bytes)
         self._clock = clock
+        self._every_ns = round(every_s * 1e9)
         self._flushed_ns = clock.now()
         self._waiting: deque[Record] = deque()
         self._windows: dict[StageKey, tuple[int, int]] = {}
         self._counts: dict[StageKey, dict[str, dict[int, int]]] = {}
-        """Of this second: stage -> metric -> bucket -> count."""
+        """Of this interval: stage -> metric -> bucket -> count."""
         began = clock.wall() - clock.now() / 1e9
         for line in (
             "#[Histogram log format version 1.3]",
@@ -90,7 +92,8 @@ class Histograms:
 
     def flush(self) -> Iterator[None]:
         yield from self._count()
-        yield from self._encode()
+        if self._clock.now() - self._flushed_ns >= self._every_ns:
+            yield from self._encode()
         yield from self._file.flush()
 
     def close(self) -> None:

@@ -53,6 +53,10 @@ class Stage(Record, frozen=True, kw_only=True, tag="stage"):
     window_end_ns: int
     salt: str
     seed: int
+    done_ns: int = 0
+    """Of a soak that goes on: how much of it was measured before this stage's window."""
+    planned_alive: float | None = None
+    """Agents at work on average over the window, where a pattern lets some rest; None: all of them, always."""
 
 
 class StageEnd(Record, frozen=True, kw_only=True, tag="stage_end"):
@@ -162,6 +166,11 @@ class ClientSample(Record, frozen=True, kw_only=True, tag="client"):
     chunks: int
     coalesced: int
     stamp_source: Literal["kernel", "user"]
+    rss_bytes: int | None = None
+    """Resident memory of this process; None where the system does not tell, as of `open_files`."""
+    open_files: int | None = None
+    shared_ns: list[int] = []
+    """Sorted sample over the coalesced chunks: how much earlier than its stamp each may have come, at most."""
 
 
 AnyRecord = Stage | StageEnd | AgentEnd | Job | Turn | Attempt | Tool | ClientSample

@@ -14,6 +14,7 @@ ENVIRONMENT = "environment.json"
 EVENTS = "events.jsonl"
 HISTOGRAMS = "histograms.hlog"
 SERVER = "server.jsonl"
+CHECKPOINT = "checkpoint.json"
 RESULTS = "results.json"
 REPORT = "report.html"
 

@@ -118,7 +118,6 @@ def test_a_scenario_of_the_model_driver_is_read_back_as_it_was_resolved(write):
     [
         "agents: {driver: trace}",
         "stage: {until: {metric: output_tokens_per_s, ci: 5%, max: 10m}}",
-        "soak: {pattern: steady}",
         "record: {content: true}",
     ],
 )

@@ -1,0 +1,198 @@
+"""Did anything change while a soak ran? For each metric a finding, or a reason why none can be given.
+
+Windows are taken ten at a time, by their median: neighbouring minutes resemble each other, and neighbouring tens of
+minutes hardly do. The first half hour's worth is left out, as the start-up. A trend (Theil and Sen) or a change of
+level (Pettitt, its size by Hodges and Lehmann) is a finding where the near end of its 99 % interval is beyond the
+metric's floor of practical size: tests for any trend at all cry wolf in a quarter of quiet series.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import Any, Literal
+
+from swarm.analysis import robust
+from swarm.analysis.minutes import Row
+
+BLOCK = 10
+"""Windows in a block."""
+START_UP = 3
+"""Blocks that are left out at the start."""
+ENOUGH = 12
+"""Blocks that a finding needs, after the start-up: two and a half hours of minutes in all."""
+CHANGE_P = 1e-3
+SHORTEST = 6
+"""Blocks between two changes."""
+LEVEL = 0.99
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`floor`: of the change over the whole soak, as a share of the start or as it is; of memory, in an hour."""
+
+    name: str
+    text: str
+    worse: Literal["up", "down"]
+    floor: float
+    unit: Literal["share", "points", "per_window", "bytes"] = "share"
+
+
+MIB = float(1 << 20)
+METRICS = (
+    Metric("output_tokens_per_s", "output tok/s", "down", 0.03),
+    Metric("ttft_s_p50", "TTFT p50", "up", 0.05),
+    Metric("itl_s_p50", "ITL p50", "up", 0.02),
+    Metric("job_s_p50", "job time p50", "up", 0.03),
+    Metric("error_share", "share of failed requests", "up", 0.01, "points"),
+    Metric("kv_usage", "KV cache usage", "up", 0.05, "points"),
+    Metric("preemptions", "preemptions a window", "up", 1.0, "per_window"),
+    Metric("client_rss_bytes", "memory of swarm", "up", MIB, "bytes"),
+    Metric("server_rss_bytes", "memory of the server", "up", MIB, "bytes"),
+)
+MEMORY_SHARE_PER_H = 0.0005
+"""The floor of a process of more than 2 GiB, which breathes more."""
+_OF_ALL = {"error_share", "client_rss_bytes", "server_rss_bytes"}
+"""Metrics that disturbed windows tell as much of as others."""
+_OF_LOAD = {"output_tokens_per_s", "ttft_s_p50", "itl_s_p50", "job_s_p50", "kv_usage", "preemptions"}
+"""Metrics that follow the number of agents: compared at equal numbers only."""
+
+Block = tuple[float, float]
+"""Hours since the soak's start, and the median of its windows."""
+
+
+def drift(rows: Sequence[Row], window_s: float) -> list[dict[str, Any]]:
+    """A finding, or why there is none, for each metric; `rows` are those of `swarm.analysis.minutes`."""
+    return [_judge(metric, rows, window_s) for metric in METRICS]
+
+
+def _judge(metric: Metric, rows: Sequence[Row], window_s: float) -> dict[str, Any]:
+    blocks = _blocks(metric, rows, window_s)
+    if not any(row[metric.name] is not None for row in rows):
+        return _no(metric, "not measured")
+    if metric.name in _OF_LOAD and len({row["agents"] for row in rows}) > 1 and not _comparable(rows):
+        return _no(metric, "not tested: the load never came back to a number of agents that it had before")
+    if len(blocks) < ENOUGH:
+        needed = (ENOUGH + START_UP) * BLOCK * window_s / 3600
+        return _no(metric, f"not tested: too few undisturbed windows (a soak of {needed:.3g} h has enough)")
+    return _finding(metric, blocks)
+
+
+def _no(metric: Metric, why: str | None) -> dict[str, Any]:
+    return {
+        "metric": metric.name,
+        "finding": None,
+        "why_not": why,
+        "worse": False,
+        "since_h": None,
+        "change": None,
+        "change_ci99": None,
+        "unit": _UNITS[metric.unit],
+        "text": f"{metric.text}: {why or 'no change'}",
+    }
+
+
+_UNITS = {"share": "share", "points": "points", "per_window": "per_window", "bytes": "bytes_per_h"}
+
+
+def _comparable(rows: Sequence[Row]) -> set[int]:
+    """Numbers of agents that were at work both in the first and in the last third of the soak."""
+    third = max(1, len(rows) // 3)
+    first, last = ({row["agents"] for row in part} for part in (rows[:third], rows[-third:]))
+    return first & last
+
+
+def _blocks(metric: Metric, rows: Sequence[Row], window_s: float) -> list[Block]:
+    """Medians of ten windows each, without the start-up; what follows the load is scaled to the same load."""
+    usable = [row for row in rows if row[metric.name] is not None and (metric.name in _OF_ALL or not row["disturbed"])]
+    scale = {}
+    if metric.name in _OF_LOAD and len({row["agents"] for row in rows}) > 1:
+        scale = _scales(metric, usable, _comparable(rows))
+        usable = [row for row in usable if row["agents"] in scale]
+    groups: dict[int, list[float]] = defaultdict(list)
+    for row in usable:
+        groups[row["number"] // BLOCK].append(row[metric.name] * scale.get(row["agents"], 1.0))
+    # A share of errors is seldom more than 0 in the median window, however many fail.
+    middle = (lambda values: sum(values) / len(values)) if metric.unit in ("points", "per_window") else median
+    return [
+        ((number + 0.5) * BLOCK * window_s / 3600, middle(values))
+        for number, values in sorted(groups.items())
+        if number >= START_UP and len(values) >= BLOCK // 2
+    ]
+
+
+def _scales(metric: Metric, rows: Sequence[Row], numbers: set[int]) -> dict[int, float]:
+    """What brings each number of agents to the median of all of them; none for one whose median is 0."""
+    values: dict[int, list[float]] = defaultdict(list)
+    for row in rows:
+        if row["agents"] in numbers:
+            values[row["agents"]].append(row[metric.name])
+    medians = {agents: median(of_it) for agents, of_it in values.items()}
+    whole = median(medians.values()) if medians else 0.0
+    return {agents: whole / middle for agents, middle in medians.items() if middle}
+
+
+def _finding(metric: Metric, blocks: Sequence[Block]) -> dict[str, Any]:
+    hours, values = [hour for hour, _ in blocks], [value for _, value in blocks]
+    cuts = robust.changes(values, CHANGE_P, SHORTEST)
+    slope = robust.theil_sen(hours, values, LEVEL)
+    stepped = _is_step(hours, values, cuts, slope.value)
+    if metric.unit == "bytes":
+        floor = max(metric.floor, MEMORY_SHARE_PER_H * median(values))
+        found, since = slope, hours[0]
+    elif stepped:
+        cut = max(cuts, key=lambda at: abs(median(values[at:]) - median(values[:at])))
+        found, since = robust.shift(values[:cut], values[cut:], LEVEL), (hours[cut - 1] + hours[cut]) / 2
+        floor = metric.floor
+    else:
+        span = hours[-1] - hours[0]
+        found, since = robust.Estimate(*(part * span for part in slope)), hours[0]
+        floor = metric.floor
+    if metric.unit == "share":
+        base = abs(median(values[: max(SHORTEST, len(values) // 4)]))
+        if not base:
+            return _no(metric, "not tested: it was 0 at the start")
+        found = robust.Estimate(*(part / base for part in found))
+    if not (found.low > floor or found.high < -floor):
+        return _no(metric, None)
+    if metric.unit == "bytes" and stepped:
+        return _no(metric, "it changed once, and did not go on to")
+    rising = found.value > 0
+    return {
+        "metric": metric.name,
+        "finding": "step" if stepped else "trend",
+        "why_not": None,
+        "worse": rising == (metric.worse == "up"),
+        "since_h": since,
+        "change": found.value,
+        "change_ci99": [found.low, found.high],
+        "unit": _UNITS[metric.unit],
+        "text": _text(metric, found, since, hours[-1], stepped),
+    }
+
+
+def _is_step(hours: Sequence[float], values: Sequence[float], cuts: Sequence[int], slope: float) -> bool:
+    """Whether levels with changes between them follow the values more closely than a straight line does."""
+    if not cuts:
+        return False
+    borders = [0, *cuts, len(values)]
+    parts = [values[begin:end] for begin, end in pairwise(borders)]
+    by_levels = sum(abs(value - median(part)) for part in parts for value in part)
+    middle = median(value - slope * hour for hour, value in zip(hours, values, strict=True))
+    by_line = sum(abs(value - slope * hour - middle) for hour, value in zip(hours, values, strict=True))
+    # Every further level follows more closely whatever it follows, so that it must do so by far.
+    return by_levels * (1 + len(cuts)) < by_line * 2
+
+
+def _text(metric: Metric, found: robust.Estimate, since_h: float, until_h: float, stepped: bool) -> str:
+    verb = "rose" if found.value > 0 else "fell"
+    low, high = sorted((abs(found.low), abs(found.high)))
+    size, between = {
+        "share": (f"{abs(found.value):.1%}", f"{low:.1%} to {high:.1%}"),
+        "points": (f"{abs(found.value) * 100:.2g} points", f"{low * 100:.2g} to {high * 100:.2g}"),
+        "per_window": (f"{abs(found.value):.3g}", f"{low:.3g} to {high:.3g}"),
+        "bytes": (f"{abs(found.value) / MIB:.2g} MiB an hour", f"{low / MIB:.2g} to {high / MIB:.2g}"),
+    }[metric.unit]
+    when = f"at {since_h:.1f} h" if stepped else f"steadily, from {since_h:.1f} h to {until_h:.1f} h"
+    return f"{metric.text} {verb} by {size} {when} (99 %: {between})".replace("%", " %").replace("99  %", "99 %")

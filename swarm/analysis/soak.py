@@ -1,0 +1,50 @@
+"""What a soak has beyond a stage's results: its windows, what broke it off, and what changed while it ran."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from swarm.analysis.drift import drift
+from swarm.analysis.minutes import Minutes, Segment
+from swarm.analysis.plan import SoakPlan
+from swarm.analysis.read import read_events, read_server
+
+
+def read_minutes(directory: Path, plan: SoakPlan) -> Minutes:
+    """The soak in a run directory, window by window. What is left out of its files is told by `read_trials`."""
+    minutes = Minutes(plan)
+    for record in read_events(directory, Counter()):
+        minutes.add(record)
+    for sample in read_server(directory, Counter()):
+        minutes.add_sample(sample)
+    return minutes
+
+
+def soak_block(minutes: Minutes, max_lag_s: float) -> dict[str, Any]:
+    """The `soak` of the results: seconds on the run's time line, and shares of 1."""
+    rows = minutes.rows(max_lag_s)
+    plan, parts = minutes.plan, minutes.segments
+    return {
+        "pattern": plan.pattern,
+        "window_s": plan.window_s,
+        "planned_s": plan.duration_s,
+        "measured_s": sum(part.measured_ns for part in parts) / 1e9,
+        "parts": [_part(part, last=part is parts[-1]) for part in parts],
+        "undisturbed": sum(row["disturbed"] is None for row in rows),
+        "drift": drift(rows, plan.window_s),
+        "windows": rows,
+    }
+
+
+def _part(part: Segment, last: bool) -> dict[str, Any]:
+    """`lost` says what a part that was killed took with it: the requests in flight, which had no end to record."""
+    lost = None
+    if part.ended is None:
+        lost = f"at most {part.began.agents} requests in flight, and what was not yet written of the last second"
+    return {
+        "t_s": part.began.window_start_ns / 1e9,
+        "measured_s": part.measured_ns / 1e9,
+        "ended": "killed" if part.ended is None else part.ended.interrupted or "finished",
+        "resumed": not last,
+        "lost": lost,
+    }

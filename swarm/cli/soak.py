@@ -1,0 +1,70 @@
+"""`swarm soak`: a stage of hours, with its windows, checkpoints and drift."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from swarm.cli.common import (
+    Duration,
+    Levels,
+    Linger,
+    Out,
+    PrometheusHost,
+    PrometheusPort,
+    Quiet,
+    Seed,
+    Settings,
+    Targets,
+    exit_code,
+    load,
+    prometheus_settings,
+    show,
+)
+from swarm.errors import ExitCode, UsageError
+
+
+def soak(
+    scenario: Annotated[
+        Path | None, typer.Argument(metavar="[SCENARIO]", help="A scenario file; with --resume the run's own.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a soak that was killed, interrupted or rebooted.")
+    ] = None,
+    virtual: Annotated[
+        bool, typer.Option("--predict", help="In virtual time, on the contention model: a night in minutes.")
+    ] = False,
+    out: Out = None,
+    settings: Settings = None,
+    target: Targets = None,
+    agents: Levels = None,
+    duration: Duration = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Load hosts that are neither loopback nor private.")] = False,
+    prometheus_port: PrometheusPort = None,
+    prometheus_host: PrometheusHost = None,
+    linger: Linger = None,
+) -> None:
+    """Load one target for hours: windows, checkpoints, drift; ends with a verdict and the run directory."""
+    from swarm.cli.run import ask_for_public_hosts
+    from swarm.engine.soak import resume_soak, run_soak
+
+    settings = [*(settings or []), *prometheus_settings(prometheus_port, prometheus_host, linger)]
+    changed = any((settings, target, agents, duration, seed is not None))
+    loaded = load(scenario, settings, target, agents, duration, seed, soak=True) if scenario else None
+    progress = None if quiet else sys.stderr
+    if resume:
+        if out or virtual or (changed and not loaded):
+            raise UsageError("--resume goes on with a run as it was started: give it no other options")
+        outcome = resume_soak(resume, progress, loaded)
+    elif loaded is None:
+        raise UsageError("give a scenario to soak with, or --resume RUN")
+    else:
+        if not virtual:
+            ask_for_public_hosts(loaded, yes)
+        outcome = run_soak(loaded, out, progress, virtual=virtual)
+    results = show(outcome.directory, quiet=quiet)
+    print(outcome.directory)
+    raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))

@@ -1,0 +1,64 @@
+"""A soak's checkpoints: every few minutes all of its files are brought down to the disk, and `checkpoint.json` says so.
+
+`kill -9` costs the last second of records with or without them; a power failure costs what came since the last one.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from swarm.errors import UsageError
+from swarm.recording import rundir
+from swarm.recording.appender import RecordingError
+from swarm.recording.parts import parts_of
+
+_GROWING = (rundir.EVENTS, rundir.SERVER, rundir.HISTOGRAMS)
+
+
+async def keep_checkpoints(directory: Path, every_s: float, say: Callable[[str], None]) -> NoReturn:
+    """Takes one at once and then every `every_s` seconds, until cancelled. One that fails is told of, once."""
+    failed = False
+    while True:
+        try:
+            await asyncio.to_thread(take_checkpoint, directory)
+        except (OSError, RecordingError) as error:
+            if not failed:
+                say(f"no checkpoint could be taken: {error}; what is measured is still being recorded")
+            failed = True
+        await asyncio.sleep(every_s)
+
+
+def take_checkpoint(directory: Path) -> None:
+    """Brings the run's files down to the disk. Raises OSError or RecordingError."""
+    sizes = {}
+    for part in (part for name in _GROWING for part in parts_of(directory / name)):
+        descriptor = os.open(part, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+            sizes[part.name] = os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+    rundir.write_json(directory / rundir.CHECKPOINT, {"at": time.time(), "bytes": sizes})
+
+
+def check_files(directory: Path) -> None:
+    """Raises UsageError when a file is shorter than the last checkpoint saw it on the disk."""
+    try:
+        checkpoint: dict[str, Any] = json.loads((directory / rundir.CHECKPOINT).read_text(encoding="utf-8"))
+        sizes = {str(name): int(size) for name, size in checkpoint["bytes"].items()}
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UsageError(f"{directory / rundir.CHECKPOINT}: cannot be read: {error}; delete it to go on") from None
+    for name, size in sizes.items():
+        found = (directory / name).stat().st_size if (directory / name).exists() else 0
+        # What was `events.jsonl` then may be one of its parts by now, whole.
+        if found < size and not any(part.stat().st_size >= size for part in parts_of(directory / name)):
+            raise UsageError(
+                f"{directory / name}: {size - found} bytes are gone that the last checkpoint saw on the disk; "
+                f"delete {rundir.CHECKPOINT} to go on with what is left"
+            )

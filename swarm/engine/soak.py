@@ -1,0 +1,152 @@
+"""`swarm soak`: a stage of hours that can break off and go on, in real time or in virtual time."""
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TextIO
+
+from swarm.analysis.minutes import Segment
+from swarm.analysis.read import read_events
+from swarm.engine.checkpoint import check_files
+from swarm.engine.part import Part, as_soak, locked
+from swarm.engine.plan import expected
+from swarm.engine.predict import continue_prediction, predict_scenario
+from swarm.engine.run import Outcome, continue_run, run_scenario
+from swarm.errors import UsageError
+from swarm.recording import rundir
+from swarm.recording.parts import put_aside
+from swarm.recording.records import Attempt, Job, Stage
+from swarm.scenario.load import load_scenario
+from swarm.scenario.schema import Scenario
+from swarm.scenario.units import format_duration
+
+TOKEN_BYTES, REQUEST_BYTES, SECOND_BYTES = 11, 1300, 1600
+"""What a completion token (the stamp and count of its chunk), a request with its turn and tool calls, and a second of
+samples take in the files: measured, rounded up."""
+
+
+def run_soak(scenario: Scenario, out: Path | None, show: TextIO | None, *, virtual: bool = False) -> Outcome:
+    """A new soak. Raises UsageError for what cannot be soaked, or does not fit on the disk, and as `run_scenario`."""
+    soak = as_soak(scenario)
+    needed, free = disk_bytes(soak), shutil.disk_usage(_existing(out or Path("runs"))).free
+    if show:
+        print(_announce(soak, needed, free), file=show, flush=True)
+    if needed > free:
+        raise UsageError(
+            f"the soak may take {_size(needed)} on the disk, and {_size(free)} are free; free some, choose another "
+            "--out, or use `record.chunks: false`"
+        )
+    return (predict_scenario if virtual else run_scenario)(soak, out, show, Part())
+
+
+def resume_soak(directory: Path, show: TextIO | None, scenario: Scenario | None = None) -> Outcome:
+    """Goes on with a soak that was killed, interrupted, or stopped by a full disk. `scenario`: what it must be of.
+
+    Raises UsageError where there is nothing to go on with, or the scenario or the server is another one now.
+    """
+    if not directory.is_dir():
+        raise UsageError(f"{directory}: no such run directory")
+    with locked(directory):
+        recorded = load_scenario(directory / rundir.SCENARIO)
+        if recorded.soak is None:
+            raise UsageError(f"{directory}: not a soak; start one with `swarm soak SCENARIO`")
+        if scenario is not None and as_soak(scenario) != recorded:
+            raise UsageError(f"{directory}: was started with another scenario or other settings; leave them out")
+        environment = _environment(directory)
+        started = datetime.fromisoformat(environment["started_at"])
+        check_files(directory)
+        part = next_part(directory, recorded, environment, time.time() - started.timestamp())
+        if show:
+            left = format_duration(recorded.stage.duration - part.done_s)
+            print(f"{directory}: part {part.number}, {left} of load to go", file=show, flush=True)
+        for name in (rundir.EVENTS, rundir.SERVER, rundir.HISTOGRAMS):
+            put_aside(directory / name)
+    go_on = continue_prediction if environment["predicted"] else continue_run
+    return go_on(recorded, directory, started, show, part)
+
+
+def _environment(directory: Path) -> dict[str, Any]:
+    path = directory / rundir.ENVIRONMENT
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {"started_at": found["started_at"], "predicted": found["predicted"], "targets": dict(found["targets"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}; the soak cannot be resumed, start it again") from None
+
+
+def next_part(directory: Path, scenario: Scenario, environment: Mapping[str, Any], elapsed_s: float) -> Part:
+    """Where the soak in `directory` goes on, `elapsed_s` after its start by the wall clock.
+
+    The time line goes on by the wall clock but never back, whatever that was set to meanwhile. A window that was cut
+    short is measured again, whole. Raises UsageError when all is measured.
+    """
+    assert scenario.soak
+    width_s, level = scenario.soak.window, scenario.agents.levels[0]
+    parts: list[Segment] = []
+    jobs: Counter[int] = Counter()
+    requests = tokens = 0
+    for record in read_events(directory, Counter()):
+        if isinstance(record, Stage):
+            parts.append(Segment(record, last_ns=record.t_ns))
+        elif parts:
+            parts[-1].add(record)
+        if isinstance(record, Job) and record.agent is not None:
+            jobs[record.agent] += 1
+        elif isinstance(record, Attempt):
+            requests += 1
+            tokens += (record.prompt_tokens or 0) + (record.completion_tokens or 0)
+    done_s = 0.0
+    if parts:
+        done_s = parts[-1].began.done_ns / 1e9 + parts[-1].measured_ns / 1e9 // width_s * width_s
+    if done_s >= scenario.stage.duration:
+        raise UsageError(f"{directory}: is finished, all {format_duration(scenario.stage.duration)} are measured")
+    last_ns = max((part.last_ns for part in parts), default=0)
+    return Part(
+        number=len(parts) + 1,
+        start_ns=max(last_ns + 1_000_000_000, round(elapsed_s * 1e9)),
+        done_s=done_s,
+        # One more for the job that broke off: an agent never does the same job twice.
+        jobs_begun=tuple(jobs[agent] + 1 for agent in range(level)) if parts else (),
+        requests=requests,
+        tokens=tokens,
+        servers=tuple((name, found.get("model"), found.get("version")) for name, found in _targets(environment)),
+    )
+
+
+def _targets(environment: Mapping[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+    return () if environment["predicted"] else environment["targets"].items()
+
+
+def disk_bytes(scenario: Scenario) -> int:
+    """About the most that the soak's files will take."""
+    (target,), (level,) = scenario.targets, scenario.agents.levels
+    assert scenario.soak
+    seconds = scenario.stage.warmup + scenario.stage.duration
+    busy = fmean(scenario.soak.levels(level, scenario.stage.duration)) / level
+    requests, tokens = expected(scenario, target, level, seconds * busy)
+    per_token = TOKEN_BYTES if scenario.record.chunks else 0
+    return round(tokens * per_token + requests * REQUEST_BYTES + seconds * SECOND_BYTES)
+
+
+def _announce(scenario: Scenario, needed: int, free: int) -> str:
+    (level,) = scenario.agents.levels
+    assert scenario.soak
+    levels = scenario.soak.levels(level, scenario.stage.duration)
+    agents = f"{min(levels)} to {level} agents" if min(levels) < level else f"{level} agents"
+    return (
+        f"{scenario.name}: {format_duration(scenario.stage.duration)} of {agents} ({scenario.soak.pattern}), "
+        f"{len(levels)} windows; at most about {_size(needed)} on the disk, {_size(free)} are free"
+    )
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+
+
+def _size(number: float) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
