@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 SCENARIO ?= scenarios/four-agents.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench test-vllm clean
+.PHONY: help run test check format bench test-vllm test-peers clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +33,11 @@ bench: $(VENV)/.dev  ## Measure swarm beside limits and peers; results go to doc
 test-vllm: $(VENV)/.dev  ## Serve a MoE and a dense model with a real vLLM on the CPU (3 GB), and run against them
 	tests/vllm/run.sh
 
+test-peers: $(VENV)/.dev  ## Drive the simulated server with vllm bench serve, GuideLLM and AIPerf (4 GB)
+	tests/peers/run.sh
+
 clean:  ## Remove what was installed and built
-	rm -rf $(VENV) .vllm build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .vllm .peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "swarm needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python"; exit 1; }

