@@ -14,16 +14,29 @@ def serve(
     served_model_name: Annotated[str | None, typer.Option(help="Default: the profile's name.")] = None,
     max_num_seqs: Annotated[int | None, typer.Option(min=1)] = None,
     kv_tokens: Annotated[int | None, typer.Option(min=16)] = None,
+    faults: Annotated[
+        str | None, typer.Option(metavar="FILE|YAML", help="What to do wrong: '[{kind: reset, rate: 2%}]', or a file.")
+    ] = None,
 ) -> None:
     """Serve the embedded simulated vLLM on 127.0.0.1 until interrupted."""
+    from swarm.scenario.load import load_faults
+    from swarm.simulator.faults import parse
     from swarm.simulator.server import serve as serve_simulator
 
+    befalling = parse([fault.plain() for fault in load_faults(faults)]) if faults is not None else ()
     try:
         serve_simulator(
-            profile, port=port, served_model_name=served_model_name, max_num_seqs=max_num_seqs, kv_tokens=kv_tokens
+            profile,
+            port=port,
+            served_model_name=served_model_name,
+            befalling=befalling,
+            max_num_seqs=max_num_seqs,
+            kv_tokens=kv_tokens,
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
+    except OSError as error:
+        raise UsageError(f"127.0.0.1:{port}: cannot listen: {error.strerror or error}; choose another --port") from None
 
 
 def doctor(

@@ -50,6 +50,11 @@ def read_document(path: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ScenarioError(f"{path}: cannot be read: {reason}") from None
+    return parse_document(text, path)
+
+
+def parse_document(text: str, path: Path) -> Document:
+    """The same of a text; `path` is what mistakes in it are told of."""
     if len(text) > MAX_CHARACTERS:
         raise ScenarioError(f"{path}: {len(text)} characters; the limit is {MAX_CHARACTERS}")
     try:

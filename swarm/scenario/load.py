@@ -6,8 +6,8 @@ from typing import Any
 import yaml
 
 from swarm.errors import ScenarioError, UsageError
-from swarm.scenario.document import Document, KeyPath, dotted, read_document, validate
-from swarm.scenario.schema import Scenario
+from swarm.scenario.document import Document, KeyPath, dotted, parse_document, read_document, validate
+from swarm.scenario.schema import Fault, Faults, Scenario
 
 
 def load_scenario(path: Path, settings: list[str] | None = None) -> Scenario:
@@ -26,6 +26,17 @@ def load_scenario(path: Path, settings: list[str] | None = None) -> Scenario:
         if target.simulate:
             _check_profile(document, ("targets", index), scenario, index)
     return scenario
+
+
+def load_faults(given: str) -> list[Fault]:
+    """Faults as a scenario lists them: a list in YAML such as "[{kind: reset, rate: 2%}]", or the file that holds it.
+
+    Raises ScenarioError as `load_scenario`.
+    """
+    inline = given.lstrip().startswith(("[", "{"))
+    document = parse_document(given, Path("--faults")) if inline else read_document(Path(given))
+    lines = {("faults", *path): line for path, line in document.lines.items()}
+    return validate(Document(document.path, {"faults": document.data}, lines), Faults).faults
 
 
 def dump_scenario(scenario: Scenario) -> str:

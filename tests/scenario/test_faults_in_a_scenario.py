@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from swarm.errors import ScenarioError
-from swarm.scenario.load import dump_scenario, load_scenario
+from swarm.scenario.load import dump_scenario, load_faults, load_scenario
 from swarm.simulator import faults as simulator
 
 SCENARIO = """
@@ -65,3 +65,40 @@ def test_a_fault_that_makes_no_sense_is_refused_with_its_place(load, faults, mes
     with pytest.raises(ScenarioError, match=r"faulty.yaml:7: targets\[0\].simulate") as refused:
         load(faults)
     assert message in str(refused.value)
+
+
+def test_faults_without_a_scenario_are_given_as_yaml_or_as_a_file(tmp_path):
+    path = tmp_path / "faults.yaml"
+    path.write_text("- {kind: reset, rate: 2%}\n- kind: stall\n  duration: 3s\n")
+    assert [fault.plain() for fault in load_faults(str(path))] == [
+        {"kind": "reset", "rate": 0.02, "seed": 0},
+        {"kind": "stall", "duration": 3.0, "seed": 0},
+    ]
+    assert load_faults("[{kind: reset, rate: 2%}]") == load_faults(str(path))[:1]
+    assert load_faults("[]") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("[{kind: rest}]", "--faults:1: faults[0].kind: expected latency or .*did you mean reset?"),
+        ("[{kind: stall, rate: 200%}]", "--faults:1: faults[0].rate: expected a share such as 5% or 0.05, not '200%'"),
+        ("[{kind: stall, tokns: 3}]", "--faults:1: faults[0].tokns: unknown key; did you mean tokens?"),
+        ("{kind: stall}", "--faults:1: faults: expected a valid list, not {'kind': 'stall'}"),
+        ("[{kind: stall", "--faults:1: not readable as YAML"),
+        ("no-such-file.yaml", "no-such-file.yaml: cannot be read: No such file or directory"),
+    ],
+)
+def test_wrong_faults_without_a_scenario_are_explained_in_the_same_way(given, message):
+    with pytest.raises(ScenarioError) as refused:
+        load_faults(given)
+    begin, _, end = message.partition(".*")
+    assert str(refused.value).startswith(begin)
+    assert str(refused.value).endswith(end) or not end
+
+
+def test_the_line_of_a_mistake_in_a_file_of_faults_is_told(tmp_path):
+    path = tmp_path / "faults.yaml"
+    path.write_text("- {kind: reset, rate: 2%}\n- kind: stall\n  duration: 3\n")
+    with pytest.raises(ScenarioError, match=r"faults.yaml:3: faults\[1\].duration: expected a duration"):
+        load_faults(str(path))
