@@ -66,6 +66,15 @@ class Fault(_Section):
         return {name: value for name, value in fields.items() if value not in (None, [])}
 
 
+FaultList = Annotated[list[Fault], Field(max_length=simulator.MOST_FAULTS)]
+
+
+class Faults(_Section):
+    """The faults of a server that belongs to no scenario."""
+
+    faults: FaultList
+
+
 class Simulate(_Section):
     """A simulated vLLM: a profile, and what to change in it."""
 
@@ -74,7 +83,7 @@ class Simulate(_Section):
     max_num_batched_tokens: Count | None = None
     max_model_len: Tokens | None = None
     kv_tokens: Tokens | None = None
-    faults: Annotated[list[Fault], Field(max_length=simulator.MOST_FAULTS)] = []
+    faults: FaultList = []
 
     def overrides(self) -> dict[str, int]:
         return self.model_dump(exclude={"profile", "faults"}, exclude_none=True)
