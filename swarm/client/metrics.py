@@ -29,8 +29,8 @@ _GAUGES = {
     "llamacpp:requests_deferred": "waiting",
     "process_start_time_seconds": "started_at",
     "process_resident_memory_bytes": "resident_bytes",
-    "swarm:simulator_overloaded": "simulator_overloaded",  # of a simulated server: it cannot keep its own time
-    "swarm:simulator_step_slip_p99_seconds": "simulator_slip_p99",
+    "swarm_simulator_overloaded": "simulator_overloaded",  # of a simulated server: it cannot keep its own time
+    "swarm_simulator_step_slip_p99_seconds": "simulator_slip_p99",
 }
 _HIGHEST = {"kv_usage", "started_at", "simulator_overloaded", "simulator_slip_p99"}
 _COUNTERS = {
@@ -44,11 +44,11 @@ _COUNTERS = {
     "vllm:prompt_tokens_cached": "cached_prompt_tokens",
     "vllm:request_success": "request_success",
     # Of a simulated server: where the time of its finished requests really went.
-    "swarm:simulator_queue_seconds": "true_queue",
-    "swarm:simulator_prefill_alone_seconds": "true_prefill_alone",
-    "swarm:simulator_prefill_interference_seconds": "true_prefill_interference",
-    "swarm:simulator_preemption_seconds": "true_preemption",
-    "swarm:simulator_decode_seconds": "true_decode",
+    "swarm_simulator_queue_seconds": "true_queue",
+    "swarm_simulator_prefill_alone_seconds": "true_prefill_alone",
+    "swarm_simulator_prefill_interference_seconds": "true_prefill_interference",
+    "swarm_simulator_preemption_seconds": "true_preemption",
+    "swarm_simulator_decode_seconds": "true_decode",
 }
 _HISTOGRAMS = {
     "vllm:request_queue_time_seconds": "queue_time",

@@ -227,11 +227,11 @@ def exposition(engine: Engine, metrics: Metrics, model_name: str) -> str:
     )
     slip = metrics.slip
     histogram(
-        "swarm:simulator_step_slip_seconds", "How much later than planned a step's tokens went out.", slip.histogram
+        "swarm_simulator_step_slip_seconds", "How much later than planned a step's tokens went out.", slip.histogram
     )
-    simple("gauge", "swarm:simulator_step_slip_p99_seconds", "Its 99th percentile, of the last steps.", slip.p99_s)
-    simple("gauge", "swarm:simulator_overloaded", "1 while the simulator cannot keep its own time.", slip.overloaded)
-    simple("counter", "swarm:simulator_resyncs_total", "Times that the time line had to be moved.", slip.resyncs)
+    simple("gauge", "swarm_simulator_step_slip_p99_seconds", "Its 99th percentile, of the last steps.", slip.p99_s)
+    simple("gauge", "swarm_simulator_overloaded", "1 while the simulator cannot keep its own time.", slip.overloaded)
+    simple("counter", "swarm_simulator_resyncs_total", "Times that the time line had to be moved.", slip.resyncs)
     return "\n".join(lines) + "\n"
 
 

@@ -74,8 +74,8 @@ def test_engines_are_added_up_and_the_fullest_cache_counts() -> None:
 
 def test_a_simulated_server_says_whether_it_keeps_its_own_time() -> None:
     page = (
-        b'swarm:simulator_overloaded{engine="0"} 1.0\nswarm:simulator_overloaded{engine="1"} 0.0\n'
-        b'swarm:simulator_step_slip_p99_seconds{engine="0"} 0.0125\nswarm:simulator_resyncs_total{engine="0"} 3.0\n'
+        b'swarm_simulator_overloaded{engine="0"} 1.0\nswarm_simulator_overloaded{engine="1"} 0.0\n'
+        b'swarm_simulator_step_slip_p99_seconds{engine="0"} 0.0125\nswarm_simulator_resyncs_total{engine="0"} 3.0\n'
     )
     assert pick(page) == {"simulator_overloaded": 1.0, "simulator_slip_p99": 0.0125}
 

@@ -433,7 +433,7 @@ async def test_steps_are_sent_on_time_and_the_slip_is_told(server, http):
     assert (slip["steps"], slip["resyncs"]) == (50, 0)
     assert 0 <= slip["start_s"]["p50"] <= slip["start_s"]["p99"] <= slip["max_s"]
     assert slip["start_s"]["p50"] < slip["bound_s"]
-    assert (await samples(http))[("swarm:simulator_step_slip_seconds_count",)] == 50
+    assert (await samples(http))[("swarm_simulator_step_slip_seconds_count",)] == 50
 
 
 async def test_a_late_step_does_not_delay_those_after_it(server, http):
@@ -461,8 +461,8 @@ async def test_a_server_that_was_stopped_goes_on_from_now_and_says_so(server, ht
     time.sleep(0.4)  # noqa: ASYNC251 - as a stopped process would
     await task
     counted = await samples(http)
-    assert counted[("swarm:simulator_resyncs_total",)] == 1
-    assert counted[("swarm:simulator_overloaded",)] == 1
+    assert counted[("swarm_simulator_resyncs_total",)] == 1
+    assert counted[("swarm_simulator_overloaded",)] == 1
     assert "behind its own time line" in caplog.text
 
 
