@@ -5,6 +5,7 @@ bare asyncio loop that only waits for a timer and writes as many bytes; in turns
 time of the server per token and per request. The client is a process of its own that does nothing but read.
 
     python bench/simulator_slip.py [--streams 64] [--rate 100] [--seconds 5] [--rounds 3]
+    python bench/simulator_slip.py --grow 1,8,64,256,1000 [--rate 10]      the same against the number of streams
 """
 
 import argparse
@@ -52,6 +53,10 @@ class Process:
     def cpu_s(self) -> float:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def peak_mib(self) -> float:
+        (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self._process.pid}/status").read_text())
+        return int(line) / 1024
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as reply:
@@ -161,16 +166,18 @@ def measure_bare(streams: int, rate: float, seconds: float) -> dict[str, float]:
     return percentiles(slips)
 
 
-def measure_simulator(profile: Path, streams: int, rate: float, seconds: float) -> tuple[dict[str, float], float]:
-    """Start slips, and CPU seconds per token."""
+def measure_simulator(
+    profile: Path, streams: int, rate: float, seconds: float
+) -> tuple[dict[str, float], float, float]:
+    """Start slips, CPU seconds per token, and the most memory in MiB."""
     simulator = Process("-m", "swarm.simulator", f"--profile={profile}")
     tokens = round(seconds * rate)
     before = simulator.cpu_s()
     run_client(simulator.port, streams, 1, tokens)
     cpu_s = simulator.cpu_s() - before
-    slip = simulator.get("/swarm/slip")
+    slip, peak_mib = simulator.get("/swarm/slip"), simulator.peak_mib()
     simulator.stop()
-    return slip["start_s"] | {"written_p99": slip["written_s"]["p99"]}, cpu_s / (streams * tokens)
+    return slip["start_s"] | {"written_p99": slip["written_s"]["p99"]}, cpu_s / (streams * tokens), peak_mib
 
 
 def measure_requests(profile: Path, streams: int, requests: int) -> tuple[float, float]:
@@ -193,12 +200,17 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=100.0, help="tokens per second of each stream")
+    parser.add_argument("--rate", type=float, help="tokens per second of each stream (100)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--grow", metavar="N,N,...", help="numbers of streams; --rate is then 10 unless given")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        compare(Path(directory), args.streams, args.rate, args.seconds, args.rounds)
+        if args.grow:
+            levels = [int(level) for level in args.grow.split(",")]
+            grow(Path(directory), levels, args.rate or 10.0, args.seconds)
+            return
+        compare(Path(directory), args.streams, args.rate or 100.0, args.seconds, args.rounds)
 
 
 def compare(directory: Path, streams: int, rate: float, seconds: float, rounds: int) -> None:
@@ -208,7 +220,7 @@ def compare(directory: Path, streams: int, rate: float, seconds: float, rounds: 
     ratios, token_s = [], []
     for number in range(rounds):
         bare = measure_bare(streams, rate, seconds)
-        ours, per_token = measure_simulator(steady, streams, rate, seconds)
+        ours, per_token, _ = measure_simulator(steady, streams, rate, seconds)
         ratios.append(ours["p99"] / bare["p99"])
         token_s.append(per_token)
         for name, slip in ((f"bare loop {number + 1}", bare), (f"simulator {number + 1}", ours)):
@@ -220,6 +232,24 @@ def compare(directory: Path, streams: int, rate: float, seconds: float, rounds: 
     print(f"CPU per token {median(token_s) * 1e6:.1f} us: {1 / median(token_s):,.0f} tokens/s on a core")
     print(f"CPU per request {per_request * 1e6:.0f} us: {1 / per_request:,.0f} requests/s on a core", end=" ")
     print(f"({requests_per_s:,.0f}/s here, one client process beside it)")
+
+
+def grow(directory: Path, levels: list[int], rate: float, seconds: float) -> None:
+    steady = steady_profile(directory, rate)
+    print(f"{rate:g} tok/s a stream, {seconds:g} s a measurement; slips in ms: a step's first write, and its last")
+    print("streams  tokens/s  slip p50  slip p99  written p99  bare loop p99  CPU us/token  peak MiB  KiB per stream")
+    least = None
+    for streams in levels:
+        bare = measure_bare(streams, rate, seconds)
+        ours, per_token, peak_mib = measure_simulator(steady, streams, rate, seconds)
+        least = (streams, peak_mib) if least is None else least
+        more = f"{(peak_mib - least[1]) * 1024 / (streams - least[0]):.0f}" if streams > least[0] else "-"
+        print(
+            f"{streams:7}  {streams * rate:8,.0f}  {ours['p50'] * 1e3:8.3f}  {ours['p99'] * 1e3:8.3f}  "
+            f"{ours['written_p99'] * 1e3:11.3f}  {bare['p99'] * 1e3:13.3f}  {per_token * 1e6:12.1f}  "
+            f"{peak_mib:8.0f}  {more:>14}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
