@@ -1,0 +1,168 @@
+"""Runs side by side: one target in several runs, or targets that could not be up together and ran one by one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from swarm.analysis.comparison import METRICS
+from swarm.analysis.differences import ABSENT, Difference, differences, read_settings
+from swarm.analysis.lookup import lookup
+from swarm.analysis.paired import Ratio, paired_log_ratio
+from swarm.analysis.results import analyse
+from swarm.errors import UsageError
+
+Stage = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A target of a run; `label` tells it from all others that are compared."""
+
+    run: str
+    label: str
+    target: dict[str, Any]
+    predicted: bool
+
+    def stages(self) -> dict[int, Stage]:
+        return {stage["agents"]: stage for stage in self.target["stages"]}
+
+
+def compare_runs(directories: Sequence[Path]) -> dict[str, Any]:
+    """Two runs or more, the first one the baseline of all others; ready for JSON.
+
+    `runs[]`: name, directory, started_at, verdict, predicted. `differences[]`: group, key, values (one a run; null where
+    it has no such setting). `comparison[]`: the keys of the results' own `comparison`, and `baseline_run`,
+    `candidate_run`, `trials` (pairs that the interval is of), `valid` (both stages), `predicted` (either run).
+    `unpaired[]`: what only one of them has.
+    Raises UsageError for runs that have nothing in common to compare.
+    """
+    if len({directory.resolve() for directory in directories}) < len(directories) or len(directories) < 2:
+        raise UsageError("compare: expected two different run directories or more")
+    results = [analyse(directory) for directory in directories]
+    names = _names(directories)
+    pairs, joined = _pairs(names, results)
+    comparison = [row for baseline, candidate in pairs for row in _rows(baseline, candidate)]
+    if not comparison:
+        raise UsageError("compare: the runs have no number of agents in common; run the same levels (--agents 1,4,8)")
+    found = differences([read_settings(directory) for directory in directories], joined=joined)
+    return {
+        "runs": [
+            {
+                "name": name,
+                "directory": str(directory),
+                "started_at": result["started_at"],
+                "verdict": result["verdict"],
+                "predicted": result["predicted"],
+            }
+            for name, directory, result in zip(names, directories, results, strict=True)
+        ],
+        "differences": [_plain(one) for one in found],
+        "comparison": comparison,
+        "unpaired": list(_unpaired(names, results, pairs)),
+    }
+
+
+def _names(directories: Sequence[Path]) -> list[str]:
+    """The directories' own names; whole paths where two are the same."""
+    names = [directory.resolve().name for directory in directories]
+    return names if len(set(names)) == len(names) else [str(directory) for directory in directories]
+
+
+def _pairs(names: Sequence[str], results: Sequence[dict[str, Any]]) -> tuple[list[tuple[Side, Side]], bool]:
+    """Baseline and candidate of each comparison, and whether the runs are joined.
+
+    Targets of the same name belong together. Runs of one target each, all with different names, are what one machine
+    could not serve together: they are joined, a dense model the baseline of MoE models, else the first run's.
+    """
+    sides = [
+        [Side(name, f"{target['name']} ({name})", target, result["predicted"]) for target in result["targets"]]
+        for name, result in zip(names, results, strict=True)
+    ]
+    single = [of_run[0] for of_run in sides if len(of_run) == 1]
+    joined = len(single) == len(sides) == len({side.target["name"] for side in single})
+    if joined:
+        alone = [replace(side, label=side.target["name"]) for side in single]
+        dense = next((side for side in alone if side.target["architecture"] == "dense"), alone[0])
+        moe = any(side.target["architecture"] == "moe" for side in alone)
+        baseline = dense if moe else alone[0]
+        return [(baseline, other) for other in alone if other is not baseline], True
+    pairs = [
+        (baseline, candidate)
+        for baseline in sides[0]
+        for of_run in sides[1:]
+        for candidate in of_run
+        if candidate.target["name"] == baseline.target["name"]
+    ]
+    if not pairs:
+        raise UsageError(
+            "compare: the runs have no target in common; targets are paired by name, and only runs of one target each "
+            "are joined whatever it is called"
+        )
+    return pairs, False
+
+
+def _rows(baseline: Side, candidate: Side) -> Iterator[dict[str, Any]]:
+    below, above = baseline.stages(), candidate.stages()
+    for level in sorted(below.keys() & above.keys()):
+        for key, stat in METRICS:
+            values = lookup(below[level], key, stat), lookup(above[level], key, stat)
+            # Trials of a prediction are alike, so that they tell nothing of chance.
+            predicted = baseline.predicted or candidate.predicted
+            pairs = [] if predicted else list(_trials(below[level], above[level], key, stat))
+            valid = below[level]["valid"] and above[level]["valid"]
+            found = _ratio(values, pairs) if valid else Ratio(None, None, None)
+            yield {
+                "agents": level,
+                "metric": f"{key}.{stat}" if stat else key,
+                "baseline": baseline.label,
+                "candidate": candidate.label,
+                "baseline_run": baseline.run,
+                "candidate_run": candidate.run,
+                "baseline_value": values[0],
+                "candidate_value": values[1],
+                "ratio": found.value,
+                "ci95": list(found.interval) if found.interval else None,
+                "significant": found.significant,
+                "trials": len(pairs),
+                "valid": valid,
+                "predicted": predicted,
+            }
+
+
+def _trials(below: Stage, above: Stage, key: str, stat: str | None) -> Iterator[tuple[float, float]]:
+    """The values of a metric in the trials that both stages have, by the trial's number."""
+    others = {trial["trial"]: trial for trial in above["trials_detail"]}
+    for trial in below["trials_detail"]:
+        if trial["trial"] in others:
+            pair = lookup(trial, key, stat), lookup(others[trial["trial"]], key, stat)
+            if pair[0] is not None and pair[1] is not None:
+                yield pair[0], pair[1]
+
+
+def _ratio(values: tuple[float | None, float | None], pairs: Sequence[tuple[float, float]]) -> Ratio:
+    """Over the trials; of the stages' own values where no trial has one of its own, such as few jobs in each."""
+    if pairs:
+        return paired_log_ratio([below for below, _ in pairs], [above for _, above in pairs])
+    below, above = values
+    return Ratio(above / below if above is not None and below else None, None, None)
+
+
+def _plain(one: Difference) -> dict[str, Any]:
+    values = [None if value is ABSENT else value for value in one.values]
+    return {"group": one.group, "key": one.key, "values": values}
+
+
+def _unpaired(
+    names: Sequence[str], results: Sequence[dict[str, Any]], pairs: Sequence[tuple[Side, Side]]
+) -> Iterator[str]:
+    """What cannot be compared, as no other run has it."""
+    compared = {(side.run, side.target["name"]) for pair in pairs for side in pair}
+    for name, result in zip(names, results, strict=True):
+        for target in result["targets"]:
+            if (name, target["name"]) not in compared:
+                yield f"{target['name']} is only in {name}"
+    for baseline, candidate in pairs:
+        for side, other in ((baseline, candidate), (candidate, baseline)):
+            for level in sorted(side.stages().keys() - other.stages().keys()):
+                yield f"{side.label} with {level} agents: {other.label} was not run with as many"

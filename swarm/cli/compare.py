@@ -1,0 +1,30 @@
+"""`swarm compare`: runs side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from swarm.errors import ExitCode
+
+
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", help="Run directories; the first is the baseline.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables, for a pull request.")] = False,
+) -> None:
+    """Compare runs, target by target, level by level, trial by trial: what differs in them, and what that changed."""
+    import json
+
+    from swarm.analysis.across import compare_runs
+    from swarm.report.compared import to_markdown, to_text
+
+    compared = compare_runs(runs)
+    if as_json:
+        print(json.dumps(compared, indent=2))
+    else:
+        print(to_markdown(compared) if markdown else to_text(compared))
+    if not all(row["valid"] for row in compared["comparison"]):
+        raise typer.Exit(ExitCode.INVALID)
