@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import stat
 import sys
 
 SOURCE, WORKSPACE = "/source", "/workspace"
@@ -27,7 +28,7 @@ def main() -> None:
     settings, command = json.loads(sys.argv[1]), sys.argv[2:]
     try:
         # The command works on a copy in memory: it cannot change the workspace, nor fill the disk.
-        shutil.copytree(SOURCE, WORKSPACE, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(SOURCE, WORKSPACE, symlinks=True, dirs_exist_ok=True, ignore=_irregular)
         _end_first()
         if settings["uid"] is not None:
             _become(settings["uid"])
@@ -37,6 +38,17 @@ def main() -> None:
     except (OSError, ValueError, shutil.Error) as error:
         print(f"the sandbox could not be made ready: {error}", file=sys.stderr)
         sys.exit(FAILED)
+
+
+def _irregular(directory: str, names: list[str]) -> set[str]:
+    """What the file tools refuse as well: hard links, which may be files from outside, pipes, sockets and devices."""
+    found = set()
+    for name in names:
+        status = os.lstat(os.path.join(directory, name))
+        alone = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+        if not (alone or stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+            found.add(name)
+    return found
 
 
 def _become(uid: int) -> None:

