@@ -1,9 +1,14 @@
 """Targets side by side, level by level: each MoE model against each dense one."""
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from swarm.analysis.lookup import lookup
+from swarm.analysis.paired import Ratio, paired_log_ratio
+
+Stage = dict[str, Any]
 
 METRICS: tuple[tuple[str, str | None], ...] = (
     ("output_tokens_per_s", None),
@@ -14,20 +19,32 @@ METRICS: tuple[tuple[str, str | None], ...] = (
     ("itl_s", "p95"),
     ("e2e_s", "p50"),
     ("job_s", "p50"),
+    ("tokens_per_job", None),
     ("jobs_per_h", None),
     ("jobs_per_h_per_gpu", None),
     ("retention", None),
+    ("slowdown", None),
+    ("scaling_efficiency", None),
 )
 """Rates beside job times: a model that writes more for the same job can win one and lose the other."""
 
+CROSSING = ("output_tokens_per_s", "agent_output_tokens_per_s.p50", "ttft_s.p95", "job_s.p50")
+"""Whose curves over the levels are looked at for where they cross."""
+
 
 def compare(targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The `comparison` of the results. A ratio is candidate / baseline, and None unless both stages are valid."""
+    """The `comparison` of the results: candidate / baseline, the geometric mean over the trials, paired.
+
+    None unless both stages are valid. A difference is significant when the 95 % t interval of the log ratios leaves
+    out 0; below 3 trials it is None.
+    """
     return [
-        _row(level, key, stat, baseline, candidate)
+        {"baseline": baseline["name"], "candidate": candidate["name"], **row}
         for baseline, candidate in _pairs(targets)
-        for level in range(len(baseline["stages"]))
-        for key, stat in METRICS
+        for below in baseline["stages"]
+        for above in candidate["stages"]
+        if below["agents"] == above["agents"]
+        for row in side_by_side(below, above)
     ]
 
 
@@ -40,18 +57,70 @@ def _pairs(targets: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], 
     return ((baseline, candidate) for baseline in dense for candidate in moe)
 
 
-def _row(level: int, key: str, stat: str | None, baseline: dict[str, Any], candidate: dict[str, Any]) -> dict[str, Any]:
-    stages = baseline["stages"][level], candidate["stages"][level]
-    below, above = (lookup(stage, key, stat) for stage in stages)
-    valid = all(stage["valid"] for stage in stages)
+def side_by_side(below: Stage, above: Stage) -> Iterator[dict[str, Any]]:
+    """One level of two targets, metric by metric; `trials` is how many pairs the ratio and its interval are of."""
+    for key, stat in METRICS:
+        values = lookup(below, key, stat), lookup(above, key, stat)
+        pairs = list(_trials(below, above, key, stat))
+        found = _ratio(values, pairs) if below["valid"] and above["valid"] else Ratio(None, None, None)
+        yield {
+            "agents": below["agents"],
+            "metric": f"{key}.{stat}" if stat else key,
+            "baseline_value": values[0],
+            "candidate_value": values[1],
+            "ratio": found.value,
+            "ci95": list(found.interval) if found.interval else None,
+            "significant": found.significant,
+            "trials": len(pairs),
+        }
+
+
+def _trials(below: Stage, above: Stage, key: str, stat: str | None) -> Iterator[tuple[float, float]]:
+    """The values of a metric in the trials that both stages have, by the trial's number."""
+    others = {trial["trial"]: trial for trial in above["trials_detail"]}
+    for trial in below["trials_detail"]:
+        if trial["trial"] in others:
+            pair = lookup(trial, key, stat), lookup(others[trial["trial"]], key, stat)
+            if pair[0] is not None and pair[1] is not None:
+                yield pair[0], pair[1]
+
+
+def _ratio(values: tuple[float | None, float | None], pairs: Sequence[tuple[float, float]]) -> Ratio:
+    """Over the trials; of the stages' own values where no trial has one of its own, such as few jobs in each."""
+    if pairs:
+        return paired_log_ratio([below for below, _ in pairs], [above for _, above in pairs])
+    below, above = values
+    return Ratio(above / below if above is not None and below else None, None, None)
+
+
+def crossings(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Where the curves of two targets cross: between two neighbouring levels, the candidate is ahead at one only.
+
+    `agents` is where the ratio would be 1, the logarithms of both joined by a line. `significant`: the ratio leaves
+    out 1 at both levels; None where it is not known at one of them.
+    """
+    curves: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["metric"] in CROSSING and row["ratio"]:
+            curves.setdefault((row["metric"], row["baseline"], row["candidate"]), []).append(row)
+    return [
+        _crossing(*key, low, high)
+        for key, curve in curves.items()
+        for low, high in pairwise(sorted(curve, key=lambda row: int(row["agents"])))
+        if (low["ratio"] < 1) != (high["ratio"] < 1)
+    ]
+
+
+def _crossing(metric: str, baseline: str, candidate: str, low: Stage, high: Stage) -> dict[str, Any]:
+    ends = [math.log(row["agents"]) for row in (low, high)]
+    ratios = [math.log(row["ratio"]) for row in (low, high)]
+    at = ends[0] + (ends[1] - ends[0]) * ratios[0] / (ratios[0] - ratios[1])
+    known = None not in (low["significant"], high["significant"])
     return {
-        "agents": stages[0]["agents"],
-        "metric": f"{key}.{stat}" if stat else key,
-        "baseline": baseline["name"],
-        "candidate": candidate["name"],
-        "baseline_value": below,
-        "candidate_value": above,
-        "ratio": above / below if valid and above is not None and below else None,
-        "ci95": None,
-        "significant": None,
+        "metric": metric,
+        "baseline": baseline,
+        "candidate": candidate,
+        "between": [low["agents"], high["agents"]],
+        "agents": math.exp(at),
+        "significant": low["significant"] and high["significant"] if known else None,
     }

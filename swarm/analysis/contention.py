@@ -52,7 +52,7 @@ def decode_retention(trials: Paired) -> float | None:
 
 def slowdown(trials: Paired) -> float | None:
     """Geometric mean, over the templates finished at both levels, of the mean job time at N / alone."""
-    return _geometric_mean(
+    return geometric_mean(
         [
             (loaded[name].job_ns / loaded[name].jobs) / (alone[name].job_ns / alone[name].jobs)
             for loaded, alone in trials
@@ -70,7 +70,7 @@ def _ratio(trials: Paired, work: Callable[[Template], tuple[float, float]]) -> f
         pace_loaded, pace_alone = (_pace([work(side[name]) for name in shared]) for side in (loaded, alone))
         if pace_loaded is not None and pace_alone:
             ratios.append(pace_loaded / pace_alone)
-    return _geometric_mean(ratios)
+    return geometric_mean(ratios)
 
 
 def _shared(loaded: Templates, alone: Templates) -> list[str]:
@@ -83,7 +83,8 @@ def _pace(work: Sequence[tuple[float, float]]) -> float | None:
     return sum(amount for amount, _ in work) / time if time else None
 
 
-def _geometric_mean(ratios: Sequence[float]) -> float | None:
+def geometric_mean(ratios: Sequence[float]) -> float | None:
+    """None of none."""
     if not ratios:
         return None
     return math.exp(sum(map(math.log, ratios)) / len(ratios)) if all(ratios) else 0.0

@@ -15,6 +15,8 @@ class Jobs:
     def __init__(self, window: Window) -> None:
         self._window = window
         self.started = 0
+        self.tokens = 0
+        """Completion tokens of the finished ones, all of their turns."""
         self.outcomes: Counter[str] = Counter()
 
     def add(self, job: Job) -> bool:
@@ -23,6 +25,7 @@ class Jobs:
         self.started += self._window.holds(job.t_ns)
         if inside:
             self.outcomes[job.outcome] += 1
+            self.tokens += job.completion_tokens if job.outcome in FINISHED else 0
         elif job.t_ns < self._window.stop_ns <= job.end_ns:
             self.outcomes["censored"] += 1
         return inside

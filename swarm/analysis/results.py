@@ -4,7 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from swarm.analysis.comparison import compare
+from swarm.analysis import usl
+from swarm.analysis.comparison import compare, crossings
 from swarm.analysis.plan import Plan, Target
 from swarm.analysis.read import Notes, read_events, read_histograms, read_plan, read_server
 from swarm.analysis.soak import read_minutes, soak_block
@@ -30,6 +31,7 @@ def analyse(directory: Path) -> dict[str, Any]:
     minutes = read_minutes(directory, plan.soak) if plan.soak else None
     trials = read_trials(directory, notes, minutes.window if minutes else None)
     targets = [_target(plan, target, trials) for target in plan.targets]
+    comparison = compare(targets)
     reasons = [
         f"{target['name']} with {counted(stage['agents'], 'agent')}: {reason}"
         for target in targets
@@ -46,7 +48,8 @@ def analyse(directory: Path) -> dict[str, Any]:
         "predicted": plan.predicted,
         "driver": plan.driver,
         "targets": targets,
-        "comparison": compare(targets),
+        "comparison": comparison,
+        "crossings": crossings(comparison),
         "thresholds": evaluate(plan.thresholds, targets),
         "soak": soak_block(minutes, plan.limits.max_lag_s) if minutes else None,
     }
@@ -84,10 +87,12 @@ def _target(plan: Plan, target: Target, trials: Trials) -> dict[str, Any]:
         level: [trials.get((target.name, level, number)) for number in range(1, plan.trials + 1)]
         for level in (1, *plan.levels)
     }
+    stages = [stage(level, by_level[level], by_level[1], target.gpus, plan.limits) for level in plan.levels]
     return {
         "name": target.name,
         "architecture": target.architecture,
         "model": target.model,
         "gpus": target.gpus,
-        "stages": [stage(level, by_level[level], by_level[1], target.gpus, plan.limits) for level in plan.levels],
+        "stages": stages,
+        "usl": usl.fit({one["agents"]: one["throughput"]["output_tokens_per_s"] for one in stages if one["valid"]}),
     }

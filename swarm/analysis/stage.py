@@ -4,13 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from swarm.analysis import contention
 from swarm.analysis.agents import jain, per_agent, rates, spread, together
 from swarm.analysis.client import summary
+from swarm.analysis.confidence import intervals
+from swarm.analysis.degradation import degradation
 from swarm.analysis.distribution import Distribution, mean
 from swarm.analysis.jobs import ENOUGH_PER_AGENT
 from swarm.analysis.plan import Limits
 from swarm.analysis.requests import plus
+from swarm.analysis.steady import Warmup, warmup
 from swarm.analysis.trial import Trial
 from swarm.analysis.validity import counters_skipped, too_few_turns, trial_reasons
 from swarm.analysis.words import counted
@@ -33,7 +35,11 @@ def stage(
     entry = _entry(agents, trials, base, gpus, _reasons(agents, trials, why))
     if any(trials) and any(alone) and not any(base):
         entry["notes"].append("contention and slowdown are left out, as the stage of one agent is invalid")
-    return {**entry, "trials_detail": details}
+    confidence = intervals(details)
+    entry["throughput"]["output_tokens_per_s_ci95"] = confidence["output_tokens_per_s"]
+    for detail, trial in zip(details, trials, strict=True):
+        detail["throughput"]["output_tokens_per_s_ci95"] = trial.output.ci95() if trial and trial.seconds else None
+    return {**entry, "ci95": confidence, "trials_detail": details}
 
 
 def _valid_base(alone: Sequence[Trial | None], limits: Limits) -> list[Trial | None]:
@@ -81,8 +87,6 @@ def measured(agents: int, ran: Sequence[Trial], pairs: Sequence[tuple[Trial, Tri
     pairs = [(trial, base) for trial, base in pairs if trial.seconds and base.seconds]
     pooled = together([trial.agents for trial in trials])
     enough = enough_jobs(trials, agents)
-    paired = [(trial.templates, base.templates) for trial, base in pairs]
-    retention = contention.retention(paired)
     comparable_jobs = enough and enough_jobs([base for _, base in pairs], 1)
     return {
         "window_s": mean(trial.seconds for trial in trials),
@@ -92,10 +96,9 @@ def measured(agents: int, ran: Sequence[Trial], pairs: Sequence[tuple[Trial, Tri
         "agent_output_tokens_per_s": spread(rates(pooled)),
         "per_agent": per_agent(pooled),
         "fairness_jain": mean(jain(rates(trial.agents)) for trial in trials),
-        "retention": retention,
-        "contention": None if retention is None else 1 - retention,
-        "decode_retention": contention.decode_retention(paired),
-        "slowdown": contention.slowdown(paired) if comparable_jobs else None,
+        **degradation(agents, pairs, comparable_jobs),
+        "tokens_per_job": _tokens_per_job(trials) if enough else None,
+        "warmup": _warmup(warmup([trial.output for trial in trials])),
         **_counts(trials),
         "attribution": None,
         "client": summary([trial.client for trial in trials]),
@@ -117,22 +120,28 @@ def _achieved(trials: Sequence[Trial]) -> dict[str, Any]:
     }
 
 
+def _tokens_per_job(trials: Sequence[Trial]) -> float | None:
+    """Completion tokens of a finished job: beside its time, as a model may write more for the same job."""
+    return sum(trial.jobs.tokens for trial in trials) / sum(trial.jobs.finished for trial in trials) or None
+
+
+def _warmup(found: Warmup | None) -> dict[str, float | None]:
+    return {
+        "seconds": found.seconds if found else None,
+        "transient_s": found.transient_s if found else None,
+        "bias": found.bias if found else None,
+    }
+
+
 def _throughput(trials: Sequence[Trial], gpus: int, enough: bool) -> dict[str, Any]:
     jobs_per_h = mean(trial.jobs.finished * 3600 / trial.seconds for trial in trials) if enough else None
     return {
-        "output_tokens_per_s": mean(_output_rate(trial) for trial in trials),
+        "output_tokens_per_s": mean(trial.output_rate for trial in trials),
         "output_tokens_per_s_ci95": None,
         "requests_per_s": mean(trial.requests.complete / trial.seconds for trial in trials),
         "jobs_per_h": jobs_per_h,
         "jobs_per_h_per_gpu": None if jobs_per_h is None else jobs_per_h / gpus,
     }
-
-
-def _output_rate(trial: Trial) -> float | None:
-    tokens = trial.requests.completion_tokens
-    if tokens is None:
-        return None if trial.requests.uncounted else 0.0
-    return tokens / trial.seconds
 
 
 def _latencies(trials: Sequence[Trial], enough: bool) -> dict[str, Any]:
@@ -203,6 +212,9 @@ def _notes(agents: int, trials: Sequence[Trial]) -> list[str]:
     if uncounted := sum(trial.requests.uncounted for trial in trials):
         notes.append(f"{counted(uncounted, 'request')} left out of all rates, as the server did not count the tokens")
     notes += {note: None for trial in trials if (note := counters_skipped(trial))}
+    settled = warmup([trial.output for trial in trials])
+    if settled and (complaint := settled.complaint()):
+        notes.append(complaint)
     if not any(trial.client.watched_ns for trial in trials):
         notes.append("the client did not watch itself in the window, so that check is missing")
     return notes

@@ -10,6 +10,7 @@ from swarm.analysis.jobs import Jobs
 from swarm.analysis.load import Load
 from swarm.analysis.requests import Requests
 from swarm.analysis.silence import Silence
+from swarm.analysis.steady import Output
 from swarm.analysis.window import Window, tokens_in
 from swarm.recording.observations import is_complete
 from swarm.recording.records import (
@@ -39,6 +40,7 @@ class Trial:
         self.accounts = Accounts(self.window)
         self.silence = Silence(self.window)
         self.jobs = Jobs(self.window)
+        self.output = Output(began.t_ns, self.window)
         self.client = Client(self.window)
         self.agents: dict[int, Agent] = {}
         self.templates: dict[str, Template] = {}
@@ -111,7 +113,7 @@ class Trial:
 
     def _add_attempt(self, attempt: Attempt) -> None:
         tokens = tokens_in(attempt, self.window)
-        for part in (self.load.add_attempt, self.accounts.add, self.silence.add):
+        for part in (self.load.add_attempt, self.accounts.add, self.silence.add, self.output.add):
             part(attempt)
         self.requests.add(attempt, tokens)
         agent, template = self._agent(attempt), self._template(attempt)
@@ -139,6 +141,14 @@ class Trial:
         whole = self.ended is not None and self.ended.interrupted is None
         until = self.window.stop_ns if whole else self._last_ns
         return self.window.overlap(self.window.start_ns, until) / 1e9
+
+    @property
+    def output_rate(self) -> float | None:
+        """Completion tokens per second of the window; None where the server counted none."""
+        tokens = self.requests.completion_tokens
+        if tokens is None:
+            return None if self.requests.uncounted else 0.0
+        return tokens / self.seconds
 
     @property
     def finished_turns(self) -> int:

@@ -13,6 +13,8 @@ STATS: dict[str, tuple[str, ...]] = {
     "error_adjusted.e2e_s": ("p50", "p95", "p99"),
     "decode_tokens_per_s": ("p10", "p50", "p90"),
     "agent_output_tokens_per_s": ("p10", "p50", "p90", "min", "max"),
+    "ttft_inflation": ("p50", "p95"),
+    "itl_inflation": ("p50", "p95"),
     "tokens": ("prompt", "cached_prompt", "completion"),
     "jobs": ("started", "finished", "censored"),
 }
@@ -32,6 +34,8 @@ SINGLE: tuple[str, ...] = (
     "contention",
     "decode_retention",
     "slowdown",
+    "scaling_efficiency",
+    "tokens_per_job",
     "errors",
     "cpu_share",
     "lag_p99_s",

@@ -198,6 +198,7 @@ class Stage:
             "tool_ns": 0,
             "think_ns": 0,
             "client_ns": 0,
+            "completion_tokens": 20,
             "answer_ns": None if answer is None else self.at(answer),
         }
         return self._publish(records.Job, start, **given | fields)

@@ -1,0 +1,47 @@
+"""What N agents lose against one, in one place: each number over the same trials of the same target."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from swarm.analysis import contention
+from swarm.analysis.distribution import Distribution
+from swarm.analysis.trial import Trial
+
+Pairs = Sequence[tuple[Trial, Trial]]
+"""Each trial at N agents with the same trial of one agent."""
+
+
+def degradation(agents: int, pairs: Pairs, comparable_jobs: bool) -> dict[str, Any]:
+    """Geometric means over the trials; None without a pair, and the slowdown where too few jobs finished."""
+    templates = [(trial.templates, base.templates) for trial, base in pairs]
+    retention = contention.retention(templates)
+    return {
+        "retention": retention,
+        "contention": None if retention is None else 1 - retention,
+        "decode_retention": contention.decode_retention(templates),
+        "slowdown": contention.slowdown(templates) if comparable_jobs else None,
+        "scaling_efficiency": _efficiency(agents, pairs),
+        "ttft_inflation": _inflation("ttft", pairs),
+        "itl_inflation": _inflation("itl", pairs),
+    }
+
+
+def _efficiency(agents: int, pairs: Pairs) -> float | None:
+    """Output tokens per second of all N agents / N times those of one: 1 where they do not get in each other's way."""
+    ratios = [_over(trial.output_rate, base.output_rate) for trial, base in pairs]
+    found = contention.geometric_mean([ratio for ratio in ratios if ratio is not None])
+    return None if found is None else found / agents
+
+
+def _inflation(metric: str, pairs: Pairs) -> dict[str, float | None]:
+    """A latency's percentiles at N / alone."""
+    both = [tuple(Distribution(trial.distributions.get(metric, {})) for trial in pair) for pair in pairs]
+    found = {}
+    for percent in (50, 95):
+        ratios = [_over(loaded.seconds(percent), alone.seconds(percent)) for loaded, alone in both]
+        found[f"p{percent}"] = contention.geometric_mean([ratio for ratio in ratios if ratio is not None])
+    return found
+
+
+def _over(loaded: float | None, alone: float | None) -> float | None:
+    return None if loaded is None or not alone else loaded / alone
