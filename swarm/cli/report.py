@@ -13,7 +13,9 @@ def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, broken-off ones too.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write all of them as one self-contained page.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Write the ending, as terminals show it, as a picture.")] = None,
+    openmetrics: Annotated[Path | None, typer.Option(help="Write time-stamped series for Prometheus.")] = None,
 ) -> None:
     """Read run directories again: recompute the results from the recorded files, and show them."""
     import json
@@ -23,6 +25,8 @@ def report(
 
     if svg and len(runs) > 1:
         raise UsageError("--svg draws one run; give one RUN")
+    if openmetrics and len(runs) > 1:
+        raise UsageError("--openmetrics writes one run; give one RUN")
     for directory in runs:
         if as_json:
             print(json.dumps(analyse(directory), indent=2))
@@ -35,3 +39,14 @@ def report(
             from swarm.report.picture import to_svg
 
             write_whole(svg, to_svg(analyse(directory)))
+        if openmetrics:
+            from swarm.exporter.replay import openmetrics as series
+            from swarm.recording.rundir import write_whole
+
+            write_whole(openmetrics, "".join(series(directory)))
+    if html:
+        from swarm.analysis.view import read_view
+        from swarm.recording.rundir import write_whole
+        from swarm.report.html import to_html
+
+        write_whole(html, to_html([read_view(directory, analyse(directory)) for directory in runs]))

@@ -5,11 +5,12 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from string import Template
 from typing import IO
 
 from swarm.client.base import Connection
+from swarm.client.gpu import DcgmReader, NvmlReader
 from swarm.client.wire import plain_session
 from swarm.errors import BackendError, UsageError
 from swarm.scenario.schema import Fault, Scenario, Simulate, Target
@@ -54,6 +55,13 @@ def _expand(value: str, target: Target, environment: Mapping[str, str]) -> str:
         raise UsageError(f"targets.{target.name}.headers: the environment variable {name} is not set") from None
     except ValueError:
         raise UsageError(f"targets.{target.name}.headers: {value!r}: write $$ for a dollar sign") from None
+
+
+def gpu_reader(target: Target) -> AbstractAsyncContextManager[DcgmReader | NvmlReader] | None:
+    """Who tells of the GPUs under a target; None: the scenario names nobody."""
+    if target.gpu_metrics_url:
+        return DcgmReader(target.gpu_metrics_url, target.gpu_devices)
+    return NvmlReader(target.gpu_devices) if target.gpu_devices else None
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from swarm.client.connect import open_client, warm_up
 from swarm.client.metrics import MetricsReader
 from swarm.client.probe import Probe, probe
 from swarm.clock import Clock
-from swarm.engine.backends import break_on_purpose, connection, fault_names, simulated
+from swarm.engine.backends import break_on_purpose, connection, fault_names, gpu_reader, simulated
 from swarm.engine.checkpoint import keep_checkpoints
 from swarm.engine.compose import recording, stage_spec
 from swarm.engine.environment import describe_environment, told
@@ -26,7 +26,7 @@ from swarm.engine.export import linger, metrics_of, open_endpoint
 from swarm.engine.part import Part, locked
 from swarm.engine.plan import tasks_of
 from swarm.engine.schedule import StagePlan, load_summary, schedule
-from swarm.engine.server import ServerWatch
+from swarm.engine.server import GpuReader, ServerWatch
 from swarm.engine.stage import run_stage
 from swarm.engine.stop import Stop, on_signals
 from swarm.errors import BackendError, UsageError
@@ -56,6 +56,7 @@ class Backend:
     target: Target
     connection: Connection
     facts: Probe
+    gpu: GpuReader | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,7 @@ async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) ->
     address = None
     if target.simulate:
         address = await stack.enter_async_context(simulated(target.name, target.simulate))
+    gpu = await stack.enter_async_context(reader) if (reader := gpu_reader(target)) else None
     reach = connection(scenario, target, address)
     facts = await probe(reach)
     if target.simulate and target.simulate.faults:
@@ -199,7 +201,7 @@ async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) ->
             f"agents.driver: model, but {target.name} ({facts.model}) lets no model call tools; start it so that it "
             "does (vLLM: --enable-auto-tool-choice --tool-call-parser ...), or use `driver: script`"
         )
-    return Backend(target, replace(reach, model=facts.model, honours=facts.honours), facts)
+    return Backend(target, replace(reach, model=facts.model, honours=facts.honours), facts, gpu)
 
 
 async def keep_drawing(view: LiveView) -> None:
@@ -236,7 +238,8 @@ async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: in
     client = open_client(scenario.route, backend.connection, run.clock)
     try:
         async with MetricsReader(backend.connection) as reader:
-            watch = ServerWatch(reader if backend.facts.metrics else None, plan, run.clock, run.recorder.publish)
+            asked = reader if backend.facts.metrics else None
+            watch = ServerWatch(asked, plan, run.clock, run.recorder.publish, backend.gpu)
             await run_stage(
                 spec, client, tools, watch, run.clock, run.recorder.publish, statuses, run.next_id, run.stop
             )

@@ -17,21 +17,33 @@ class Reader(Protocol):
         """A target's metrics of now, by swarm's names; None: it says nothing."""
 
 
+class GpuReader(Protocol):
+    async def read(self) -> dict[str, float]:
+        """What the GPUs under a target say now, by swarm's names."""
+
+
 class ServerWatch:
     """Samples one target during one stage; does nothing where the target has no metrics (`reader` is None)."""
 
     def __init__(
-        self, reader: Reader | None, plan: StagePlan, clock: Clock, publish: Callable[[Published], None]
+        self,
+        reader: Reader | None,
+        plan: StagePlan,
+        clock: Clock,
+        publish: Callable[[Published], None],
+        gpu: GpuReader | None = None,
     ) -> None:
         self._reader = reader
         self._plan = plan
         self._clock = clock
         self._publish = publish
+        self._gpu = gpu
 
     async def sample(self, border: Literal["before", "after"] | None = None) -> dict[str, float] | None:
-        """Publishes what the server says now, and returns it; None: it says nothing, or does not answer."""
+        """Publishes what the server and its GPU say now; returns what the server does, None: nothing, or no answer."""
         metrics = await self._reader.read() if self._reader else None
-        if metrics is not None:
+        gpu = await self._gpu.read() if self._gpu else {}
+        if metrics is not None or gpu:
             self._publish(
                 ServerSample(
                     t_ns=self._clock.now(),
@@ -39,7 +51,7 @@ class ServerWatch:
                     agents=self._plan.agents,
                     trial=self._plan.trial,
                     border=border,
-                    metrics=dict(metrics),
+                    metrics={**(metrics or {}), **gpu},
                 )
             )
         return metrics

@@ -245,11 +245,13 @@ def _merged(shown: Sequence[MeasuredStage]) -> Iterator[Family]:
 def _client_families(stage: str, sample: ClientSample) -> Iterator[Family]:
     if sample.lag_ns:
         last = len(sample.lag_ns) - 1
-        yield gauges(
-            "swarm_client_lag_seconds",
+        name = "swarm_client_lag_seconds"
+        yield Family(
+            name,
+            "summary",
             "How late the load generator was in the last second: its event loop, and stamp to parse of chunks.",
             [
-                (f'{stage},quantile="{quantile:g}"', sample.lag_ns[round(quantile * last)] / 1e9)
+                (f'{name}{{{stage},quantile="{quantile:g}"}}', sample.lag_ns[round(quantile * last)] / 1e9)
                 for quantile in LAG_QUANTILES
             ],
         )

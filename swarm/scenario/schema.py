@@ -101,13 +101,15 @@ class Target(_Section):
     headers: dict[str, str] = {}
     metrics_url: str | None = None
     gpus: Count = 1
+    gpu_devices: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    gpu_metrics_url: str | None = None
 
     @field_validator("simulate", mode="before")
     @classmethod
     def _profile_alone(cls, value: Any) -> Any:
         return {"profile": value} if isinstance(value, str) else value
 
-    @field_validator("api_base", "metrics_url")
+    @field_validator("api_base", "metrics_url", "gpu_metrics_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -122,6 +124,8 @@ class Target(_Section):
             raise ValueError(
                 "`model`, `api_key_env`, `headers` and `metrics_url` belong to `api_base`, not to `simulate`"
             )
+        if self.simulate and (self.gpu_devices or self.gpu_metrics_url):
+            raise ValueError("`gpu_devices` and `gpu_metrics_url` belong to `api_base`: a simulated server has no GPU")
         return self
 
 
