@@ -57,15 +57,18 @@ def prometheus_settings(port: int | None, host: str | None, linger: str | None) 
 
 
 def show(directory: Path, *, quiet: bool) -> dict[str, Any]:
-    """Recomputes `results.json` and prints it for people."""
+    """Recomputes `results.json` and `report.html`, and prints the results for people."""
     from rich.console import Console
 
     from swarm.analysis.results import analyse
+    from swarm.analysis.view import read_view
     from swarm.recording import rundir
+    from swarm.report.html import to_html
     from swarm.report.terminal import print_results
 
     results = analyse(directory)
     rundir.write_results(directory, results)
+    rundir.write_whole(directory / rundir.REPORT, to_html([read_view(directory, results)]))
     if not quiet:
         print_results(results, Console(width=None if sys.stdout.isatty() else PIPED_WIDTH))
     return results

@@ -1,0 +1,198 @@
+"""The page's curves: what degrades over the number of agents, and latencies on a percentile axis."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from swarm.analysis.lookup import lookup
+from swarm.analysis.view import Curve
+from swarm.analysis.words import counted
+from swarm.report.charts import LEFT, RIGHT, Line, Point, chart, scale_of, seconds
+from swarm.report.plot import Axis
+from swarm.report.table import number
+
+Stage = dict[str, Any]
+
+NARROW, WIDE = 300, 390
+"""Units across: of the pictures that stand four in a row, and three."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """A target on the page: `label` is unique on it, `colour` its number in the palette."""
+
+    label: str
+    colour: int
+    target: dict[str, Any]
+    curves: Mapping[int, Mapping[str, Curve]]
+    """Agents -> metric -> distribution."""
+    measured: bool
+    """False of a prediction, whose trials are alike and tell nothing of chance."""
+
+    @property
+    def stages(self) -> list[Stage]:
+        return [stage for stage in self.target["stages"] if stage["window_s"]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A number of a stage over its agents; `log` where models differ by factors."""
+
+    title: str
+    unit: str
+    key: str
+    stat: str | None = None
+    scale: float = 1.0
+    digits: int = 1
+    log: bool = False
+
+
+PANELS = (
+    Panel("Output of one agent (median)", "tok/s", "agent_output_tokens_per_s", "p50"),
+    Panel("Kept of its speed alone", "%", "retention", scale=100, digits=0),
+    Panel("Output of all agents", "tok/s", "output_tokens_per_s", digits=0),
+    Panel("Scaling efficiency", "%", "scaling_efficiency", scale=100, digits=0),
+    Panel("Time to first token, p95", "s", "ttft_s", "p95", digits=2, log=True),
+    Panel("Inter-token latency, p99", "s", "itl_s", "p99", digits=3, log=True),
+    Panel("Time of a job, median", "s", "job_s", "p50", log=True),
+    Panel("Fairness between agents (Jain)", "", "fairness_jain", digits=2),
+)
+NINES = {1.0: "0", 2.0: "50", 10.0: "90", 1e2: "99", 1e3: "99.9", 1e4: "99.99", 1e5: "99.999", 1e6: "99.9999"}
+"""1 / (1 - percentile / 100) -> percentile."""
+LATENCIES = (("ttft", "Time to first token"), ("itl", "Inter-token latency"), ("e2e", "Whole reply"))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`picture` is None where there is nothing to draw; `note` then says why."""
+
+    title: str
+    unit: str
+    picture: Markup | None
+    note: str = ""
+
+
+def degradation(series: Sequence[Series]) -> list[Figure]:
+    """A figure for each panel, all targets in it."""
+    return [_panel(panel, series) for panel in PANELS]
+
+
+def _panel(panel: Panel, series: Sequence[Series]) -> Figure:
+    lines = [Line(points, one.colour) for one in series if (points := [*_points(panel, one)])]
+    values = [value for line in lines for point in line.points for value in (point.y, *(point.interval or ()))]
+    if not values:
+        return Figure(panel.title, panel.unit, None, "not measured")
+    if panel.log:
+        y = _decades(values)
+        ticks = {value: seconds(value) for value in _thinned(y)}
+    else:
+        scale = scale_of([1.0] if panel.key == "fairness_jain" else values)
+        y = Axis("", 0, scale[-1])
+        ticks = {value: number(value, 0 if scale[1] >= 1 else 1) for value in scale}
+    levels = sorted({int(point.x) for line in lines for point in line.points})
+    x = Axis("agents", levels[0] / 1.2, levels[-1] * 1.2, log=True)
+    names = _labelled(x, {float(level): str(level) for level in levels}, NARROW)
+    picture = chart(panel.title, x, y, lines, names, ticks, NARROW)
+    return Figure(panel.title, "" if panel.log else panel.unit, picture)
+
+
+def _points(panel: Panel, series: Series) -> Iterator[Point]:
+    for stage in series.stages:
+        value = lookup(stage, panel.key, panel.stat)
+        if value is None or (panel.log and value <= 0):
+            continue
+        trials = [
+            found * panel.scale
+            for trial in stage["trials_detail"]
+            if trial["valid"] and (found := lookup(trial, panel.key, panel.stat)) is not None
+        ]
+        interval = _interval(panel, stage, min(trials, default=0.0)) if series.measured else None
+        yield Point(
+            stage["agents"],
+            value * panel.scale,
+            interval,
+            tuple(trials) if len(trials) > 1 and series.measured else (),
+            stage["valid"],
+            _title(panel, series.label, stage, value * panel.scale, interval),
+        )
+
+
+def _interval(panel: Panel, stage: Stage, least: float) -> tuple[float, float] | None:
+    found = stage["ci95"].get(f"{panel.key}.{panel.stat}" if panel.stat else panel.key)
+    if not found or not stage["valid"]:
+        return None
+    low, high = (value * panel.scale for value in found)
+    return (max(low, least / 2) if panel.log else low), high  # 0 has no logarithm
+
+
+def _title(panel: Panel, label: str, stage: Stage, value: float, interval: tuple[float, float] | None) -> str:
+    text = f"{label}, {counted(stage['agents'], 'agent')}: {number(value, panel.digits)} {panel.unit}".rstrip()
+    if interval:
+        text += f" (95 %: {number(interval[0], panel.digits)} to {number(interval[1], panel.digits)})"
+    return text if stage["valid"] else f"{text}, INVALID"
+
+
+def percentiles(series: Sequence[Series]) -> list[tuple[Series, list[Figure]]]:
+    """For each target a figure for each latency, a line for each level; the axes are the same for all targets."""
+    axes = {metric: _latency_axes(metric, series) for metric, _ in LATENCIES}
+    return [
+        (one, [_latency(title, one, metric, axes[metric]) for metric, title in LATENCIES])
+        for one in series
+        if any(one.curves.values())
+    ]
+
+
+def _latency_axes(metric: str, series: Sequence[Series]) -> tuple[Axis, Axis] | None:
+    points = [point for one in series for curves in one.curves.values() for point in curves.get(metric, [])]
+    if not points:
+        return None
+    return Axis("percentile", 1, max(10, max(odds for odds, _ in points)), log=True), _decades([at for _, at in points])
+
+
+def _latency(title: str, series: Series, metric: str, axes: tuple[Axis, Axis] | None) -> Figure:
+    levels = [level for level, curves in sorted(series.curves.items()) if curves.get(metric)]
+    if axes is None or not levels:
+        return Figure(title, "", None, "not measured")
+    lines = [
+        Line(
+            [Point(odds, value) for odds, value in series.curves[level][metric]],
+            series.colour,
+            dots=False,
+            label=str(level),
+            weight=0.35 + 0.65 * (place + 1) / len(levels),
+        )
+        for place, level in enumerate(levels)
+    ]
+    x, y = axes
+    x_ticks = {odds: f"{text} %" for odds, text in NINES.items() if odds <= x.high}
+    y_ticks = {value: seconds(value) for value in _thinned(y)}
+    picture = chart(f"{title}, {series.label}", x, y, lines, _labelled(x, x_ticks, WIDE), y_ticks, WIDE)
+    return Figure(title, "", picture)
+
+
+def _decades(values: Sequence[float]) -> Axis:
+    """A logarithmic axis with a little room above and below."""
+    positive = [value for value in values if value > 0] or [1.0]
+    low, high = min(positive), max(positive)
+    return Axis("", low / 1.3, max(high * 1.3, low * 3), log=True)
+
+
+def _thinned(axis: Axis, most: int = 7) -> list[float]:
+    """Ticks of a logarithmic axis: 1, 2, 5; where these are too many, powers of ten."""
+    ticks = axis.ticks()
+    if len(ticks) <= most:
+        return ticks
+    return [tick for tick in ticks if f"{tick:e}".startswith("1.0")]
+
+
+def _labelled(axis: Axis, labels: Mapping[float, str], width: int) -> dict[float, str]:
+    """The labels, from the right, but for those that would overlap: 6 units a letter."""
+    shown: dict[float, str] = {}
+    free = float(width)
+    for value in sorted(labels, reverse=True):
+        middle, half = axis.at(value) * (width - LEFT - RIGHT), 3 * len(labels[value]) + 3
+        shown[value] = labels[value] if middle + half <= free else ""
+        free = middle - half if shown[value] else free
+    return shown
