@@ -30,7 +30,8 @@ class ModelDriver:
     context: int
     max_reply_tokens: int = 1024
     keep_reasoning: bool = False
-    """Whether the model's reasoning goes into the history, as `reasoning_content`."""
+    """Whether the model's reasoning goes into the history, as `reasoning`, and as `reasoning_content`, its older name:
+    vLLM 0.32 reads the first alone, older ones and others the second."""
     compaction: Compaction = "none"
     """What to do when the context is full: end the job, or drop the oldest tool results."""
     tool_choice: Literal["auto", "required"] = "auto"
@@ -75,7 +76,7 @@ class ModelConversation:
         calls = tuple(self._numbered(call) for call in reply.tool_calls)
         message: dict[str, Any] = {"role": "assistant", "content": reply.content}
         if self._driver.keep_reasoning and reply.reasoning:
-            message["reasoning_content"] = reply.reasoning
+            message["reasoning"] = message["reasoning_content"] = reply.reasoning
         if calls:
             message["tool_calls"] = [_in_history(call) for call in calls]
         if reply.prompt_tokens:
@@ -120,7 +121,7 @@ class ModelConversation:
 def _size(message: dict[str, Any]) -> int:
     """Bytes of the text of it that a chat template shows."""
     functions = [call["function"] for call in message.get("tool_calls", ())]
-    texts = [message["content"], message.get("reasoning_content", "")]
+    texts = [message["content"], message.get("reasoning", "")]
     texts += [text for function in functions for text in (function["name"], function["arguments"])]
     return sum(len(text.encode(errors="replace")) for text in texts)
 
