@@ -37,6 +37,33 @@ async def test_it_tells_what_the_machine_can_drive_and_what_a_server_honours(sho
     assert "by route direct it can honestly drive about" in said or "cannot drive even" in said
 
 
+async def first_findings(number):
+    """The text of the first findings, and whether it was healthy so far."""
+    found = []
+    async for finding in doctor.diagnose(None, "direct"):
+        found.append(finding)
+        if len(found) == number:
+            return found
+    raise AssertionError(f"only {found}")
+
+
+async def test_it_says_that_the_sandbox_works(monkeypatch):
+    monkeypatch.setattr(doctor, "open_sandbox", lambda: None)
+    found = (await first_findings(3))[2]
+    assert (found.ok, found.text) == (True, "the sandbox for code that a model writes works")
+
+
+async def test_it_says_why_there_is_no_sandbox_and_that_is_no_failure(monkeypatch):
+    def refuse():
+        raise UsageError("code cannot be isolated here: bwrap: No permissions to create new namespace")
+
+    monkeypatch.setattr(doctor, "open_sandbox", refuse)
+    found = (await first_findings(3))[2]
+    assert found.ok is None  # everything but `driver: model` works without
+    assert found.text.startswith("no sandbox for code that a model writes (driver: model): ")
+    assert "No permissions to create new namespace" in found.text
+
+
 async def test_a_server_that_is_not_there_and_an_unknown_route_are_errors(short):
     with pytest.raises(BackendError, match=r"127\.0\.0\.1:9"):
         await report_health("http://127.0.0.1:9/v1", "direct", io.StringIO())

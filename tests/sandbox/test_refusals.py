@@ -10,6 +10,7 @@ import pytest
 
 from swarm.agents import sandbox as module
 from swarm.agents.sandbox import SWITCH, open_sandbox
+from swarm.engine.doctor import Finding, _isolation
 from swarm.errors import UsageError
 
 EXEC_ALL = """#!/bin/sh
@@ -96,6 +97,13 @@ def test_the_systems_bubblewrap_is_tried_first_and_the_bundled_one_where_that_fa
     assert candidates[0] == str(broken)
     assert len(candidates) == 2
     assert open_sandbox().bwrap == candidates[1]
+
+
+def test_the_doctor_tries_the_sandbox_and_says_what_came_of_it(sandbox, only):
+    assert _isolation() == Finding(True, "the sandbox for code that a model writes works")
+    only(None)
+    assert _isolation().ok is None
+    assert "bubblewrap is not installed" in _isolation().text
 
 
 def test_where_namespaces_work_the_sandbox_does():
