@@ -140,7 +140,7 @@ class ClientSettings(_Section):
 
 _DRIVER_KEYS = {
     "script": ("history", "script", "reply_scale"),
-    "model": ("max_reply_tokens", "keep_reasoning", "compaction", "tool_choice"),
+    "model": ("isolation", "max_reply_tokens", "keep_reasoning", "compaction", "tool_choice"),
 }
 
 

@@ -93,6 +93,7 @@ def test_a_mistake_is_named_with_its_file_line_key_and_the_nearest_valid_name(wr
     [
         ("{driver: model, script: quick}", "`script` belongs to `driver: script`"),
         ("{driver: model, history: live}", "`history` belongs to `driver: script`"),
+        ("{isolation: allow-unsafe}", "`isolation` belongs to `driver: model`"),
         ("{keep_reasoning: true}", "`keep_reasoning` belongs to `driver: model`"),
         ("{compaction: drop-results}", "`compaction` belongs to `driver: model`"),
         ("{driver: model, max_reply_tokens: 0}", "max_reply_tokens"),
