@@ -18,6 +18,8 @@ BYTES_PER_TOKEN = 4.0
 """Until the server's first `usage` tells better."""
 COMPACT_TO = 0.5
 """Of the context: dropping a little every turn would cost the server's cached prefix every turn."""
+MAX_NAME = 64
+"""Characters of a tool's name, OpenAI's limit; what is longer names none of ours."""
 DROPPED = "[dropped to save context; call the tool again if you need this]"
 
 
@@ -91,9 +93,10 @@ class ModelConversation:
         self._append({"role": "tool", "tool_call_id": call.id, "content": text})
 
     def _numbered(self, call: ToolCall) -> Call:
-        """With an id of ours: some servers give none, or the same one again."""
+        """With an id of ours: some servers give none, or the same one again; and a name that can be shown."""
         self._calls += 1
-        return Call(f"call_{self._calls}", call.name, call.arguments)
+        name = "".join(char if char.isprintable() else "?" for char in call.name[:MAX_NAME])
+        return Call(f"call_{self._calls}", name, call.arguments)
 
     def _fits(self) -> bool:
         return self._tokens + self._driver.max_reply_tokens <= self._driver.context

@@ -136,7 +136,7 @@ def _fault(sandbox: Sandbox) -> str | None:
     if done.returncode == 0:
         return None
     said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-    return said[-1] if said else f"it ended with {done.returncode}"
+    return said[-1].removeprefix("bwrap: ") if said else f"it ended with {done.returncode}"
 
 
 def _namespaces(root: bool) -> Iterator[str]:

@@ -123,6 +123,14 @@ def test_a_call_without_a_name_has_one_in_the_history(task):
     assert conversation.request().messages[2]["tool_calls"][0]["function"]["name"] == "unnamed"
 
 
+def test_a_name_that_would_play_with_the_terminal_is_made_harmless(task):
+    """It is shown in the live view, and recorded."""
+    conversation = begin(task)
+    (call,) = conversation.accept(reply(("\x1b[2Jread\n\ud800" + "x" * 1000, {})))
+    assert call.name == "?[2Jread??" + "x" * 54
+    assert conversation.request().messages[2]["tool_calls"][0]["function"]["name"] == call.name
+
+
 @pytest.mark.parametrize("keep", [True, False])
 def test_reasoning_is_kept_or_dropped_as_the_switch_says(task, keep):
     conversation = begin(task, keep_reasoning=keep)
