@@ -118,7 +118,6 @@ def test_a_scenario_of_the_model_driver_is_read_back_as_it_was_resolved(write):
     "extra",
     [
         "agents: {driver: trace}",
-        "stage: {until: {metric: output_tokens_per_s, ci: 5%, max: 10m}}",
         "record: {content: true}",
     ],
 )
@@ -223,3 +222,20 @@ def test_several_mistakes_are_all_told_at_once(write):
     message = refusal(write(TARGET + "agents: {contxt: 8k, think: 3}\nroute: x"))
     assert len(message.splitlines()) == 3
     assert issubclass(ScenarioError, UsageError)
+
+
+@pytest.mark.parametrize(
+    ("until", "problem"),
+    [
+        ("{metric: ttft_s.p95}", "did you mean ttft_s.mean?"),
+        ("{metric: output_tokens_per_s, ci: 0%}", "greater than 0"),
+        ("{metric: output_tokens_per_s, max: 30s}", "`until.max` (30 s) is shorter than `duration` (60 s)"),
+    ],
+)
+def test_a_window_that_cannot_end_as_asked_is_refused(write, until, problem):
+    assert problem in refusal(write(f"{TARGET}stage: {{until: {until}}}"))
+
+
+def test_a_window_that_ends_when_sure_enough_has_its_defaults(write):
+    stage = load_scenario(write(TARGET + "stage: {until: {metric: job_s.mean}}")).stage
+    assert (stage.until.ci, stage.until.max, stage.longest) == (0.05, 600.0, 600.0)
