@@ -13,6 +13,8 @@ from swarm.errors import ScenarioError
 
 MAX_CHARACTERS = 1_000_000
 MAX_NODES = 20_000  # with aliases written out: a small file cannot blow up
+MAX_DEPTH = 100  # libyaml would overflow its stack
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads the bundled tasks in a tenth of the time
 
 Model = TypeVar("Model", bound=BaseModel)
 KeyPath = tuple[str | int, ...]
@@ -58,11 +60,14 @@ def parse_document(text: str, path: Path) -> Document:
     if len(text) > MAX_CHARACTERS:
         raise ScenarioError(f"{path}: {len(text)} characters; the limit is {MAX_CHARACTERS}")
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        _check_depth(text)
+        loader = _LOADER(text)
+        root = loader.get_single_node()
         lines = _lines(path, root) if root else {}
-        data = yaml.safe_load(text)
+        data = loader.construct_document(root) if root else None
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        # What is missing at the end is missed on the line behind it.
+        line = min(error.problem_mark.line, text.count("\n")) + 1 if error.problem_mark else 1
         raise ScenarioError(f"{path}:{line}: not readable as YAML: {error.problem}") from None
     except RecursionError:
         raise ScenarioError(f"{path}: nested too deeply, or an alias inside itself") from None
@@ -109,6 +114,15 @@ def explain(document: Document, model: type[BaseModel], invalid: ValidationError
 def dotted(path: KeyPath) -> str:
     """targets[0].name"""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+
+
+def _check_depth(text: str) -> None:
+    """RecursionError for what is nested too deeply. Events come one by one, however deep they are."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise RecursionError
 
 
 def _lines(path: Path, root: yaml.Node) -> dict[KeyPath, int]:
