@@ -110,7 +110,7 @@ class ScriptConversation:
         self._bytes += len(json.dumps(message))
 
 
-def job_order(tasks: list[Task], seed: int, agent: int) -> list[Task]:
+def job_order(tasks: list[Task], seed: int | str, agent: int) -> list[Task]:
     """The order in which an agent works through the tasks, again and again: its own, and the same at every level.
 
     The seed's order deals the kinds out in turn, so that a short window sees a mixture; agent i enters it at place i:

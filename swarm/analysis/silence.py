@@ -8,19 +8,20 @@ class Silence:
     """Of one stage in one trial."""
 
     def __init__(self, window: Window) -> None:
-        self._stop_ns = window.stop_ns
+        self._window = window
         self.longest_wait_ns = 0
         """The longest TTFT or gap between chunks that was over before the window's end."""
         self.silent_ns = 0
         """How long the quietest request in flight at the window's end had been silent."""
 
     def add(self, attempt: Attempt) -> None:
-        if attempt.t_ns >= self._stop_ns:
+        stop_ns = self._window.stop_ns
+        if attempt.t_ns >= stop_ns:
             return
-        heard, longest = _by_chunks(attempt, self._stop_ns) if attempt.chunks else _by_ends(attempt, self._stop_ns)
+        heard, longest = _by_chunks(attempt, stop_ns) if attempt.chunks else _by_ends(attempt, stop_ns)
         self.longest_wait_ns = max(self.longest_wait_ns, longest)
-        if attempt.end_ns >= self._stop_ns:
-            self.silent_ns = max(self.silent_ns, self._stop_ns - heard)
+        if attempt.end_ns >= stop_ns:
+            self.silent_ns = max(self.silent_ns, stop_ns - heard)
 
 
 def _by_chunks(attempt: Attempt, stop_ns: int) -> tuple[int, int]:

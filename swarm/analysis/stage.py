@@ -17,6 +17,7 @@ from swarm.analysis.trial import Trial
 from swarm.analysis.validity import counters_skipped, too_few_turns, trial_reasons
 from swarm.analysis.words import counted
 from swarm.recording.observations import METRICS
+from swarm.recording.records import WindowEnd
 
 OF_JOBS = ("job", "ttfat")
 NOT_RUN = "not run: the run ended before this stage began"
@@ -212,9 +213,21 @@ def _notes(agents: int, trials: Sequence[Trial]) -> list[str]:
     if uncounted := sum(trial.requests.uncounted for trial in trials):
         notes.append(f"{counted(uncounted, 'request')} left out of all rates, as the server did not count the tokens")
     notes += {note: None for trial in trials if (note := counters_skipped(trial))}
+    notes += [note for trial in trials if trial.closed and (note := _unsure(trial.closed))]
     settled = warmup([trial.output for trial in trials])
     if settled and (complaint := settled.complaint()):
         notes.append(complaint)
     if not any(trial.client.watched_ns for trial in trials):
         notes.append("the client did not watch itself in the window, so that check is missing")
     return notes
+
+
+def _unsure(closed: WindowEnd) -> str | None:
+    """Said, where a window ran to its longest and the number was not as sure as asked for."""
+    if closed.reached is not None and closed.reached <= closed.asked:
+        return None
+    known = "not known at all" if closed.reached is None else f"known to {closed.reached * 100:.2g} %"
+    return (
+        f"stage.until: {closed.metric} was {known} when the time was up, and {closed.asked * 100:.2g} % were asked "
+        "for; raise stage.until.max"
+    )

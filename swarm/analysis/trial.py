@@ -24,6 +24,7 @@ from swarm.recording.records import (
     StageEnd,
     Tool,
     Turn,
+    WindowEnd,
 )
 
 
@@ -34,6 +35,8 @@ class Trial:
         """`window`: of a soak in several parts, what all of them measured; None: the stage's."""
         self.began = began
         self.ended: StageEnd | None = None
+        self.closed: WindowEnd | None = None
+        """Of a window that was to run until a number was sure enough."""
         self.window = window or Window(began.window_start_ns, began.window_end_ns)
         self.load = Load(self.window)
         self.requests = Requests(self.window)
@@ -65,6 +68,9 @@ class Trial:
     def add(self, record: AnyRecord) -> None:
         if isinstance(record, StageEnd):
             self.ended = record
+            return
+        if isinstance(record, WindowEnd):
+            self.closed, self.window.stop_ns = record, record.t_ns
             return
         self._last_ns = max(self._last_ns, getattr(record, "end_ns", record.t_ns))
         match record:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from swarm.recording.records import Attempt
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Window:
     """`[start_ns, stop_ns)` on the run's time line, without its holes.
 
+    `stop_ns` moves when the window closes before its latest end, as its numbers are sure enough.
     A hole is what lies between two parts of a soak that broke off and went on: nothing in it counts.
     """
 

@@ -53,6 +53,7 @@ def stage_spec(
         think_s=agents.think,
         max_turns=agents.max_turns,
         seed=agents.seed,
+        until=settings.until,
         watch_client=watch_client,
     )
 

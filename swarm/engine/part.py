@@ -78,6 +78,8 @@ def as_soak(scenario: Scenario) -> Scenario:
         raise UsageError(f"a soak loads one target, and this scenario has {', '.join(names)}; choose with --target")
     if len(levels) > 1:
         raise UsageError(f"agents.levels: a soak has one, and not {levels}; choose with --agents {levels[-1]}")
+    if scenario.stage.until:
+        raise UsageError("stage.until: a soak runs for its whole duration; leave it out")
     soak = scenario.soak or Soak()
     try:
         soak.levels(levels[0], scenario.stage.duration)

@@ -57,7 +57,7 @@ def _prompt_tokens(scenario: Scenario) -> float:
 def describe(scenario: Scenario) -> str:
     """Time, requests and tokens of a run, a line per target; what is assumed is said."""
     prompt = _prompt_tokens(scenario)
-    load_s = (scenario.stage.warmup + scenario.stage.duration) * scenario.stage.trials
+    load_s = (scenario.stage.warmup + scenario.stage.longest) * scenario.stage.trials
     stages = schedule(scenario, "")
     lines = [load_summary(scenario)]
     for target in scenario.targets:

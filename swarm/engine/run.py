@@ -228,9 +228,9 @@ async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: in
                 number=number,
                 count=of,
                 window_start_ns=window_start,
-                window_end_ns=window_start + round(spec.duration_s * 1e9),
+                window_end_ns=window_start + round((spec.until.max if spec.until else spec.duration_s) * 1e9),
                 statuses=statuses,
-                later_s=(of - number) * (settings.warmup + settings.duration),
+                later_s=(of - number) * (settings.warmup + settings.longest),
             )
         )
     if run.metrics:

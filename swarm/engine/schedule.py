@@ -1,6 +1,7 @@
 """Which stage runs when: a pure list, made before anything starts."""
 
 import hashlib
+import random
 from dataclasses import dataclass
 
 from swarm.scenario.schema import Scenario
@@ -8,25 +9,37 @@ from swarm.scenario.schema import Scenario
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage: `agents` agents against `target`, for the `trial`-th time (from 1)."""
+    """One stage: `agents` agents against `target`, for the `trial`-th time (from 1); `order` seeds its jobs' order."""
 
     target: str
     agents: int
     trial: int
     salt: str
+    order: str
 
 
 def schedule(scenario: Scenario, run: str) -> list[StagePlan]:
     """All stages in their order: trial by trial, level by level, and at each level target by target (A B A B).
 
-    Two models are thus measured within minutes of each other at every level, so that drift of the machine hits both.
+    Targets are thus measured within minutes of each other at every level, so that drift of the machine hits both.
+    The levels come in an order of their own in each trial, from the scenario's seed and whatever the targets are; and
+    from level to level and trial to trial another target begins. So no level and no target is always the first.
     """
-    return [
-        StagePlan(target.name, level, trial, salt(run, target.name, level, trial))
-        for trial in range(1, scenario.stage.trials + 1)
-        for level in scenario.agents.levels
-        for target in scenario.targets
-    ]
+    levels, targets = scenario.agents.levels, scenario.targets
+    stages = []
+    for trial in range(1, scenario.stage.trials + 1):
+        shuffled = random.Random(f"{scenario.agents.seed}:{trial}:levels").sample(levels, len(levels))
+        for level in shuffled:
+            first = (levels.index(level) + trial - 1) % len(targets)
+            stages += [
+                stage_plan(scenario, run, target.name, level, trial) for target in targets[first:] + targets[:first]
+            ]
+    return stages
+
+
+def stage_plan(scenario: Scenario, run: str, target: str, level: int, trial: int) -> StagePlan:
+    """`run` is what tells this run's salts from all others'."""
+    return StagePlan(target, level, trial, salt(run, target, level, trial), job_seed(scenario.agents.seed, trial))
 
 
 def salt(run: str, target: str, level: int, trial: int) -> str:
@@ -34,8 +47,15 @@ def salt(run: str, target: str, level: int, trial: int) -> str:
     return hashlib.sha256(f"{run}:{target}:{level}:{trial}".encode()).hexdigest()[:16]
 
 
+def job_seed(seed: int, trial: int) -> str:
+    """Of the order of the jobs: the same for every target and level of a trial, which are compared on equal work, and
+    another in each trial, so that what holds over the trials is not owed to one order."""
+    return str(seed) if trial == 1 else f"{seed}:{trial}"
+
+
 def load_summary(scenario: Scenario) -> str:
     """What will run, and for how long, start-up aside."""
     stages = len(schedule(scenario, ""))
-    minutes = stages * (scenario.stage.warmup + scenario.stage.duration) / 60
-    return f"{scenario.name}: {stages} stage{'s' * (stages > 1)}, {minutes:.1f} min of load in all"
+    minutes = stages * (scenario.stage.warmup + scenario.stage.longest) / 60
+    at_most = "at most " if scenario.stage.until else ""
+    return f"{scenario.name}: {stages} stage{'s' * (stages > 1)}, {at_most}{minutes:.1f} min of load in all"

@@ -18,9 +18,11 @@ from swarm.engine.monitor import every_second, watch_client
 from swarm.engine.schedule import StagePlan
 from swarm.engine.server import ServerWatch
 from swarm.engine.stop import Stop
+from swarm.engine.until import Confidence, looks
 from swarm.recording import records
 from swarm.recording.status import AgentStatus
 from swarm.scenario.pattern import shifts
+from swarm.scenario.schema import Until
 from swarm.tasks import Task
 
 _COUNTERS = {
@@ -48,6 +50,7 @@ class StageSpec:
     think_s: float
     max_turns: int
     seed: int
+    until: Until | None = None
     levels: tuple[int, ...] = ()
     """Of a soak: how many agents are at work in each `level_s` seconds of the window; (): all, always."""
     level_s: float = 0.0
@@ -87,20 +90,27 @@ async def run_stage(
     before = await server.idle("before")
     start = clock.now()
     window_start = start + round(spec.warmup_s * 1e9)
-    window_end = window_start + round(spec.duration_s * 1e9)
+    lengths = [round(length * 1e9) for length in looks(spec.duration_s, spec.until)]
     publish(
         records.Stage(
             **header,
             id=stage_id,
             t_ns=start,
             window_start_ns=window_start,
-            window_end_ns=window_end,
+            window_end_ns=window_start + lengths[-1],
             salt=spec.plan.salt,
             seed=spec.seed,
             done_ns=round(spec.done_s * 1e9),
             planned_alive=fmean(spec.levels) if spec.levels else None,
         )
     )
+    confidence = Confidence(spec.until.metric, window_start) if spec.until else None
+
+    def publish_of_agents(record: records.Record) -> None:
+        publish(record)
+        if confidence:
+            confidence.add(record)
+
     around = Surroundings(
         header=header,
         stage_id=stage_id,
@@ -109,7 +119,7 @@ async def run_stage(
         driver=spec.driver,
         tools=tools,
         retry=spec.retry,
-        publish=publish,
+        publish=publish_of_agents,
         next_id=next_id,
         think_ns=round(spec.think_s * 1e9),
         max_turns=spec.max_turns,
@@ -121,7 +131,24 @@ async def run_stage(
     watchers = [asyncio.create_task(every_second(clock, server.sample))]
     if spec.watch_client:
         watchers.append(asyncio.create_task(watch_client(client, clock, header, publish, next_id)))
-    interrupted = await _until(clock, window_end, stop, agents)
+    interrupted = None
+    for length in lengths:
+        interrupted = await _until(clock, window_start + length, stop, agents)
+        if interrupted or (confidence and spec.until and _sure(confidence, spec.until, window_start + length)):
+            break
+    if confidence and spec.until and not interrupted:
+        end = window_start + length
+        publish(
+            records.WindowEnd(
+                **header,
+                id=next_id(),
+                parent=stage_id,
+                t_ns=end,
+                metric=spec.until.metric,
+                asked=spec.until.ci,
+                reached=confidence.half_width(end),
+            )
+        )
     await _cancel(agents)  # first of all: nothing may be counted that ends after the window because we were busy
     await _cancel(watchers)
     after = await server.idle("after")
@@ -137,9 +164,14 @@ async def run_stage(
     )
 
 
+def _sure(confidence: Confidence, until: Until, now_ns: int) -> bool:
+    reached = confidence.half_width(now_ns)
+    return reached is not None and reached <= until.ci
+
+
 def _jobs(spec: StageSpec, agent: int) -> Iterator[Job]:
     begun = spec.jobs_begun[agent] if spec.jobs_begun else 0
-    order = cycle(job_order(list(spec.tasks), spec.seed, agent))
+    order = cycle(job_order(list(spec.tasks), spec.plan.order, agent))
     for number, task in islice(zip(count(1), order), begun, None):
         yield Job(task, ticket=f"{spec.seed}-{agent:04d}-{number:05d}")
 

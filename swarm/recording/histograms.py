@@ -14,7 +14,7 @@ from hdrh.histogram import HdrHistogram
 from swarm.clock import Clock
 from swarm.recording.appender import Appender
 from swarm.recording.observations import observations
-from swarm.recording.records import Attempt, Job, Published, Record, Stage, Tool
+from swarm.recording.records import Attempt, Job, Published, Record, Stage, Tool, WindowEnd
 
 LOWEST_NS, HIGHEST_NS, DIGITS = 1_000, 3_600_000_000_000, 3
 COUNTED_PER_STEP = 200
@@ -87,6 +87,9 @@ class Histograms:
     def add(self, record: Published) -> None:
         if isinstance(record, Stage):
             self._windows[_stage(record)] = (record.window_start_ns, record.window_end_ns)
+        elif isinstance(record, WindowEnd):
+            start, _ = self._windows[_stage(record)]
+            self._windows[_stage(record)] = (start, record.t_ns)
         elif isinstance(record, Attempt | Job | Tool):
             self._waiting.append(record)
 

@@ -59,6 +59,16 @@ class Stage(Record, frozen=True, kw_only=True, tag="stage"):
     """Agents at work on average over the window, where a pattern lets some rest; None: all of them, always."""
 
 
+class WindowEnd(Record, frozen=True, kw_only=True, tag="window_end"):
+    """The window of a stage that was to run until a number was sure enough has ended at `t_ns`."""
+
+    metric: str
+    asked: float
+    """Half-width of the 95 % interval, as a share of the number."""
+    reached: float | None
+    """The same as it was when the window ended; None: too little was seen to tell."""
+
+
 class StageEnd(Record, frozen=True, kw_only=True, tag="stage_end"):
     """A stage is over (`t_ns`); `interrupted` names what ended it early, e.g. "SIGINT" or "budget: requests"."""
 
@@ -173,7 +183,7 @@ class ClientSample(Record, frozen=True, kw_only=True, tag="client"):
     """Sorted sample over the coalesced chunks: how much earlier than its stamp each may have come, at most."""
 
 
-AnyRecord = Stage | StageEnd | AgentEnd | Job | Turn | Attempt | Tool | ClientSample
+AnyRecord = Stage | WindowEnd | StageEnd | AgentEnd | Job | Turn | Attempt | Tool | ClientSample
 
 
 class ServerSample(msgspec.Struct, frozen=True, kw_only=True):

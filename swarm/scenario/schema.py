@@ -205,12 +205,35 @@ Tasks = Annotated[
 ]
 
 
+class Until(_Section):
+    """A window that runs until `metric` is known to within `ci` of itself (95 %, by batch means), or for `max`."""
+
+    metric: Literal[
+        "output_tokens_per_s", "requests_per_s", "ttft_s.mean", "itl_s.mean", "tpot_s.mean", "e2e_s.mean", "job_s.mean"
+    ]
+    ci: Annotated[Share, Field(gt=0)] = 0.05
+    max: PositiveDuration = 600.0
+
+
 class StageSettings(_Section):
     warmup: Duration = 10.0
     duration: PositiveDuration = 60.0
-    until: Annotated[dict[str, Any] | None, _not_yet(None)] = None
+    until: Until | None = None
     trials: Annotated[int, Field(ge=1, le=100)] = 3
     max_error_share: Share = 0.0
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a window may take."""
+        return self.until.max if self.until else self.duration
+
+    @model_validator(mode="after")
+    def _room_to_go_on(self) -> Self:
+        if self.until and self.until.max < self.duration:
+            raise ValueError(
+                f"`until.max` ({self.until.max:g} s) is shorter than `duration` ({self.duration:g} s), the least window"
+            )
+        return self
 
 
 class Soak(_Section):
