@@ -16,9 +16,12 @@ class Account:
         self._unknown = 0
         self._largest = 0
         self._slack = 0
+        self._aborted = 0
+        self.withheld = 0
+        """The most tokens that came with one chunk: a server that parses tool calls holds tokens back."""
 
-    def add(self, tokens: int | None, at_most: int | None = None, slack: int = 0) -> None:
-        """One request: its count, or None with what bounds it; `slack`: what the server may have counted beyond."""
+    def add(self, tokens: int | None, at_most: int | None = None, *, aborted: bool = False) -> None:
+        """One request: its count, or None with what bounds it; of an aborted one the server may have counted more."""
         if tokens is not None:
             self.least += tokens
             self._largest = max(self._largest, tokens)
@@ -26,12 +29,13 @@ class Account:
             self._slack += at_most
         else:
             self._unknown += 1
-        self._slack += slack
+        self._aborted += aborted
 
     @property
     def most(self) -> int:
         """A request of which nothing is known counts as much as the largest that is."""
-        return self.least + self._slack + self._unknown * self._largest
+        beyond = self._aborted * max(ABORT_TOKENS, self.withheld)
+        return self.least + self._slack + beyond + self._unknown * self._largest
 
 
 class Accounts:
@@ -50,9 +54,10 @@ class Accounts:
         broken = not is_complete(attempt)
         self.prompt.add(attempt.prompt_tokens)
         if broken and attempt.completion_tokens is None and attempt.first_token_ns is None:
-            self.completion.add(0, slack=ABORT_TOKENS)
+            self.completion.add(0, aborted=True)
         else:
-            self.completion.add(completion_tokens(attempt), attempt.planned_tokens, slack=ABORT_TOKENS if broken else 0)
+            self.completion.add(completion_tokens(attempt), attempt.planned_tokens, aborted=broken)
+        self.completion.withheld = max(self.completion.withheld, *(attempt.chunk_tokens or (0,)))
         if not broken and self._window.holds(attempt.end_ns):
             self._add_complete(attempt)
 

@@ -313,6 +313,16 @@ def test_what_an_aborted_request_had_not_told_yet_is_allowed_for(only_stage: Ana
         assert only_stage(run)["valid"] is valid, (prompt, completion)
 
 
+def test_a_server_that_holds_tokens_back_may_have_held_as_many_back_at_an_abort(only_stage: Analysed) -> None:
+    """As vLLM's parser of tool calls does: up to 170 tokens of a reply came with one chunk."""
+    for completion, valid in ((190, True), (230, True), (236, False)):
+        run, stage = busy()
+        stage.attempt(5.0, waits=[0.2, 0.1], tokens=80, planned_tokens=None)  # two chunks of 40
+        stage.attempt(9.7, waits=[0.2], tokens=10, planned_tokens=None, end=10.0, aborted=True)
+        stage.end(counters={"completion_tokens": completion})
+        assert only_stage(run)["valid"] is valid, completion
+
+
 def test_a_reply_cut_off_without_a_count_may_have_been_as_long_as_planned(only_stage: Analysed) -> None:
     for completion, valid in ((100, True), (300, True), (310, False)):
         run, stage = busy()
