@@ -1,13 +1,12 @@
-"""The load generator's own view of itself: was it in the way?"""
+"""The load generator's own view of itself: was it in the way, and how far may the times be off?"""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from swarm.analysis.distribution import Distribution
 from swarm.analysis.window import Window
-from swarm.recording.histograms import bucket
 from swarm.recording.records import ClientSample
+from swarm.recording.timing import TimingError
 
 
 class Client:
@@ -20,10 +19,7 @@ class Client:
         """Both by process (shard)."""
         self.busy_ns = 0.0
         self.busy_of_ns = 0
-        self.lags: Counter[int] = Counter()
-        self.chunks = 0
-        self.coalesced = 0
-        self.stamp_sources: set[str] = set()
+        self.timing = TimingError()
 
     def add(self, sample: ClientSample) -> None:
         if not self._window.holds(sample.end_ns):
@@ -34,24 +30,33 @@ class Client:
         if sample.busy_share is not None:
             self.busy_ns += sample.busy_share * took
             self.busy_of_ns += took
-        self.lags.update(map(bucket, sample.lag_ns))
-        self.chunks += sample.chunks
-        self.coalesced += sample.coalesced
-        self.stamp_sources.add(sample.stamp_source)
+        self.timing.add(sample)
 
 
 def summary(clients: Sequence[Client]) -> dict[str, Any]:
     """The `client` block of the results; None where there are no samples."""
     watched = sum(sum(client.watched_ns.values()) for client in clients)
     shards = max((len(client.watched_ns) for client in clients), default=0)
-    sources = set().union(*(client.stamp_sources for client in clients))
+    timing = timing_of(clients)
+    chunks = timing.chunks
     return {
         "cpu_share": cpu_share(clients),
-        "lag_p99_s": lag_p99_s(clients),
-        "chunks_per_s": sum(client.chunks for client in clients) * shards * 1e9 / watched if watched else None,
-        "coalesced_chunks": sum(client.coalesced for client in clients) if watched else None,
-        "stamp_source": ("kernel" if sources == {"kernel"} else "user") if sources else None,
+        "cpu_per_chunk_s": sum(client.cpu_ns.total() for client in clients) / chunks / 1e9 if chunks else None,
+        "lag_p99_s": timing.lag_p99_s(),
+        "timing_error_p99_s": timing.p99_s(),
+        "chunks_per_s": chunks * shards * 1e9 / watched if watched else None,
+        "coalesced_chunks": timing.coalesced if watched else None,
+        "coalesced_share": timing.coalesced / chunks if chunks else None,
+        "stamp_source": ("kernel" if timing.by_kernel else "user") if watched else None,
     }
+
+
+def timing_of(clients: Sequence[Client]) -> TimingError:
+    """Over all samples, of which each holds the spread of its second's lags."""
+    timing = TimingError()
+    for client in clients:
+        timing.merge(client.timing)
+    return timing
 
 
 def cpu_share(clients: Sequence[Client]) -> float | None:
@@ -60,11 +65,6 @@ def cpu_share(clients: Sequence[Client]) -> float | None:
         sum((getattr(client, name) for client in clients), Counter[int]()) for name in ("cpu_ns", "watched_ns")
     )
     return max((cpu[shard] / watched[shard] for shard in watched if watched[shard]), default=None)
-
-
-def lag_p99_s(clients: Sequence[Client]) -> float | None:
-    """Over all samples, of which each holds the spread of its second's lags."""
-    return Distribution(sum((client.lags for client in clients), Counter[int]())).seconds(99)
 
 
 def busy_share(clients: Sequence[Client]) -> float | None:

@@ -26,6 +26,8 @@ class Limits:
     max_lag_s: float
     max_cpu_share: float
     max_error_share: float
+    real_time: bool = True
+    """Whether the load generator could be late at all: not in a prediction."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Pl
                 max_lag_s=parse_duration(scenario["client"]["max_lag"]),
                 max_cpu_share=parse_share(scenario["client"]["max_cpu"]),
                 max_error_share=parse_share(scenario["stage"]["max_error_share"]),
+                real_time=not environment.get("predicted", False),
             ),
             thresholds=tuple(scenario.get("thresholds", ())),
             soak=_soak(scenario) if scenario.get("soak") else None,

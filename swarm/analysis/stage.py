@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from swarm.analysis.agents import jain, per_agent, rates, spread, together
-from swarm.analysis.client import summary
+from swarm.analysis.client import summary, timing_of
 from swarm.analysis.confidence import intervals
 from swarm.analysis.degradation import degradation
 from swarm.analysis.distribution import Distribution, mean
@@ -30,10 +30,10 @@ def stage(
     base = _valid_base(alone, limits)
     why = [trial_reasons(trial, limits) if trial else [NOT_RUN] for trial in trials]
     details = [
-        {"trial": number, **_entry(agents, [trial], [partner], gpus, reasons)}
+        {"trial": number, **_entry(agents, [trial], [partner], gpus, limits, reasons)}
         for number, (trial, partner, reasons) in enumerate(zip(trials, base, why, strict=True), 1)
     ]
-    entry = _entry(agents, trials, base, gpus, _reasons(agents, trials, why))
+    entry = _entry(agents, trials, base, gpus, limits, _reasons(agents, trials, why))
     if any(trials) and any(alone) and not any(base):
         entry["notes"].append("contention and slowdown are left out, as the stage of one agent is invalid")
     confidence = intervals(details)
@@ -64,7 +64,12 @@ def _reasons(agents: int, trials: Sequence[Trial | None], why: Sequence[list[str
 
 
 def _entry(
-    agents: int, trials: Sequence[Trial | None], alone: Sequence[Trial | None], gpus: int, reasons: list[str]
+    agents: int,
+    trials: Sequence[Trial | None],
+    alone: Sequence[Trial | None],
+    gpus: int,
+    limits: Limits,
+    reasons: list[str],
 ) -> dict[str, Any]:
     ran = [trial for trial in trials if trial]
     pairs = [(trial, base) for trial, base in zip(trials, alone, strict=True) if trial and base]
@@ -74,7 +79,7 @@ def _entry(
         "status": "run" if ran else "skipped",
         "valid": not reasons,
         "invalid_reasons": reasons,
-        "notes": _notes(agents, ran) if ran else [],
+        "notes": _notes(agents, ran, limits) if ran else [],
         **measured(agents, ran, pairs, gpus),
     }
 
@@ -191,7 +196,7 @@ def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
     return dict(sorted(sum(counters, Counter[str]()).items()))
 
 
-def _notes(agents: int, trials: Sequence[Trial]) -> list[str]:
+def _notes(agents: int, trials: Sequence[Trial], limits: Limits) -> list[str]:
     """What a reader should know that does not make the stage invalid."""
     notes = []
     jobs, needed = sum(trial.jobs.finished for trial in trials), ENOUGH_PER_AGENT * agents
@@ -217,8 +222,8 @@ def _notes(agents: int, trials: Sequence[Trial]) -> list[str]:
     settled = warmup([trial.output for trial in trials])
     if settled and (complaint := settled.complaint()):
         notes.append(complaint)
-    if not any(trial.client.watched_ns for trial in trials):
-        notes.append("the client did not watch itself in the window, so that check is missing")
+    if limits.real_time:
+        notes += _notes_on_client(trials, limits)
     return notes
 
 
@@ -231,3 +236,16 @@ def _unsure(closed: WindowEnd) -> str | None:
         f"stage.until: {closed.metric} was {known} when the time was up, and {closed.asked * 100:.2g} % were asked "
         "for; raise stage.until.max"
     )
+
+
+def _notes_on_client(trials: Sequence[Trial], limits: Limits) -> list[str]:
+    if not any(trial.client.watched_ns for trial in trials):
+        return ["the client did not watch itself in the window, so that check is missing"]
+    timing = timing_of([trial.client for trial in trials])
+    lag, error = timing.lag_p99_s(), timing.p99_s()
+    if lag is None or error is None or lag <= limits.max_lag_s or error > limits.max_lag_s:
+        return []
+    return [
+        f"swarm read chunks up to {lag * 1000:.3g} ms late (p99), and agents went on as much later; the times are "
+        f"right to {error * 1000:.2g} ms all the same, as the kernel stamps the chunks"
+    ]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from swarm.analysis.client import busy_share, cpu_share, lag_p99_s
+from swarm.analysis.client import busy_share, cpu_share
 from swarm.analysis.plan import Limits
 from swarm.analysis.trial import Trial
 
@@ -67,16 +67,25 @@ def _alive(trial: Trial, _: Limits) -> str | None:
 
 
 def _client(trial: Trial, limits: Limits) -> str | None:
-    lag, cpu, busy = (measure([trial.client]) for measure in (lag_p99_s, cpu_share, busy_share))
+    cpu, busy, timing = cpu_share([trial.client]), busy_share([trial.client]), trial.client.timing
     if cpu is not None and cpu > limits.max_cpu_share:
         return (
             f"the client was too slow: swarm used {_percent(cpu)} of a CPU core "
             f"(client.max_cpu is {_percent(limits.max_cpu_share)}), so its own work is in the latencies; "
             "use fewer agents, a faster machine, or `route: direct`"
         )
-    if lag is None or lag <= limits.max_lag_s:
+    error, lag = timing.p99_s(), timing.lag_p99_s()
+    if error is None or lag is None or error <= limits.max_lag_s:
         return None
-    late = f"1 % of the time swarm was more than {_ms(lag)} late (client.max_lag is {_ms(limits.max_lag_s)})"
+    limit = f"(client.max_lag is {_ms(limits.max_lag_s)})"
+    if timing.by_kernel:
+        late = (
+            f"1 % of the chunks may have come more than {_ms(error)} before their stamp {limit}, as "
+            f"{_percent(timing.coalesced / timing.chunks)} were read together with a later one, and swarm was up to "
+            f"{_ms(lag)} late"
+        )
+    else:
+        late = f"1 % of the time swarm was more than {_ms(lag)} late {limit}, and it stamps the chunks itself"
     if busy is not None and busy > BUSY_SHARE:
         return (
             f"the machine was busy: {late} while the CPUs were {_percent(busy)} in use, and swarm used "

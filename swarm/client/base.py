@@ -127,9 +127,13 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """The client's view of itself between two calls of `Client.meter`. Lags are nanoseconds from stamp to parse."""
+    """The client's view of itself between two calls of `Client.meter`."""
 
     lags_ns: "array[int]"
+    """Nanoseconds from kernel stamp to parse, a sample; empty where stamps are taken in user space: never old."""
     chunks: int
     coalesced: int
     stamp_source: str
+    shared_ns: "array[int]" = field(default_factory=lambda: array("q"))
+    """Of coalesced chunks, a sample: nanoseconds since the read before on their stream, so how long they may have been
+    there unseen."""

@@ -26,7 +26,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
-from swarm.clock import Clock
+from swarm.clock import STAMP_TOLERANCE_NS, Clock
 
 Sink = Callable[[bytes, int], None]
 """Takes body bytes and when they arrived (run time, ns); must not raise."""
@@ -38,7 +38,6 @@ _SO_TIMESTAMPNS = 35  # the same number names the option and its message, on eve
 _TIMESPEC = struct.Struct("@qq")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 _REFRESH_NS = 1_000_000_000
-_TOLERANCE_NS = 50_000  # two readings lie about 100 ns apart, more when the process is interrupted between them
 _SUSPICIOUS_NS = 1_000_000
 
 
@@ -71,16 +70,16 @@ class KernelTime:
         if self._set_ns is not None and stamp < self._set_ns:
             return None  # it waited in its socket while the wall clock was set
         stamp = real_ns - self._offset_ns
-        return min(stamp, now) if stamp <= now + _TOLERANCE_NS else None
+        return min(stamp, now) if stamp <= now + STAMP_TOLERANCE_NS else None
 
     def _was_set(self, now: int) -> bool:
         """Whether the wall clock was set since the last look; a quick comparison mostly answers it."""
         apart = self._real_ns() - self._clock.now()
-        if now < self._fresh_until_ns and abs(apart - self._offset_ns) <= _TOLERANCE_NS:
+        if now < self._fresh_until_ns and abs(apart - self._offset_ns) <= STAMP_TOLERANCE_NS:
             return False
         before = self._offset_ns
         self._refresh()
-        return abs(self._offset_ns - before) > _TOLERANCE_NS
+        return abs(self._offset_ns - before) > STAMP_TOLERANCE_NS
 
     def _refresh(self) -> None:
         """Takes the tightest of a few readings, so that being interrupted between the two clocks does not count."""

@@ -165,7 +165,11 @@ class _Reply:
         was_over = self._stream.over
         self._stream.feed(data, stamp_ns)
         self._last_ns = stamp_ns
-        self._lags.saw(lag_ns, len(seen.stamps) - chunks, seen.coalesced - coalesced)
+        if seen.coalesced == coalesced:
+            self._lags.saw(lag_ns, len(seen.stamps) - chunks)
+        else:
+            since_ns = stamp_ns - (seen.stamps[chunks - 1] if chunks else seen.send_ns or stamp_ns)
+            self._lags.saw(lag_ns, len(seen.stamps) - chunks, seen.coalesced - coalesced, since_ns)
         if seen.max_lag_ns is None or lag_ns > seen.max_lag_ns:
             seen.max_lag_ns = lag_ns
         if self._stream.over and not was_over:

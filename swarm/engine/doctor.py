@@ -7,7 +7,7 @@ import resource
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -18,16 +18,23 @@ from swarm.client.connect import open_client, warm_up
 from swarm.client.probe import probe
 from swarm.clock import Clock
 from swarm.engine.backends import simulated
+from swarm.engine.monitor import watch_client
 from swarm.errors import SwarmError, UsageError
+from swarm.recording.records import ClientSample, Record
+from swarm.recording.timing import TimingError
 from swarm.scenario.schema import ClientSettings, Simulate
 from swarm.simulator.steady import steady
 
 TOKENS_PER_S = 100.0
 STREAMS = (8, 32, 128)
-SECONDS = 2.0
+SECONDS = 1.5
 """Of each step."""
 PROMPT_BYTES = 16_000
-REPLY_TOKENS = 100
+REPLY_TOKENS = 50
+KEPT_UP = 0.9
+"""Of the tokens that a step should bring: with less, the server that it is tried on was the slower one."""
+
+_MARKS = {True: ("ok", "32"), None: ("note", "33"), False: ("FAIL", "31")}
 
 
 @dataclass(frozen=True)
@@ -40,67 +47,97 @@ class Finding:
 
 @dataclass(frozen=True)
 class Drive:
-    """What it took to read `streams` streams: lag p99 in seconds, CPU as a share of a core and in seconds per token."""
+    """What it took to read `streams` streams: bound on the error of the times and lag (p99, seconds), CPU as a share of
+    a core and in seconds per token, and how many tokens a second came."""
 
     streams: int
-    lag_p99_s: float
+    timing_error_s: float
+    lag_s: float
     cpu_share: float
     cpu_s_per_token: float
+    tokens_per_s: float
     stamp_source: str
 
     def honest(self, limits: ClientSettings) -> bool:
-        return self.lag_p99_s <= limits.max_lag and self.cpu_share <= limits.max_cpu
+        return self.timing_error_s <= limits.max_lag and self.cpu_share <= limits.max_cpu
+
+    @property
+    def kept_up(self) -> bool:
+        return self.tokens_per_s >= KEPT_UP * self.streams * TOKENS_PER_S
 
 
 async def report_health(api_base: str | None, route: str, out: TextIO) -> bool:
     """Prints each finding as it is made; returns whether nothing is wrong. Raises UsageError, BackendError."""
     if route not in ("litellm", "direct"):
         raise UsageError(f"--route {route}: expected litellm or direct")
-    healthy = True
-    async for finding in diagnose(api_base, "direct" if route == "direct" else "litellm"):
-        mark = "note" if finding.ok is None else " ok " if finding.ok else "FAIL"
-        print(f"[{mark}] {finding.text}", file=out, flush=True)
-        healthy &= finding.ok is not False
-    return healthy
+    wrong = 0
+    async for said in diagnose(api_base, "direct" if route == "direct" else "litellm"):
+        if isinstance(said, Finding):
+            wrong += said.ok is False
+        print(_line(said, out.isatty() and "NO_COLOR" not in os.environ), file=out, flush=True)
+    print(f"\n{wrong} thing{'s' * (wrong > 1)} to put right." if wrong else "\nNothing is wrong.", file=out)
+    return not wrong
 
 
-async def diagnose(api_base: str | None, route: Route) -> AsyncIterator[Finding]:
-    """Finding after finding, as they are made; the target's, if one is named, come first."""
+def _line(said: Finding | str, colour: bool) -> str:
+    if isinstance(said, str):
+        return said
+    mark, paint = _MARKS[said.ok]
+    return f"  \x1b[{paint}m{mark:4}\x1b[0m  {said.text}" if colour else f"  {mark:4}  {said.text}"
+
+
+async def diagnose(api_base: str | None, route: Route) -> AsyncIterator[Finding | str]:
+    """Headings and findings, as they are made; the target's, if one is named, come first."""
     limits = ClientSettings()
     if api_base:
+        yield f"Server {api_base}"
         async for finding in _target(api_base):
             yield finding
+        yield ""
+    yield f"This machine ({os.cpu_count()} cores)"
     yield _open_files()
     yield _ports()
     yield await asyncio.to_thread(_isolation)
     drives = []
     async for drive in _drives(route):
+        if not drives:
+            yield _stamps(drive)
+            yield f"\nReading streams of {TOKENS_PER_S:.0f} tok/s, route {route}"
+            yield "        agents   times right to       lag   CPU, of a core     a token"
         drives.append(drive)
         yield _told(drive, limits)
-    yield _stamps(drives[-1])
-    yield _capacity(drives, limits, route)
+    yield ""
+    for finding in _capacity(drives, limits):
+        yield finding
 
 
 async def _target(api_base: str) -> AsyncIterator[Finding]:
     facts = await probe(Connection(api_base=api_base, model=None))
-    length = f"{facts.max_model_len} tokens" if facts.max_model_len else "unknown"
-    yield Finding(True, f"{api_base} serves {', '.join(facts.models) or facts.model}; context {length}")
-    for kept, what in (
-        (facts.honours.usage, "token counts"),
-        (facts.honours.continuous_usage, "token counts with every chunk"),
-        (facts.honours.pinned_length, "pinned reply lengths"),
-        (facts.honours.tools, "tools"),
-        (facts.cached_tokens, "cached prompt tokens"),
-        (facts.metrics, "/metrics"),
-    ):
-        yield Finding(kept or None, f"{'honours' if kept else 'does not honour'} {what}")
+    length = f"{facts.max_model_len:,} tokens" if facts.max_model_len else "unknown"
+    yield Finding(True, f"serves {', '.join(facts.models) or facts.model}, context {length}")
+    able = {
+        "token counts": facts.honours.usage,
+        "token counts with every chunk": facts.honours.continuous_usage,
+        "pinned reply lengths": facts.honours.pinned_length,
+        "tools": facts.honours.tools,
+        "tool choice": facts.honours.tool_choice,
+        "cached prompt tokens": facts.cached_tokens,
+        "/metrics": facts.metrics,
+    }
+    if kept := [what for what, has in able.items() if has]:
+        yield Finding(True, f"honours {', '.join(kept)}")
+    for what in (what for what, has in able.items() if not has):
+        yield Finding(None, f"does not honour {what}")
     for note in facts.notes:
         yield Finding(None, note)
 
 
 def _open_files() -> Finding:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return Finding(soft >= 1024, f"{soft} open files allowed: enough for {(soft - 100) // 2} agents (ulimit -n)")
+    if soft == resource.RLIM_INFINITY:
+        return Finding(True, "any number of open files is allowed")
+    agents = max(0, soft - 100) // 2
+    return Finding(soft >= 1024, f"{soft:,} open files allowed: enough for {agents:,} agents (ulimit -n)")
 
 
 def _ports() -> Finding:
@@ -120,6 +157,12 @@ def _isolation() -> Finding:
     return Finding(True, "the sandbox for code that a model writes works")
 
 
+def _stamps(drive: Drive) -> Finding:
+    if drive.stamp_source == "kernel":
+        return Finding(True, "chunks are stamped by the kernel when they arrive")
+    return Finding(None, "chunks are stamped by swarm, not by the kernel: its own delays are part of TTFT and ITL")
+
+
 async def _drives(route: Route) -> AsyncIterator[Drive]:
     warming = asyncio.create_task(asyncio.to_thread(warm_up, route))
     with tempfile.TemporaryDirectory(prefix="swarm-") as folder:
@@ -132,19 +175,30 @@ async def _drives(route: Route) -> AsyncIterator[Drive]:
 
 
 async def _drive(route: Route, connection: Connection, streams: int) -> Drive:
-    client = open_client(route, connection, Clock())
+    clock = Clock()
+    client = open_client(route, connection, clock)
     request = ChatRequest([{"role": "user", "content": "word " * (PROMPT_BYTES // 5)}], [], REPLY_TOKENS, pinned=True)
+    samples: list[Record] = []
+    header = {"run": "doctor", "target": "steady", "agents": streams, "trial": 1}
+    watching = asyncio.create_task(watch_client(client, clock, header, samples.append, str, period_s=SECONDS / 5))
     try:
         until = time.perf_counter() + SECONDS
         cpu, began = time.process_time(), time.perf_counter()
         tokens = sum(await asyncio.gather(*(_stream(client, request, until) for _ in range(streams))))
         cpu, took = time.process_time() - cpu, time.perf_counter() - began
-        meter = client.meter()
     finally:
+        watching.cancel()
         await client.close()
-    lags = sorted(meter.lags_ns)
-    lag = lags[len(lags) * 99 // 100] / 1e9 if lags else 0.0
-    return Drive(streams, lag, cpu / took, cpu / tokens, meter.stamp_source)
+    timing = TimingError.of(sample for sample in samples if isinstance(sample, ClientSample))
+    return Drive(
+        streams=streams,
+        timing_error_s=timing.p99_s() or 0.0,
+        lag_s=timing.lag_p99_s() or 0.0,
+        cpu_share=cpu / took,
+        cpu_s_per_token=cpu / tokens,
+        tokens_per_s=tokens / took,
+        stamp_source="kernel" if timing.by_kernel else "user",
+    )
 
 
 async def _stream(client: Client, request: ChatRequest, until: float) -> int:
@@ -159,27 +213,35 @@ async def _stream(client: Client, request: ChatRequest, until: float) -> int:
 
 
 def _told(drive: Drive, limits: ClientSettings) -> Finding:
-    too_many = "" if drive.honest(limits) else ": too many"
+    honest = drive.honest(limits)
+    slow = "" if drive.kept_up else f"   only {drive.tokens_per_s:,.0f} tok/s came"
     return Finding(
-        None if too_many else True,
-        f"{drive.streams:>4} agents x {TOKENS_PER_S:.0f} tok/s: lag p99 {drive.lag_p99_s * 1000:.2f} ms, "
-        f"{drive.cpu_share:.0%} of a core, {drive.cpu_s_per_token * 1e6:.0f} us a token{too_many}",
+        honest or None,
+        f"{drive.streams:>6}   {drive.timing_error_s * 1000:>10.2f} ms   {drive.lag_s * 1000:>6.1f} ms   "
+        f"{drive.cpu_share:>14.0%}   {drive.cpu_s_per_token * 1e6:>6.0f} us{'' if honest else '   too many'}{slow}",
     )
 
 
-def _stamps(drive: Drive) -> Finding:
-    if drive.stamp_source == "kernel":
-        return Finding(True, "chunks are stamped by the kernel when they arrive")
-    return Finding(None, "chunks are stamped by swarm, not by the kernel: its own delays are part of TTFT and ITL")
-
-
-def _capacity(drives: list[Drive], limits: ClientSettings, route: Route) -> Finding:
+def _capacity(drives: Sequence[Drive], limits: ClientSettings) -> list[Finding]:
+    """What follows for a swarm: as many tokens as the CPU limit allows, but no more streams than were read honestly."""
     honest = [drive for drive in drives if drive.honest(limits)]
     if not honest:
-        return Finding(False, "this machine cannot drive even 8 agents honestly now: see what else runs on it")
+        fewest = drives[0].streams
+        return [
+            Finding(False, f"this machine cannot drive even {fewest} agents honestly now: see what else runs on it")
+        ]
     best = honest[-1]
     tokens_per_s = limits.max_cpu / best.cpu_s_per_token
     if best is not drives[-1]:
         tokens_per_s = min(tokens_per_s, best.streams * TOKENS_PER_S)
     agents = ", ".join(f"{tokens_per_s / rate:,.0f} agents at {rate} tok/s" for rate in (50, 100, 200))
-    return Finding(True, f"by route {route} it can honestly drive about {agents} ({os.cpu_count()} cores)")
+    found = [
+        Finding(
+            True,
+            f"one process can honestly drive about {agents}: times right to {best.timing_error_s * 1000:.2g} ms, "
+            f"{limits.max_cpu:.0%} of a core",
+        )
+    ]
+    if not all(drive.kept_up for drive in honest):
+        found.append(Finding(None, "the simulated server beside it could not keep up, so more may be possible"))
+    return found

@@ -18,9 +18,14 @@ LAG_QUANTILES = 101
 
 
 async def watch_client(
-    client: Client, clock: Clock, header: dict[str, Any], publish: Callable[[Record], None], next_id: Callable[[], str]
+    client: Client,
+    clock: Clock,
+    header: dict[str, Any],
+    publish: Callable[[Record], None],
+    next_id: Callable[[], str],
+    period_s: float = 1.0,
 ) -> None:
-    """Publishes a `ClientSample` every second until cancelled."""
+    """Publishes a `ClientSample` every second (or `period_s`) until cancelled."""
     began, cpu, busy = clock.now(), time.process_time_ns(), _machine_ticks()
     lags: array[int] = array("q")
     while True:
@@ -28,10 +33,11 @@ async def watch_client(
         await clock.sleep_until(due)
         now = clock.now()
         lags.append(now - due)
-        if now - began < 1_000_000_000:
+        if now - began < period_s * 1e9:
             continue
         meter, cpu_now, busy_now = client.meter(), time.process_time_ns(), _machine_ticks()
         lags.extend(meter.lags_ns)
+        longest = max(lags)
         publish(
             ClientSample(
                 **header,
@@ -46,6 +52,8 @@ async def watch_client(
                 stamp_source="kernel" if meter.stamp_source == "kernel" else "user",
                 rss_bytes=resident_bytes(),
                 open_files=_open_files(),
+                # Nothing waits in a socket for longer than swarm was ever late, in that second.
+                shared_ns=_spread(array("q", (min(since, longest) for since in meter.shared_ns))),
             )
         )
         began, cpu, busy, lags = now, cpu_now, busy_now, array("q")

@@ -14,6 +14,7 @@ from swarm.clock import Clock
 from swarm.recording.recorder import Sink
 from swarm.recording.records import AgentEnd, Attempt, ClientSample, Published
 from swarm.recording.status import AgentStatus
+from swarm.recording.timing import TimingError
 
 FRAME_S = 0.5
 PLAIN_S = 10.0
@@ -34,8 +35,8 @@ class StageView:
     """Load that is planned after this stage, in seconds."""
     requests: int = 0
     errors: int = 0
-    lag_ms: float = 0.0
-    stamp_source: str = ""
+    client: ClientSample | None = None
+    """The load generator's last look at itself."""
 
 
 class LiveView(Sink):
@@ -72,8 +73,7 @@ class LiveView(Sink):
             stage.requests += 1
             stage.errors += record.error is not None
         elif isinstance(record, ClientSample):
-            stage.lag_ms = record.lag_ns[-1] / 1e6 if record.lag_ns else 0.0
-            stage.stamp_source = record.stamp_source
+            stage.client = record
         elif isinstance(record, AgentEnd) and record.crash:
             self.say(f"agent {record.agent} crashed: {record.crash.splitlines()[-1]}")
 
@@ -89,7 +89,8 @@ class LiveView(Sink):
             self._drawn = len(lines)
         elif now >= self._next_plain_ns:
             self._next_plain_ns = now + round(PLAIN_S * 1e9)
-            self._out.write(_headline(self._stage, now) + "  " + _totals(self._stage) + "\n")
+            parts = [_headline(self._stage, now), _totals(self._stage), *_itself(self._stage)]
+            self._out.write("  ".join(parts) + "\n")
         self._out.flush()
 
     def close(self) -> None:
@@ -105,11 +106,11 @@ class LiveView(Sink):
 
 def _frame(stage: StageView, now: int, height: int) -> list[str]:
     rows = [_row(status) for status in stage.statuses]
-    room = max(1, height - 4)
+    room = max(1, height - 5)
     if len(rows) > room:
         rows = [*rows[: room - 1], f"  ... and {len(rows) - room + 1} more agents"]
     head = "  agent  state     turn   tok/s  context  jobs  task"
-    return [_headline(stage, now), head, *rows, "  " + _totals(stage)]
+    return [_headline(stage, now), head, *rows, *(f"  {line}" for line in (_totals(stage), *_itself(stage)))]
 
 
 def _row(status: AgentStatus) -> str:
@@ -144,8 +145,24 @@ def _totals(stage: StageView) -> str:
     rates = [rate for status in stage.statuses if (rate := _output_rate(status)) is not None]
     running = sum(status.state == "model" for status in stage.statuses)
     mean = f"{sum(rates) / len(rates):.1f} tok/s per agent" if rates else "no answer yet"
-    lag = f", client lag {stage.lag_ms:.1f} ms ({stage.stamp_source} stamps)" if stage.stamp_source else ""
-    return f"{running} in flight, {stage.requests} requests, {stage.errors} errors, {mean}{lag}"
+    return f"{running} in flight, {stage.requests} requests, {stage.errors} errors, {mean}"
+
+
+def _itself(stage: StageView) -> list[str]:
+    """Whether swarm is in the way: a line, once it has looked at itself."""
+    sample = stage.client
+    if sample is None:
+        return []
+    timing = TimingError.of([sample])
+    took, error, lag = sample.end_ns - sample.t_ns, timing.p99_s(), timing.lag_p99_s()
+    parts = [f"swarm itself: {sample.cpu_ns / took:.0%} of a core"]
+    if lag is not None:
+        parts.append(f"lag {lag * 1000:.1f} ms")
+    if error is not None:
+        parts.append(f"times right to {error * 1000:.2g} ms ({sample.stamp_source} stamps)")
+        parts.append(f"{sample.cpu_ns / sample.chunks / 1000:.0f} us a chunk")
+        parts.append(f"{sample.coalesced / sample.chunks:.1%} coalesced")
+    return [", ".join(parts)]
 
 
 def _output_rate(status: AgentStatus) -> float | None:

@@ -36,6 +36,7 @@ COLUMNS = (
     Column("fairness", "(Jain)", 3),
     Column("cached", "prompt", 4),
     Column("errors", ""),
+    Column("times", "± ms", 4),
 )
 
 
@@ -72,6 +73,7 @@ def _cells(stage: dict[str, Any]) -> list[str]:
         number(stage["fairness_jain"], 2),
         percent(cached / prompt if cached is not None and prompt else None),
         str(sum(stage["errors"].values())),
+        number(stage["client"]["timing_error_p99_s"], 2, 1000),
     ]
 
 
@@ -82,5 +84,5 @@ def number(value: float | str | None, digits: int, scale: float = 1.0) -> str:
     return f"{value * scale:,.{digits}f}"
 
 
-def percent(share: float | None) -> str:
-    return "-" if share is None else f"{share * 100:.0f} %"
+def percent(share: float | None, digits: int = 0) -> str:
+    return "-" if share is None else f"{share * 100:.{digits}f} %"

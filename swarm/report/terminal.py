@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swarm.analysis.sentence import sentences
-from swarm.report.table import COLUMNS, Results, notes, rows
+from swarm.report.table import COLUMNS, Results, notes, number, percent, rows
 
 GAP = 2
 """Between columns, in characters."""
@@ -46,11 +46,11 @@ def _table(results: Results, width: int) -> Table:
         column = COLUMNS[index]
         table.add_column(f"{column.head}\n{column.unit}", justify="right" if index else "left", no_wrap=True)
     previous = cells[0][0] if cells else ""
-    for number, row in enumerate(cells):
+    for place, row in enumerate(cells):
         new = row[0] != previous
         if new:
             table.add_row()
-        name = row[0] if new or not number else ""
+        name = row[0] if new or not place else ""
         table.add_row(name, *(row[index] for index in shown[1:]), style="red" if row[1].endswith("!") else None)
         previous = row[0]
     return table
@@ -66,14 +66,18 @@ def _width(cells: list[list[str]], rank: int) -> int:
 
 
 def _load_generator(results: Results) -> str | None:
-    """How hard the load generator itself had to work: the bound on the error of all the rest."""
+    """How hard the load generator itself had to work, and the bound on the error of all the rest, at worst."""
     clients = [stage["client"] for target in results["targets"] for stage in target["stages"]]
-    lags = [client["lag_p99_s"] for client in clients if client["lag_p99_s"] is not None]
-    shares = [client["cpu_share"] for client in clients if client["cpu_share"] is not None]
-    if not lags or not shares:
+    worst = {
+        name: max((client[name] for client in clients if client[name] is not None), default=None)
+        for name in ("timing_error_p99_s", "lag_p99_s", "cpu_share", "cpu_per_chunk_s", "coalesced_share")
+    }
+    if worst["timing_error_p99_s"] is None:
         return None
-    sources = sorted({client["stamp_source"] for client in clients if client["stamp_source"]})
+    by_kernel = all(client["stamp_source"] in ("kernel", None) for client in clients)
     return (
-        f"load generator: at most {max(shares) * 100:.0f} % of a core, its lag p99 {max(lags) * 1000:.1f} ms, "
-        f"chunks stamped by the {' and '.join(sources)}"
+        f"load generator: times right to {number(worst['timing_error_p99_s'], 2, 1000)} ms (p99, stamped by "
+        f"{'the kernel' if by_kernel else 'swarm itself'}), lag {number(worst['lag_p99_s'], 1, 1000)} ms, "
+        f"{percent(worst['coalesced_share'], 1)} of chunks coalesced, {percent(worst['cpu_share'])} of a core, "
+        f"{number(worst['cpu_per_chunk_s'], 0, 1e6)} us of it a chunk"
     )

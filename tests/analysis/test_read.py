@@ -178,7 +178,7 @@ def test_the_plan_is_what_the_scenario_and_the_environment_say() -> None:
         targets=(Target("moe", "moe", "moe-30b", 1), Target("dense", "dense", "Qwen3-32B", 1)),
         levels=(1, 4),
         trials=3,
-        limits=Limits(max_lag_s=0.005, max_cpu_share=0.8, max_error_share=0.05),
+        limits=Limits(max_lag_s=0.005, max_cpu_share=0.8, max_error_share=0.05, real_time=False),
         thresholds=("x",),
     )
 

@@ -67,9 +67,12 @@ def test_one_agent_at_work(only_stage: Analysed) -> None:
     assert stage["attribution"] is None
     assert stage["client"] == {
         "cpu_share": pytest.approx(0.2),
+        "cpu_per_chunk_s": pytest.approx(0.2 / 50),
         "lag_p99_s": pytest.approx(100e-6, abs=512e-9),
+        "timing_error_p99_s": pytest.approx(100e-6, abs=512e-9),
         "chunks_per_s": 50.0,
         "coalesced_chunks": 9,
+        "coalesced_share": 1 / 50,
         "stamp_source": "user",
     }
 
@@ -261,13 +264,18 @@ def test_the_client_block_takes_the_busiest_process_and_all_lags(only_stage: Ana
     stage.work()
     stage.watch(1.0, shard=0, cpu_ns=ns(0.1), lag_ns=[1_000_000] * 100, chunks=100, coalesced=3, stamp_source="kernel")
     late = [1_000_000] * 97 + [3_000_000, 4_000_000, 4_500_000]
-    stage.watch(1.0, shard=1, cpu_ns=ns(0.7), lag_ns=late, chunks=300, coalesced=4, stamp_source="user")
+    stage.watch(
+        1.0, shard=1, cpu_ns=ns(0.7), lag_ns=late, chunks=300, coalesced=4, stamp_source="user", shared_ns=[4_000_000]
+    )
     stage.watch(-1.0, cpu_ns=ns(1.0), lag_ns=[ns(1)])  # before the window
     stage.end(watched=False)
     assert only_stage(run)["client"] == {
         "cpu_share": pytest.approx(0.7),
+        "cpu_per_chunk_s": pytest.approx(0.8 / 400),
         "lag_p99_s": close(0.003),
+        "timing_error_p99_s": close(0.003),
         "chunks_per_s": 400.0,
         "coalesced_chunks": 7,
+        "coalesced_share": 7 / 400,
         "stamp_source": "user",
     }

@@ -54,6 +54,12 @@ def stages(tmp_path_factory):
     return found["run"], found["predict"]
 
 
+def test_a_prediction_needs_no_client_that_watches_itself(stages):
+    _, predicted = stages
+    assert predicted["client"]["timing_error_p99_s"] is None
+    assert not [note for note in predicted["notes"] if "itself" in note]
+
+
 def test_a_run_writes_as_many_tokens_as_predicted(stages):
     measured, predicted = (stage["throughput"]["output_tokens_per_s"] for stage in stages)
     assert measured == pytest.approx(predicted, rel=0.1)

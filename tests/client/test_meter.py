@@ -1,6 +1,9 @@
+from array import array
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm.client.base import Meter
 from swarm.client.meter import SAMPLES, LagMeter
 
 
@@ -9,7 +12,7 @@ def test_the_sample_is_bounded_and_holds_the_maximum(lags: list[int], times: int
     meter = LagMeter()
     for _ in range(times):
         for lag in lags:
-            meter.saw(lag, 1, 0)
+            meter.saw(lag, 1)
     taken = meter.take("kernel")
     assert len(taken.lags_ns) <= SAMPLES
     assert taken.chunks == len(lags) * times
@@ -21,7 +24,7 @@ def test_the_sample_is_bounded_and_holds_the_maximum(lags: list[int], times: int
 def test_a_full_sample_is_thinned_evenly() -> None:
     meter = LagMeter()
     for lag in range(10 * SAMPLES):
-        meter.saw(lag, 0, 0)
+        meter.saw(lag, 0)
     sample = sorted(meter.take("kernel").lags_ns)
     assert SAMPLES // 2 <= len(sample) <= SAMPLES
     assert abs(sample[len(sample) // 2] - 5 * SAMPLES) < SAMPLES / 10
@@ -29,8 +32,15 @@ def test_a_full_sample_is_thinned_evenly() -> None:
 
 def test_each_look_starts_afresh() -> None:
     meter = LagMeter()
-    meter.saw(5, 3, 2)
+    meter.saw(5, 3, 2, since_ns=900)
     meter.count(4)
-    first, second = meter.take("user"), meter.take("kernel")
-    assert (list(first.lags_ns), first.chunks, first.coalesced, first.stamp_source) == ([5], 7, 2, "user")
-    assert (list(second.lags_ns), second.chunks, second.coalesced, second.stamp_source) == ([], 0, 0, "kernel")
+    first, second = meter.take("kernel"), meter.take("user")
+    assert first == Meter(array("q", [5]), 7, 2, "kernel", array("q", [900, 900]))
+    assert second == Meter(array("q"), 0, 0, "user", array("q"))
+
+
+def test_stamps_of_our_own_have_no_lag() -> None:
+    """They are taken as the bytes are read: how long those had waited cannot be known."""
+    meter = LagMeter()
+    meter.saw(5, 1)
+    assert list(meter.take("user").lags_ns) == []

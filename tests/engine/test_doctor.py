@@ -19,8 +19,13 @@ def short(monkeypatch):
     monkeypatch.setattr(doctor, "REPLY_TOKENS", 10)
 
 
-def drive(streams, lag_p99_s=0.0005, cpu_share=0.2, cpu_s_per_token=50e-6):
-    return Drive(streams, lag_p99_s, cpu_share, cpu_s_per_token, "kernel")
+def drive(streams, timing_error_s=0.00005, cpu_share=0.2, cpu_s_per_token=50e-6, tokens_per_s=None):
+    came = 100.0 * streams if tokens_per_s is None else tokens_per_s
+    return Drive(streams, timing_error_s, 0.0005, cpu_share, cpu_s_per_token, came, "kernel")
+
+
+def told(*drives):
+    return [(finding.ok, finding.text) for finding in doctor._capacity(drives, ClientSettings())]
 
 
 async def test_it_tells_what_the_machine_can_drive_and_what_a_server_honours(short):
@@ -30,11 +35,17 @@ async def test_it_tells_what_the_machine_can_drive_and_what_a_server_honours(sho
         await report_health(f"{server.url}/v1", "direct", out)
     finally:
         await server.close()
-    said = out.getvalue()
-    assert "serves moe-30b-a3b-awq-1x3090; context 32768 tokens" in said
-    assert "[ ok ] honours pinned reply lengths" in said
-    assert "   2 agents x 100 tok/s: lag p99" in said
-    assert "by route direct it can honestly drive about" in said or "cannot drive even" in said
+    said = out.getvalue().splitlines()
+    assert said[:4] == [
+        f"Server {server.url}/v1",
+        "  ok    serves moe-30b-a3b-awq-1x3090, context 32,768 tokens",
+        "  ok    honours token counts, token counts with every chunk, pinned reply lengths, tools, tool choice, "
+        "cached prompt tokens, /metrics",
+        "",
+    ]
+    rows = [line for line in said if " ms " in line and " us" in line]
+    assert [row.split()[1] for row in rows] == ["1", "2"]
+    assert said[-1] in ("Nothing is wrong.", "1 thing to put right.")
 
 
 async def first_findings(number):
@@ -72,13 +83,30 @@ async def test_a_server_that_is_not_there_and_an_unknown_route_are_errors(short)
 
 
 def test_the_capacity_is_what_the_cpu_limit_allows_at_the_cost_of_a_token():
-    told = doctor._capacity([drive(8), drive(32), drive(128)], ClientSettings(), "direct")
-    assert told.ok
-    assert "about 320 agents at 50 tok/s, 160 agents at 100 tok/s, 80 agents at 200 tok/s" in told.text
+    assert told(drive(8), drive(32), drive(128)) == [
+        (
+            True,
+            "one process can honestly drive about 320 agents at 50 tok/s, 160 agents at 100 tok/s, 80 agents at "
+            "200 tok/s: times right to 0.05 ms, 80% of a core",
+        )
+    ]
 
 
-def test_beyond_a_drive_that_lagged_nothing_is_promised():
-    told = doctor._capacity([drive(8), drive(32), drive(128, lag_p99_s=0.02)], ClientSettings(), "direct")
-    assert "about 64 agents at 50 tok/s, 32 agents at 100 tok/s" in told.text
-    none = doctor._capacity([drive(8, cpu_share=0.9)], ClientSettings(), "direct")
-    assert none.ok is False
+def test_beyond_a_drive_whose_times_were_wrong_nothing_is_promised():
+    ((ok, text),) = told(drive(8), drive(32), drive(128, timing_error_s=0.02))
+    assert ok
+    assert "about 64 agents at 50 tok/s, 32 agents at 100 tok/s" in text
+
+
+def test_a_machine_that_drives_nothing_honestly_fails():
+    assert told(drive(8, cpu_share=0.9)) == [
+        (False, "this machine cannot drive even 8 agents honestly now: see what else runs on it")
+    ]
+
+
+def test_a_server_that_could_not_keep_up_is_said():
+    """128 agents should have brought 12,800 tok/s."""
+    assert told(drive(128, tokens_per_s=11_600))[1:] == []
+    assert told(drive(128, tokens_per_s=11_400))[1:] == [
+        (None, "the simulated server beside it could not keep up, so more may be possible")
+    ]
