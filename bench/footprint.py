@@ -75,8 +75,8 @@ class BareServer:
         return response
 
 
-def scenario(folder: Path, url: str, route: str, seconds: float) -> Path:
-    """Four agents on a task of ten short turns."""
+def scenario(folder: Path, url: str, route: str, seconds: float, agents: int = 4, tokens: int = 4) -> Path:
+    """Agents on a task of ten turns whose replies have `tokens` tokens each."""
     repository = folder / "tasks/bench/one/repo"
     repository.mkdir(parents=True)
     (repository / "notes.txt").write_text("Notes.\n")
@@ -84,7 +84,7 @@ def scenario(folder: Path, url: str, route: str, seconds: float) -> Path:
     script = {
         "title": "Look",
         "issue": "Look around.",
-        "reply_tokens": {"median": 4, "spread": 1, "min": 4, "max": 4},
+        "reply_tokens": {"median": tokens, "spread": 1, "min": tokens, "max": tokens},
         "turns": [*[look] * 9, {"say": "Done."}],
     }
     (folder / "tasks/bench/one/task.yaml").write_text(json.dumps(script))
@@ -95,7 +95,7 @@ def scenario(folder: Path, url: str, route: str, seconds: float) -> Path:
                 "targets": [{"name": "bare", "architecture": "dense", "api_base": url}],
                 "route": route,
                 "client": {"max_lag": "1s", "max_cpu": "100%"},
-                "agents": {"levels": [4], "system_tokens": 1500},
+                "agents": {"levels": [agents], "system_tokens": 1500},
                 "tasks": {"path": str(folder / "tasks")},
                 "stage": {"warmup": "0s", "duration": f"{seconds:g}s", "trials": 1},
             }

@@ -1,102 +1,290 @@
-"""Other load testers against the same truth. Each needs its own environment; none is installed by swarm.
+"""Whole load testers against the truth, as a user starts them: `swarm run`, and its peers in environments of their own.
 
-`vllm bench serve` (of a vLLM environment: `--peer-vllm PYTHON --tokenizer DIR`) takes the arrival of the first chunk,
-the empty role delta, for the first token, and counts the finishing chunk as one; so does the truth it is compared with.
+`python tests/install.py vllm guidellm aiperf` installs the peers, pinned; what is not there is left out. All of a
+tester's processes are pinned to the client's core, and count in its CPU, memory and number of processes. What each says
+of its requests is compared: `vllm bench serve` counts the empty role chunk and the finishing one as tokens, whose gaps
+are left out; GuideLLM tells only the mean gap of each request.
 """
 
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import median, pstdev
 from typing import Any
 
-from bench.fidelity.drive import HERTZ, fetch_log, spread
+from bench.fidelity.drive import HERTZ, busy_s, fetch_log, spread
+from bench.footprint import scenario
+from tests.install import ROOT, python_of
+
+TOKENIZER = ROOT / ".vllm" / "models" / "dense"
+SAMPLE_S = 0.25
+REQUESTS = 4
+"""Of each stream."""
+Told = tuple[str, float, list[float]]
+"""Of one request: its key in the truth's log, TTFT and gaps in seconds (one gap: their mean)."""
 
 
-def vllm_bench(
-    url: str, python: str, tokenizer: str, streams: int, tokens: int, requests: int, core: int
-) -> dict[str, Any]:
-    """`requests` replies of `tokens` tokens, `streams` at a time."""
-    fetch_log(url)
-    with tempfile.TemporaryDirectory() as folder:
-        metadata = Path(folder, "vllm-0.0.dist-info")  # the CPU build's package goes by another name
+@dataclass(frozen=True)
+class Load:
+    url: str
+    streams: int
+    tokens: int
+
+    @property
+    def requests(self) -> int:
+        return REQUESTS * self.streams
+
+
+def swarm_command(route: str) -> Callable[[Load, Path], list[str]]:
+    def command(load: Load, folder: Path) -> list[str]:
+        path = scenario(folder, f"{load.url}/v1", route, 6, agents=load.streams, tokens=load.tokens)
+        return [
+            sys.executable,
+            "-c",
+            "from swarm.cli import main; main()",
+            "run",
+            f"{path}",
+            "-q",
+            f"--out={folder}/run",
+        ]
+
+    return command
+
+
+def read_swarm(folder: Path, log: dict[str, Any]) -> Iterator[Told]:
+    """Requests carry no name, but both sides know when each was sent, on time lines a fixed distance apart.
+
+    Which distance: the first few of the truth's requests are of swarm's probe, so the best of a few shifts tells.
+    """
+    lines = (json.loads(line) for line in (folder / "run" / "events.jsonl").read_text().splitlines())
+    attempts = sorted(
+        (line for line in lines if line["type"] == "attempt" and not line["aborted"] and line.get("chunks")),
+        key=lambda line: line["t_ns"],
+    )
+    received = sorted((request["received_ns"], key) for key, request in log.items())
+    distances = (
+        [theirs - ours["t_ns"] for (theirs, _), ours in zip(received[shift:], attempts, strict=False)]
+        for shift in range(10)
+    )
+    _, apart = min((pstdev(each[:32]), median(each[:32])) for each in distances if len(each) > 1)
+    for attempt in attempts:
+        place = _nearest(received, attempt["t_ns"] + apart)
+        first, *gaps = attempt["chunks"]
+        yield received[place][1], first / 1e9, [gap / 1e9 for gap in gaps]
+
+
+def _nearest(received: list[tuple[int, str]], t_ns: float) -> int:
+    place = bisect_left(received, (round(t_ns), ""))
+    return min((max(0, place - 1), min(place, len(received) - 1)), key=lambda at: abs(received[at][0] - t_ns))
+
+
+def vllm_command(load: Load, folder: Path) -> list[str]:
+    return [
+        f"{python_of('vllm')}", "-c", "from vllm.entrypoints.cli.main import main; main()", "bench", "serve",
+        "--backend", "openai-chat", "--base-url", load.url, "--endpoint", "/v1/chat/completions",
+        "--model", "truth", "--tokenizer", f"{TOKENIZER}", "--dataset-name", "random", "--random-input-len", "500",
+        "--random-output-len", f"{load.tokens}", "--num-prompts", f"{load.requests}",
+        "--max-concurrency", f"{load.streams}", "--save-result", "--save-detailed", "--result-dir", f"{folder}",
+        "--result-filename", "result.json", "--disable-tqdm",
+    ]  # fmt: skip
+
+
+def read_vllm(folder: Path, log: dict[str, Any]) -> Iterator[Told]:
+    result = json.loads((folder / "result.json").read_text())
+    for text, first, gaps in zip(result["generated_texts"], result["ttfts"], result["itls"], strict=True):
+        yield text.split(" ", 1)[0], first, gaps[1:-1]  # without the role's and the finishing chunk's
+
+
+def guidellm_command(load: Load, folder: Path) -> list[str]:
+    return [
+        f"{python_of('guidellm').with_name('guidellm')}", "run", "--disable-console",
+        "--backend", f"kind=openai_http,target={load.url},model=truth",
+        "--profile", f"kind=concurrent,streams={load.streams}",
+        "--constraint", f"kind=max_requests,count={load.requests}",
+        "--tokenizer", f"kind=huggingface_auto,model={TOKENIZER}",
+        "--data", f"kind=synthetic_text,prompt_tokens=500,output_tokens={load.tokens}",
+        "--output", f"kind=json,path={folder}/result.json",
+    ]  # fmt: skip
+
+
+def read_guidellm(folder: Path, log: dict[str, Any]) -> Iterator[Told]:
+    benchmark = json.loads((folder / "result.json").read_text())["benchmarks"][0]
+    for request in benchmark["requests"]["successful"]:
+        mean_s = request["inter_token_latency_ms"] / 1e3
+        yield request["output"].split(" ", 1)[0], request["time_to_first_token_ms"] / 1e3, [mean_s]
+
+
+def aiperf_command(load: Load, folder: Path) -> list[str]:
+    return [
+        f"{python_of('aiperf').with_name('aiperf')}", "profile", "--url", load.url, "--model", "truth",
+        "--endpoint-type", "chat", "--streaming", "--tokenizer", f"./{TOKENIZER.name}",
+        "--concurrency", f"{load.streams}", "--request-count", f"{load.requests}",
+        "--prompt-input-tokens-mean", "500", "--prompt-output-tokens-mean", f"{load.tokens}",
+        "--output-artifact-dir", f"{folder}/result", "--no-gpu-telemetry", "--no-server-metrics", "--ui-type", "none",
+    ]  # fmt: skip
+
+
+def read_aiperf(folder: Path, log: dict[str, Any]) -> Iterator[Told]:
+    keys = {request["id"]: key for key, request in log.items()}
+    for line in (folder / "result" / "profile_export.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        key, metrics = keys.get(record["metadata"]["x_request_id"]), record["metrics"]
+        if key and "inter_chunk_latency" in metrics:
+            gaps = [gap / 1e3 for gap in metrics["inter_chunk_latency"]["value"]]
+            yield key, metrics["time_to_first_token"]["value"] / 1e3, gaps
+
+
+@dataclass(frozen=True)
+class Tester:
+    command: Callable[[Load, Path], list[str]]
+    read: Callable[[Path, dict[str, Any]], Iterator[Told]]
+    environment: str | None = None
+    """Its name in `tests/install.py`; None: swarm's own."""
+
+    def ready(self) -> bool:
+        return self.environment is None or (python_of(self.environment).exists() and TOKENIZER.exists())
+
+
+TESTERS = {
+    "swarm run, direct": Tester(swarm_command("direct"), read_swarm),
+    "swarm run, litellm": Tester(swarm_command("litellm"), read_swarm),
+    "vllm bench serve": Tester(vllm_command, read_vllm, "vllm"),
+    "GuideLLM": Tester(guidellm_command, read_guidellm, "guidellm"),
+    "AIPerf": Tester(aiperf_command, read_aiperf, "aiperf"),
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Of a tester's processes at one time: CPU so far, memory (shared pages shared out), number; and of the rest."""
+
+    t_ns: int
+    cpu_s: float
+    memory_mb: float
+    processes: int
+    busy_s: float
+    server_cpu_s: float
+
+
+def test(name: str, load: Load, core: int, server: int) -> dict[str, Any]:
+    """Runs one tester to its end. Raises RuntimeError with what it said when it fails."""
+    tester = TESTERS[name]
+    fetch_log(load.url)
+    with tempfile.TemporaryDirectory() as name_of_folder:
+        folder = Path(name_of_folder)
+        metadata = folder / "vllm-0.0.dist-info"  # vLLM's build for the CPU goes by another name
         metadata.mkdir()
         metadata.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.0\n")
-        command = [
-            python, "-c", "from vllm.entrypoints.cli.main import main; main()", "bench", "serve",
-            "--backend", "openai-chat", "--base-url", url, "--endpoint", "/v1/chat/completions",
-            "--model", "truth", "--tokenizer", tokenizer, "--dataset-name", "random", "--random-input-len", "500",
-            "--random-output-len", str(tokens), "--num-prompts", str(requests), "--max-concurrency", str(streams),
-            "--save-result", "--save-detailed", "--result-dir", folder, "--result-filename", "result.json",
-            "--disable-tqdm",
-        ]  # fmt: skip
-        environment = os.environ | {
-            "PYTHONPATH": folder, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"
-        }  # fmt: skip
-        with open(Path(folder, "output"), "wb") as output:
+        quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        if name != "AIPerf":  # which then takes a tokenizer's folder for a name that it cannot look up
+            quiet["HF_HUB_OFFLINE"] = "1"
+        began = time.perf_counter_ns()
+        with open(folder / "output", "wb") as output:
             process = subprocess.Popen(
-                command,
-                env=environment,
+                tester.command(load, folder),
+                env=os.environ | quiet | {"PYTHONPATH": f"{folder if tester.environment else ROOT}"},
+                cwd=TOKENIZER.parent if tester.environment else ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 preexec_fn=lambda: os.sched_setaffinity(0, {core}),
             )
-            samples = _watch(process)
-        if process.returncode:
-            raise RuntimeError(Path(folder, "output").read_text()[-2000:])
-        result = json.loads(Path(folder, "result.json").read_text())
-    return _compare(result, fetch_log(url), samples, streams)
+            samples = list(_watch(process, server))
+        log = fetch_log(load.url)
+        try:
+            told = list(tester.read(folder, log["requests"]))
+        except (OSError, KeyError, ValueError, ArithmeticError) as error:
+            said = (folder / "output").read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{name}: exit code {process.returncode}, {error!r}: {said}") from error
+    return {"route": name, "streams": load.streams} | _compare(told, log, samples, began)
 
 
-def _watch(process: "subprocess.Popen[bytes]") -> list[tuple[int, float, float]]:
-    """(time, CPU seconds so far, resident MB), ten times a second until the process ends."""
-    samples = []
+def _watch(process: "subprocess.Popen[bytes]", server: int) -> Iterator[Sample]:
+    """Until the process ends; CPU of processes that have ended stays counted."""
+    cpu: dict[int, float] = {}
     while process.poll() is None:
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-        samples.append((time.perf_counter_ns(), (int(fields[11]) + int(fields[12])) / HERTZ, int(fields[21]) / 256))
-        time.sleep(0.1)
-    return samples
+        tree = _tree(process.pid)
+        for pid in tree:
+            cpu[pid] = max(cpu.get(pid, 0.0), _cpu_s(pid))
+        memory = sum(map(_memory_mb, tree))
+        yield Sample(time.perf_counter_ns(), sum(cpu.values()), memory, len(tree), busy_s(), _cpu_s(server))
+        time.sleep(SAMPLE_S)
 
 
-def _compare(
-    result: dict[str, Any], log: dict[str, Any], samples: list[tuple[int, float, float]], streams: int
-) -> dict[str, Any]:
+def _tree(pid: int) -> list[int]:
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    except OSError:
+        return []
+    return [pid, *(found for child in children for found in _tree(child))]
+
+
+def _cpu_s(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / HERTZ
+
+
+def _memory_mb(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def _compare(told: list[Told], log: dict[str, Any], samples: list[Sample], began_ns: int) -> dict[str, Any]:
+    requests = log["requests"]
     itl: list[float] = []
     ttft: list[float] = []
-    chunks = 0
-    for text, first, gaps in zip(result["generated_texts"], result["ttfts"], result["itls"], strict=True):
-        true = log["requests"].get(text.split(" ", 1)[0])
-        if true is None:
+    unlike = 0
+    for key, first, gaps in told:
+        if key not in requests:
+            unlike += 1
             continue
-        sends = true["sends"]
-        chunks += len(sends)
-        ttft.append(abs(first * 1e6 - (sends[0] - true["received_ns"]) / 1e3))
-        expected = [0.0, *((after - before) / 1e3 for before, after in pairwise(sends)), 0.0]
-        if len(gaps) == len(expected):
-            itl += [abs(gap * 1e6 - due) for gap, due in zip(gaps, expected, strict=True)]
-    began = min(request["received_ns"] for request in log["requests"].values())
-    ended = max(request["sends"][-1] for request in log["requests"].values())
-    loaded = [sample for sample in samples if began <= sample[0] <= ended]
-    cpu, took = loaded[-1][1] - loaded[0][1], (loaded[-1][0] - loaded[0][0]) / 1e9
+        sends = requests[key]["sends"]
+        ttft.append(abs(first * 1e6 - (sends[0] - requests[key]["received_ns"]) / 1e3))
+        true = [(after - before) / 1e3 for before, after in pairwise(sends)]
+        if len(gaps) == 1 < len(true):
+            itl.append(abs(gaps[0] * 1e6 - sum(true) / len(true)))
+        elif len(gaps) == len(true):
+            itl += [abs(gap * 1e6 - due) for gap, due in zip(gaps, true, strict=True)]
+        else:
+            unlike += 1
+    chunks = sum(len(request["sends"]) for request in requests.values())
+    first_ns = min(request["received_ns"] for request in requests.values())
+    loaded = [sample for sample in samples if first_ns <= sample.t_ns <= log["last_ns"]]
+    before, after = loaded[0], loaded[-1]
+    took, cpu = (after.t_ns - before.t_ns) / 1e9, after.cpu_s - before.cpu_s
+    within = sum(before.t_ns <= send <= after.t_ns for request in requests.values() for send in request["sends"])
+    others = (after.busy_s - before.busy_s) - cpu - (after.server_cpu_s - before.server_cpu_s)
     return {
-        "route": "vllm bench serve",
-        "streams": streams,
-        "requests": len(ttft),
-        "failed": len(result["ttfts"]) - len(ttft),
+        "requests": len(told),
+        "failed": unlike,
         "failures": [],
         "chunks": chunks,
-        "chunks_per_s": chunks / took,
+        "chunks_per_s": within / took,
         "itl_error_us": spread(itl),
+        "itl_of_means": bool(told) and all(len(gaps) == 1 for _, _, gaps in told),
         "ttft_error_us": spread(ttft),
-        "cpu_us_per_chunk": cpu / (chunks * took / ((ended - began) / 1e9)) * 1e6,
+        "cpu_us_per_chunk": cpu / within * 1e6,
         "cpu_share": cpu / took,
-        "others_share": 0.0,
-        "rss_mb": max(sample[2] for sample in samples),
+        "others_share": max(0.0, others) / took / (os.cpu_count() or 1),
+        "rss_mb": max(sample.memory_mb for sample in loaded),
+        "processes": max(sample.processes for sample in loaded),
+        "first_request_s": (first_ns - began_ns) / 1e9,
         "lag_us": {},
         "coalesced": 0,
-        "stamps": "user",
+        "stamps": "",
         "server_slip_p99_us": log["slip_p99_ns"] / 1e3,
     }

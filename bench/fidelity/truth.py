@@ -37,6 +37,8 @@ class Stream:
     continuous: bool
     received_ns: int
     due_ns: int
+    name: str = ""
+    """What the client calls the request, if it does."""
     sent: int = 0
     sends: list[int] = field(default_factory=list)
     slips: list[int] = field(default_factory=list)
@@ -112,10 +114,7 @@ class TruthServer:
         head, split, body = peer.rest.partition(b"\r\n\r\n")
         if not split:
             return
-        length = 0
-        for line in head.lower().split(b"\r\n"):
-            if line.startswith(b"content-length:"):
-                length = int(line[15:])
+        length = int(_header(head, b"content-length") or 0)
         if len(body) >= length:
             peer.rest = b""
             self.request(peer, head, json.loads(body) if length else {})
@@ -128,7 +127,7 @@ class TruthServer:
     def request(self, peer: Peer, head: bytes, body: dict[str, Any]) -> None:
         path = head.split(b" ", 2)[1]
         if path.endswith(b"/chat/completions"):
-            self.start(peer, body)
+            self.start(peer, body, _header(head, b"x-request-id"))
         elif path.endswith(b"/models"):
             self.answer(peer, {"object": "list", "data": [{"id": "truth", "object": "model", "max_model_len": 32768}]})
         elif path.endswith(b"/log"):
@@ -146,12 +145,13 @@ class TruthServer:
         finished, self.finished = self.finished, []
         slips = sorted(slip for stream in finished for slip in stream.slips)
         return {
-            "requests": {s.key: {"received_ns": s.received_ns, "sends": s.sends} for s in finished},
+            "requests": {s.key: {"id": s.name, "received_ns": s.received_ns, "sends": s.sends} for s in finished},
+            "last_ns": max((s.sends[-1] for s in finished), default=0),
             "slip_p99_ns": slips[len(slips) * 99 // 100] if slips else 0,
             "cpu_ns": time.process_time_ns(),
         }
 
-    def start(self, peer: Peer, body: dict[str, Any]) -> None:
+    def start(self, peer: Peer, body: dict[str, Any], name: str) -> None:
         """Plans the first token: TTFT after the request, in bursts rounded up to the engine's next step."""
         self.count += 1
         tokens = body.get("max_tokens") or body.get("max_completion_tokens") or 128
@@ -163,7 +163,15 @@ class TruthServer:
         key = f"r{self.count}"
         prompt = len(json.dumps(body.get("messages"))) // 4
         stream = Stream(
-            key, peer.sock, shape, tokens, prompt, bool(options.get("continuous_usage_stats")), peer.received_ns, due
+            key,
+            peer.sock,
+            shape,
+            tokens,
+            prompt,
+            bool(options.get("continuous_usage_stats")),
+            peer.received_ns,
+            due,
+            name,
         )
         self.write(
             stream,
@@ -212,6 +220,13 @@ class TruthServer:
             return stream.peer.send(data) == len(data)
         except (ConnectionError, BlockingIOError, OSError):
             return False
+
+
+def _header(head: bytes, name: bytes) -> str:
+    for line in head.split(b"\r\n"):
+        if line[: len(name) + 1].lower() == name + b":":
+            return line[len(name) + 1 :].strip().decode()
+    return ""
 
 
 def delta(stream: Stream, first: bool) -> str:
