@@ -98,7 +98,7 @@ async def diagnose(api_base: str | None, route: Route) -> AsyncIterator[Finding 
     yield _open_files()
     yield _ports()
     yield await asyncio.to_thread(_isolation)
-    drives = []
+    drives: list[Drive] = []
     async for drive in _drives(route):
         if not drives:
             yield _stamps(drive)
