@@ -98,4 +98,4 @@ def jain(values: Sequence[float]) -> float | None:
     Source: Jain, Chiu, Hawe, "A Quantitative Measure of Fairness and Discrimination", DEC-TR-301 (1984).
     """
     squares = sum(value * value for value in values)
-    return sum(values) ** 2 / (len(values) * squares) if squares else None
+    return min(1.0, sum(values) ** 2 / (len(values) * squares)) if squares else None  # rounding may leave it above 1

@@ -41,10 +41,10 @@ class Metric:
 
 MIB = float(1 << 20)
 METRICS = (
-    Metric("output_tokens_per_s", "output tok/s", "down", 0.03),
+    Metric("output_tokens_per_s", "output tok/s", "down", 0.02),
     Metric("ttft_s_p50", "TTFT p50", "up", 0.05),
     Metric("itl_s_p50", "ITL p50", "up", 0.02),
-    Metric("job_s_p50", "job time p50", "up", 0.03),
+    Metric("job_s_p50", "job time p50", "up", 0.05),
     Metric("error_share", "share of failed requests", "up", 0.01, "points"),
     Metric("kv_usage", "KV cache usage", "up", 0.05, "points"),
     Metric("preemptions", "preemptions a window", "up", 1.0, "per_window"),

@@ -40,7 +40,10 @@ def _part(part: Segment, last: bool) -> dict[str, Any]:
     """`lost` says what a part that was killed took with it: the requests in flight, which had no end to record."""
     lost = None
     if part.ended is None:
-        lost = f"at most {part.began.agents} requests in flight, and what was not yet written of the last second"
+        lost = (
+            f"at most {part.began.agents} requests in flight and what the last second was not yet written of; the "
+            "percentiles over the whole soak also lack its last window"
+        )
     return {
         "t_s": part.began.window_start_ns / 1e9,
         "measured_s": part.measured_ns / 1e9,

@@ -60,7 +60,6 @@ class Trial:
         self._running = 0.0
         self._running_samples = 0
         self._started_at: float | None = None
-        self._sampled_ns = began.t_ns
         self._part = began
         self._alive_before_ns = 0
         self._last_ns = began.t_ns
@@ -104,9 +103,8 @@ class Trial:
     def add_sample(self, sample: ServerSample) -> None:
         metrics = sample.metrics
         started_at = metrics.get("started_at")
-        if any(self._sampled_ns < begin <= sample.t_ns for begin, _ in self.window.holes):
-            self._started_at = None  # swarm was not there to see what became of the server
-        self._sampled_ns = sample.t_ns
+        if sample.border == "before":
+            self._started_at = None  # a soak goes on: swarm was not there to see what became of the server
         self.restarts += None not in (started_at, self._started_at) and started_at != self._started_at
         self._started_at = started_at or self._started_at
         if not self.window.holds(sample.t_ns):

@@ -7,7 +7,9 @@ import typer
 
 from swarm import __version__
 from swarm.cli import profiles
+from swarm.cli.capacity import capacity
 from swarm.cli.compare import compare
+from swarm.cli.nightly import check, history
 from swarm.cli.report import report
 from swarm.cli.run import predict, run
 from swarm.cli.scenario import init, validate
@@ -25,7 +27,21 @@ app = typer.Typer(
     epilog="Exit codes: 0 valid, 2 usage or scenario, 3 invalid stage, 4 failed threshold, 5 backend unreachable, "
     "130 interrupted, 1 a bug of ours.",
 )
-for command in (run, soak, report, compare, predict, init, validate, doctor, serve, profiles.calibrate):
+for command in (
+    run,
+    soak,
+    capacity,
+    report,
+    compare,
+    check,
+    history,
+    predict,
+    init,
+    validate,
+    doctor,
+    serve,
+    profiles.calibrate,
+):
     app.command()(command)
 app.add_typer(profiles.app, name="profiles")
 

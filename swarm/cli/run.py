@@ -22,6 +22,7 @@ from swarm.cli.common import (
     prometheus_settings,
     show,
 )
+from swarm.cli.nightly import remember
 from swarm.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def run(
 
     outcome = run_scenario(loaded, out, sys.stderr if not quiet else None)
     results = show(outcome.directory, quiet=quiet)
+    if outcome.stopped is None:
+        remember(outcome.directory, results)
     print(outcome.directory)
     raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))
 
@@ -77,6 +80,8 @@ def predict(
         load(scenario, settings, target, agents, duration, seed), out, sys.stderr if not quiet else None
     )
     results = show(outcome.directory, quiet=quiet)
+    if outcome.stopped is None:
+        remember(outcome.directory, results)
     print(outcome.directory)
     raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))
 

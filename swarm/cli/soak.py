@@ -22,6 +22,7 @@ from swarm.cli.common import (
     prometheus_settings,
     show,
 )
+from swarm.cli.nightly import remember
 from swarm.errors import ExitCode, UsageError
 
 
@@ -66,5 +67,7 @@ def soak(
             ask_for_public_hosts(loaded, yes)
         outcome = run_soak(loaded, out, progress, virtual=virtual)
     results = show(outcome.directory, quiet=quiet)
+    if outcome.stopped is None:
+        remember(outcome.directory, results)
     print(outcome.directory)
     raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))

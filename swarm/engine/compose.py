@@ -1,7 +1,7 @@
 """What every way to run a scenario has in common, in real time or in virtual time: its stages and its recording."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -97,17 +97,19 @@ async def recording(
     view: LiveView | None,
     flush_s: float = 1.0,
     metrics: Metrics | None = None,
+    used: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Recorder]:
     """The recorder with its sinks, flushed every `flush_s`; one that fails stops the run.
 
-    A soak's files come in parts, and its interval log has a line a window: a line a second would be most of the log.
+    `used`: of the budget, before (see `BudgetSink`). A soak's files come in parts, and its interval log has a line a
+    window: a line a second would be most of the log.
     """
     part_bytes, log_s = (PART_BYTES, scenario.soak.window) if scenario.soak else (None, 0.0)
     sinks: list[Sink] = [
         RecordFile(directory / rundir.EVENTS, Record, scenario.record.chunks, part_bytes),
         RecordFile(directory / rundir.SERVER, ServerSample, part_bytes=part_bytes),
         Histograms(directory / rundir.HISTOGRAMS, clock, log_s, part_bytes),
-        BudgetSink(stop, scenario.budget.tokens, scenario.budget.requests),
+        BudgetSink(stop, scenario.budget.tokens, scenario.budget.requests, used),
         *([view] if view else []),
         *([metrics] if metrics else []),
     ]

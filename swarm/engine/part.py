@@ -9,7 +9,7 @@ from pathlib import Path
 
 from swarm.engine.stage import StageSpec
 from swarm.errors import UsageError
-from swarm.scenario.schema import Budget, Scenario, Soak
+from swarm.scenario.schema import Scenario, Soak
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,9 @@ class Part:
             jobs_begun=self.jobs_begun,
         )
 
-    def budgeted(self, scenario: Scenario) -> Scenario:
-        """The scenario with what is left of its budget."""
-        budget = scenario.budget
-        left = Budget.model_construct(
-            tokens=None if budget.tokens is None else budget.tokens - self.tokens,
-            requests=None if budget.requests is None else budget.requests - self.requests,
-        )
-        return scenario.model_copy(update={"budget": left})
+    def used(self) -> dict[str, int]:
+        """Of the budget, by the parts before."""
+        return {"tokens": self.tokens, "requests": self.requests}
 
 
 def as_soak(scenario: Scenario) -> Scenario:

@@ -124,10 +124,12 @@ async def _predict(
     part: Part | None,
 ) -> Outcome:
     clock, stop = VirtualClock(started.timestamp()), Stop()
-    recorded = part.budgeted(scenario) if part else scenario
+    used = part.used() if part else None
     async with AsyncExitStack() as stack:
         stack.enter_context(on_signals(stop))
-        recorder = await stack.enter_async_context(recording(recorded, directory, clock, stop, None, FLUSH_S))
+        recorder = await stack.enter_async_context(
+            recording(scenario, directory, clock, stop, None, FLUSH_S, used=used)
+        )
         run = _Prediction(
             directory.name, scenario, tasks, servers, RecordedTools(results), recorder, clock, stop, count(1), part
         )

@@ -136,8 +136,10 @@ async def _run(
             for name, backend in backends.items():
                 part.check_server(name, backend.facts.model, backend.facts.version)
         metrics = metrics_of(endpoint, directory.name, scenario, environment)
-        recorded = part.budgeted(scenario) if part else scenario
-        recorder = await stack.enter_async_context(recording(recorded, directory, clock, stop, view, metrics=metrics))
+        used = part.used() if part else None
+        recorder = await stack.enter_async_context(
+            recording(scenario, directory, clock, stop, view, metrics=metrics, used=used)
+        )
         run = _Run(directory.name, scenario, tasks, backends, recorder, clock, stop, view, metrics, count(1), part)
         if scenario.soak:
             say = view.say if view else lambda line: None

@@ -105,6 +105,10 @@ def next_part(directory: Path, scenario: Scenario, environment: Mapping[str, Any
         done_s = parts[-1].began.done_ns / 1e9 + parts[-1].measured_ns / 1e9 // width_s * width_s
     if done_s >= scenario.stage.duration:
         raise UsageError(f"{directory}: is finished, all {format_duration(scenario.stage.duration)} are measured")
+    budget = scenario.budget
+    for name, spent, limit in (("requests", requests, budget.requests), ("tokens", tokens, budget.tokens)):
+        if limit is not None and spent >= limit:
+            raise UsageError(f"{directory}: its budget of {limit} {name} is spent")
     last_ns = max((part.last_ns for part in parts), default=0)
     return Part(
         number=len(parts) + 1,

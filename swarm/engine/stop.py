@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from swarm.errors import ExitCode
@@ -56,10 +56,13 @@ def on_signals(stop: Stop) -> Iterator[None]:
 class BudgetSink(Sink):
     """Counts what the run has used, and stops it when a budget is spent."""
 
-    def __init__(self, stop: Stop, tokens: int | None, requests: int | None) -> None:
+    def __init__(
+        self, stop: Stop, tokens: int | None, requests: int | None, used: Mapping[str, int] | None = None
+    ) -> None:
+        """`used`: tokens and requests that count already."""
         self._stop = stop
         self._limits = {"tokens": tokens, "requests": requests}
-        self.used = {"tokens": 0, "requests": 0}
+        self.used = {"tokens": 0, "requests": 0} | dict(used or {})
 
     def add(self, record: Published) -> None:
         if isinstance(record, Attempt):

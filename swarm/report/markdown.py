@@ -1,6 +1,7 @@
 """Results as Markdown, for pull requests and pages."""
 
 from swarm.analysis.sentence import sentences
+from swarm.report.soak import soak_lines
 from swarm.report.table import COLUMNS, Results, notes, rows
 
 
@@ -11,6 +12,7 @@ def to_markdown(results: Results) -> str:
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ruler, *rows(results))]
     lines += ["", *sentences(results)]
     lines += [f"- invalid: {reason}" for reason in results["invalid_reasons"]]
+    lines += [f"- {line}" for line in soak_lines(results)]
     lines += [
         f"- {'passed' if threshold['passed'] else 'FAILED'}: `{threshold['expression']}` "
         f"({'no value' if threshold['value'] is None else threshold['value']})"

@@ -5,6 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swarm.analysis.sentence import sentences
+from swarm.report.soak import soak_lines
 from swarm.report.table import COLUMNS, Results, notes, number, percent, rows
 
 GAP = 2
@@ -23,6 +24,9 @@ def print_results(results: Results, console: Console) -> None:
         console.print(line, highlight=False, markup=False)
     for reason in results["invalid_reasons"]:
         console.print(f"  - {reason}", style="red", highlight=False, markup=False)
+    for line in soak_lines(results):
+        style = "red" if line.startswith("WORSE") else None
+        console.print(f"  {line}", style=style, highlight=False, markup=False)
     for threshold in results["thresholds"]:
         mark, style = ("passed", "green") if threshold["passed"] else ("FAILED", "red")
         value = "no value" if threshold["value"] is None else threshold["value"]

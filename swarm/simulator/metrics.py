@@ -7,11 +7,13 @@ text is written by hand: a scrape by prometheus_client takes some 10 ms, which t
 import json
 import logging
 import math
+import os
 import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import accumulate
+from pathlib import Path
 
 from swarm.simulator.scheduler import Engine, Request, Step
 
@@ -233,6 +235,19 @@ def exposition(engine: Engine, metrics: Metrics, model_name: str) -> str:
     simple("gauge", "swarm_simulator_overloaded", "1 while the simulator cannot keep its own time.", slip.overloaded)
     simple("counter", "swarm_simulator_resyncs_total", "Times that the time line had to be moved.", slip.resyncs)
     return "\n".join(lines) + "\n"
+
+
+def resident_memory() -> str:
+    """What prometheus_client says of the server's own memory, as text; empty where /proc does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return ""
+    return (
+        "# HELP process_resident_memory_bytes Resident memory size in bytes.\n"
+        "# TYPE process_resident_memory_bytes gauge\n"
+        f"process_resident_memory_bytes {_number(pages * os.sysconf('SC_PAGE_SIZE'))}\n"
+    )
 
 
 def _number(value: float) -> str:

@@ -29,7 +29,7 @@ from aiohttp import HttpVersion11, web
 from swarm.simulator import faults, profiles, protocol
 from swarm.simulator.alarm import Alarm
 from swarm.simulator.faults import Fault
-from swarm.simulator.metrics import Metrics, exposition
+from swarm.simulator.metrics import Metrics, exposition, resident_memory
 from swarm.simulator.plan import plan
 from swarm.simulator.profiles import Profile
 from swarm.simulator.protocol import ApiError, ChunkWriter
@@ -321,7 +321,7 @@ class Server:
         return web.json_response({"version": VERSION, "simulator": self.profile.name})
 
     async def _metrics(self, http: web.Request) -> web.Response:
-        text = exposition(self.engine, self.realtime.metrics, self.model_name)
+        text = exposition(self.engine, self.realtime.metrics, self.model_name) + resident_memory()
         return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def _slip(self, http: web.Request) -> web.Response:

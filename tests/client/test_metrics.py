@@ -90,8 +90,8 @@ def test_another_servers_metrics_hold_nothing() -> None:
 
 
 def test_the_start_of_the_server_is_known_beside_its_metrics() -> None:
-    page = b"process_start_time_seconds 1.7e9\nvllm:num_requests_running 1\n"
-    assert pick(page) == {"running": 1.0, "started_at": 1.7e9}
+    page = b"process_start_time_seconds 1.7e9\nvllm:num_requests_running 1\nprocess_resident_memory_bytes 5e8\n"
+    assert pick(page) == {"running": 1.0, "started_at": 1.7e9, "resident_bytes": 5e8}
 
 
 def test_a_page_of_100_kilobytes_takes_well_under_a_millisecond() -> None:

@@ -1,0 +1,125 @@
+"""`swarm check` and `swarm history`: the gates of CI, and all the runs so far."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from swarm.errors import ExitCode, SwarmError, UsageError
+
+HistoryFile = Annotated[
+    Path | None, typer.Option("--history", metavar="FILE", help="Default: history.sqlite beside the run directories.")
+]
+
+
+def remember(directory: Path, results: dict[str, Any]) -> None:
+    """Adds a finished run to the history beside it; where that fails it is told, and costs the run nothing."""
+    from swarm.analysis.headline import entry_of
+    from swarm.recording import history
+
+    try:
+        history.add(directory.resolve().parent / history.FILE, entry_of(directory, results))
+    except SwarmError as error:
+        print(f"warning: {error}", file=sys.stderr)
+
+
+def check(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="RUN_OR_FILE", help="Another run, or its results.json.")
+    ] = None,
+    tolerance: Annotated[str, typer.Option(metavar="5%", help="Of a change for the worse; twice that for p95.")] = "5%",
+    history: HistoryFile = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="Print one line and no more.")] = False,
+) -> None:
+    """Hold a run against its thresholds, a baseline and the nights before it; exit 4 when something got worse."""
+    from swarm.analysis import gates
+    from swarm.analysis.headline import entry_of
+    from swarm.analysis.results import analyse
+    from swarm.recording import history as past
+    from swarm.recording.rundir import write_whole
+    from swarm.report import checks as shown
+    from swarm.scenario.units import parse_share
+
+    try:
+        allowed = parse_share(tolerance)
+    except ValueError as error:
+        raise UsageError(f"--tolerance: {error}") from None
+    results = analyse(run)
+    entry = entry_of(run, results)
+    before = past.entries(history or run.resolve().parent / past.FILE)
+    held = _baseline(run, baseline) if baseline else None
+    checks = gates.judge(results, held, entry, before, allowed)
+    line = gates.summary(results["name"], results["started_at"], checks)
+    if junit:
+        write_whole(junit, shown.to_junit(results["name"], checks))
+    if markdown:
+        print(shown.to_markdown(line, checks))
+    else:
+        print(line if summary else f"{shown.to_text(checks)}\n{line}")
+    found = {check.status for check in checks}
+    raise typer.Exit(ExitCode.INVALID if "invalid" in found else ExitCode.GATE if "failed" in found else ExitCode.OK)
+
+
+def _baseline(run: Path, baseline: Path) -> dict[str, Any]:
+    """The results of the baseline. Raises UsageError where it cannot be compared with the run."""
+    import json
+
+    from swarm.analysis.headline import load_of, scenario_of
+    from swarm.analysis.results import analyse
+
+    directory = baseline if baseline.is_dir() else baseline.parent
+    if (directory / "scenario.yaml").exists():
+        ours, theirs = load_of(scenario_of(run)), load_of(scenario_of(directory))
+        if differing := [key for key in ours if ours[key] != theirs[key]]:
+            raise UsageError(f"--baseline {baseline}: was made under another load: {', '.join(differing)} differ")
+    if baseline.is_dir():
+        return analyse(baseline)
+    try:
+        found: dict[str, Any] = json.loads(baseline.read_text(encoding="utf-8"))
+        if found["schema_version"] != 1 or not isinstance(found["targets"], list):
+            raise ValueError("another schema_version")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"--baseline {baseline}: not a results.json: {error}") from None
+    return found
+
+
+def history(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Or the folder that it is in.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="Only of this scenario.")] = None,
+    target: Annotated[str | None, typer.Option(help="Only of this target.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
+    agents: Annotated[int | None, typer.Option(help="Only at this level.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="2026-01-31", help="Only from this day on.")] = None,
+    valid: Annotated[bool, typer.Option("--valid", help="Only valid stages.")] = False,
+    plot: Annotated[str | None, typer.Option(metavar="ttft_s.p50", help="Plot one number over the runs.")] = None,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the plot as a picture.")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print all numbers as CSV.")] = False,
+    add: Annotated[list[Path] | None, typer.Option(metavar="RUN", help="Add a run directory; repeatable.")] = None,
+) -> None:
+    """List, filter, plot and export the runs so far."""
+    from swarm.analysis.headline import entry_of
+    from swarm.analysis.results import analyse
+    from swarm.recording import history as past
+    from swarm.recording.rundir import write_whole
+    from swarm.report import history as shown
+
+    path = file / past.FILE if file.is_dir() or not file.suffix else file
+    for directory in add or ():
+        past.add(path, entry_of(directory, analyse(directory)))
+    if not path.exists():
+        raise UsageError(f"{path}: no such file; runs add themselves to it, or `swarm history --add RUN`")
+    rows = shown.rows(past.entries(path), name, target, model, agents, since, valid)
+    if csv:
+        print(shown.to_csv(rows), end="")
+    elif plot:
+        print(shown.to_plot(rows, plot))
+        if svg:
+            write_whole(svg, shown.to_svg(rows, plot))
+    elif svg:
+        raise UsageError("--svg needs --plot, which says what to draw")
+    else:
+        print(shown.to_table(rows))

@@ -1,0 +1,57 @@
+"""The checks of a run for people, for pull requests (Markdown) and for CI servers (JUnit)."""
+
+import re
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+from swarm.analysis.gates import Check
+
+_MARKS = {"passed": "ok", "failed": "FAILED", "invalid": "INVALID", "skipped": "skipped"}
+
+
+def to_text(checks: Sequence[Check]) -> str:
+    """A line each; what went wrong comes last, where it is seen."""
+    ordered = sorted(checks, key=lambda check: ["passed", "skipped", "failed", "invalid"].index(check.status))
+    return "\n".join(f"{_MARKS[check.status]:8} {check.gate:9} {check.name}: {check.text}" for check in ordered)
+
+
+def to_markdown(summary: str, checks: Sequence[Check]) -> str:
+    lines = [f"**{_escaped(summary)}**", "", "| gate | check | result | |", "|---|---|---|---|"]
+    lines += [
+        f"| {check.gate} | {_escaped(check.name)} | {_MARKS[check.status]} | {_escaped(check.text)} |"
+        for check in checks
+    ]
+    return "\n".join(lines)
+
+
+def to_junit(name: str, checks: Sequence[Check]) -> str:
+    """A test case a check: failed gates are failures, invalid stages are errors. The format is Jenkins' JUnit XML."""
+    counts = {status: sum(check.status == status for check in checks) for status in _MARKS}
+    suite = ElementTree.Element(
+        "testsuite",
+        name=_printable(name),
+        tests=str(len(checks)),
+        failures=str(counts["failed"]),
+        errors=str(counts["invalid"]),
+        skipped=str(counts["skipped"]),
+    )
+    for check in checks:
+        case = ElementTree.SubElement(suite, "testcase", classname=f"swarm.{check.gate}", name=_printable(check.name))
+        kind = {"failed": "failure", "invalid": "error", "skipped": "skipped"}.get(check.status)
+        if kind:
+            ElementTree.SubElement(case, kind, message=_printable(check.text))
+        else:
+            ElementTree.SubElement(case, "system-out").text = _printable(check.text)
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _escaped(text: str) -> str:
+    return _printable(text).replace("|", "\\|").replace("\n", " ").replace("*", "\\*")
+
+
+def _printable(text: str) -> str:
+    """Without the control characters that XML 1.0 cannot hold, whatever a server's message had in it."""
+    return re.sub(r"[^\x09\x0a\x0d\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)
