@@ -27,8 +27,8 @@ def run_info(run: str, scenario: Mapping[str, Any], environment: Mapping[str, An
         run=run,
         facts={
             "scenario": scenario["name"],
-            "route": scenario["route"],
-            "driver": scenario["agents"]["driver"],
+            "route": scenario.get("route", ""),
+            "driver": scenario["agents"].get("driver", "script"),
             "swarm_version": versions.get("swarm", ""),
             "git": environment.get("git") or "",
         },

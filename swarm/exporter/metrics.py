@@ -255,6 +255,8 @@ def _client_families(stage: str, sample: ClientSample) -> Iterator[Family]:
                 for quantile in LAG_QUANTILES
             ],
         )
+    if sample.rss_bytes is not None:
+        yield gauges("swarm_client_resident_memory_bytes", "Memory of the load generator.", [(stage, sample.rss_bytes)])
     yield gauges(
         "swarm_client_cpu_ratio",
         "CPU time of the load generator, as a share of one core, in the last second.",

@@ -25,7 +25,7 @@ from swarm.recording import rundir
 from swarm.recording.records import AgentEnd, AnyRecord, Attempt, Published, Stage, StageEnd, Tool
 from swarm.recording.status import AgentStatus, State
 
-STEP_S = 5.0
+STEP_S = 2.0
 """Between two samples of a series."""
 MOST_SAMPLES = 720
 """Of a series: a longer run gets longer steps, of a minute in a night of 12 hours."""
@@ -53,8 +53,8 @@ class _Survey:
 def openmetrics(directory: Path) -> Iterator[str]:
     """The text of a run, whole or broken off.
 
-    Raises UsageError when `directory` is not a run directory, or is damaged,
-    or does not say when it was made."""
+    Raises UsageError when `directory` is not a run directory, or is damaged, or does not say when it was made.
+    """
     results = analyse(directory)
     if results["started_at"] is None:
         raise UsageError(f"{directory}: without {rundir.ENVIRONMENT} nobody knows when it was made")
