@@ -85,7 +85,10 @@ def install_prometheus() -> None:
     print(f"unpacking Debian's prometheus into {PROMETHEUS}", flush=True)
     PROMETHEUS.mkdir(parents=True, exist_ok=True)
     try:
-        subprocess.run(["apt-get", "download", "--quiet", "prometheus"], cwd=PROMETHEUS, check=True)
+        download = ["apt-get", "download", "--quiet", "prometheus"]
+        if subprocess.run(download, cwd=PROMETHEUS).returncode:
+            subprocess.run(["apt-get", "update", "--quiet"], check=True)  # a fresh machine knows no packages yet
+            subprocess.run(download, cwd=PROMETHEUS, check=True)
         (package,) = PROMETHEUS.glob("prometheus_*.deb")
         subprocess.run(["dpkg-deb", "--extract", package, PROMETHEUS], check=True)
         package.unlink()
