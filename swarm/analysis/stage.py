@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from swarm.analysis.agents import jain, per_agent, rates, spread, together
+from swarm.analysis.attribution import attribution
 from swarm.analysis.client import summary, timing_of
 from swarm.analysis.confidence import intervals
 from swarm.analysis.degradation import degradation
@@ -106,7 +107,7 @@ def measured(agents: int, ran: Sequence[Trial], pairs: Sequence[tuple[Trial, Tri
         "tokens_per_job": _tokens_per_job(trials) if enough else None,
         "warmup": _warmup(warmup([trial.output for trial in trials])),
         **_counts(trials),
-        "attribution": None,
+        "attribution": attribution([(trial.causes, base.causes) for trial, base in pairs]),
         "client": summary([trial.client for trial in trials]),
     }
 

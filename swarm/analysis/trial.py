@@ -4,6 +4,7 @@ from collections import Counter
 
 from swarm.analysis.accounts import Accounts
 from swarm.analysis.agents import Agent
+from swarm.analysis.attribution import Causes
 from swarm.analysis.client import Client
 from swarm.analysis.contention import Template
 from swarm.analysis.jobs import Jobs
@@ -45,6 +46,7 @@ class Trial:
         self.jobs = Jobs(self.window)
         self.output = Output(began.t_ns, self.window)
         self.client = Client(self.window)
+        self.causes = Causes(self.window, began.agents)
         self.agents: dict[int, Agent] = {}
         self.templates: dict[str, Template] = {}
         self.overruns = 0
@@ -72,6 +74,7 @@ class Trial:
             self.closed, self.window.stop_ns = record, record.t_ns
             return
         self._last_ns = max(self._last_ns, getattr(record, "end_ns", record.t_ns))
+        self.causes.add(record)
         match record:
             case Attempt():
                 self._add_attempt(record)
@@ -101,6 +104,7 @@ class Trial:
         self.ended, self._part, self._alive_before_ns = None, part, self.load.alive_ns
 
     def add_sample(self, sample: ServerSample) -> None:
+        self.causes.add_sample(sample)
         metrics = sample.metrics
         started_at = metrics.get("started_at")
         if sample.border == "before":

@@ -71,7 +71,8 @@ def _samples(prefix: bytes) -> re.Pattern[bytes]:
 
 # Over the raw page, because most of its lines are buckets that nobody asks for, and by prefix, because a literal one is
 # what the search can skip to: 100 KB take a quarter of a millisecond.
-_SAMPLES = {prefix: _samples(prefix) for prefix in {name[: name.find(b":") + 1] or name for name in _NAMES}}
+_PREFIXES = (b"vllm:", b"sglang:", b"llamacpp:", b"swarm_simulator_", b"process_")
+_SAMPLES = {prefix: _samples(prefix) for prefix in _PREFIXES}
 _ANYONES = {"started_at", "resident_bytes"}
 """What any Python server may show."""
 

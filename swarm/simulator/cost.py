@@ -110,6 +110,15 @@ class CostModel:
             self._eager_launch,
         )
 
+    def prefill_alone(self, cached: int, prompt: int, budget: int) -> float:
+        """Seconds that an idle engine takes for a prompt's tokens from `cached` on, `budget` of them a step."""
+        seconds = 0.0
+        for at in range(cached, prompt, budget):
+            tokens = min(budget, prompt - at)
+            ends = at + tokens == prompt
+            seconds += self.terms(0, 0, tokens, prefill_attention(at, tokens), int(ends)).total
+        return seconds
+
     def _experts_seconds(self, rows: int) -> float:
         seconds = self._read_experts.get(rows)
         if seconds is None:

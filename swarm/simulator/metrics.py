@@ -16,6 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from swarm.simulator.scheduler import Engine, Request, Step
+from swarm.simulator.spent import NOTHING
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +136,8 @@ class Metrics:
         self.started_at = time.time()
         self.slip = SlipMeter()
         self.finished = {"stop": 0, "length": 0, "abort": 0, "error": 0}
+        self.spent = NOTHING
+        """Where the time of all finished requests went."""
         self.histograms = {
             "vllm:time_to_first_token_seconds": Histogram(_TTFT),
             "vllm:inter_token_latency_seconds": Histogram(_ITL),
@@ -167,11 +170,13 @@ class Metrics:
     def _finish(self, r: Request) -> None:
         # A tool call is the API's finish reason; the engine, and so its counter, only knows that the model stopped.
         self.finished["length" if r.finish_reason == "length" else "stop"] += 1
-        queue, prefill, decode, end = r.queue_s, r.prefill_s, r.decode_s, r.finished_at
+        queue, prefill, decode, end, spent = r.queue_s, r.prefill_s, r.decode_s, r.finished_at, r.spent
+        assert spent is not None
         assert queue is not None
         assert prefill is not None
         assert decode is not None
         assert end is not None
+        self.spent = self.spent.plus(spent)
         self._e2e.add(end - r.arrived_at)
         self._queue.add(queue)
         self._prefill.add(prefill)
@@ -227,6 +232,9 @@ def exposition(engine: Engine, metrics: Metrics, model_name: str) -> str:
         "# HELP process_start_time_seconds Start time of the server.\n# TYPE process_start_time_seconds gauge\n"
         f"process_start_time_seconds {_number(metrics.started_at)}"
     )
+    for part, seconds in metrics.spent._asdict().items():
+        name = f"swarm_simulator_{part}_seconds_total"
+        simple("counter", name, f"Seconds of finished requests: {part.replace('_', ' ')}.", seconds)
     slip = metrics.slip
     histogram(
         "swarm_simulator_step_slip_seconds", "How much later than planned a step's tokens went out.", slip.histogram

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from swarm.simulator.cost import CostModel, Terms, prefill_attention
 from swarm.simulator.kv import KVCache
 from swarm.simulator.profiles import Profile
+from swarm.simulator.spent import Spent
 
 FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 
@@ -44,11 +45,14 @@ class Request:
         "output_tokens",
         "owner",
         "preempted_at",
+        "preempted_early_s",
         "preempted_s",
         "preemptions",
+        "prefill_alone_s",
         "prefill_stall_s",
         "prompt_tokens",
         "queued_at",
+        "ready_at",
         "request_id",
         "scheduled_at",
     )
@@ -69,13 +73,20 @@ class Request:
         self.owner = owner
         self.request_id = request_id
         self.arrived_at = 0.0
+        self.ready_at = 0.0
+        """When the API has done its part."""
         self.queued_at = 0.0
+        """When the engine took it into its queue, which it does between two steps."""
         self.scheduled_at: float | None = None
         self.first_token_at: float | None = None
         self.finished_at: float | None = None
         self.preempted_at: float | None = None
         self.preempted_s = 0.0
         """Time without progress between a preemption and the next token."""
+        self.preempted_early_s = 0.0
+        """What of it was before the first token."""
+        self.prefill_alone_s = 0.0
+        """What its prompt takes in an idle engine with the same prefix cached; known with the first token."""
         self.prefill_stall_s = 0.0
         """By how much other requests' prompt chunks made the steps longer that this one decoded in."""
         self.preemptions = 0
@@ -104,6 +115,21 @@ class Request:
         if self.first_token_at is None or self.finished_at is None:
             return None
         return self.finished_at - self.first_token_at
+
+    @property
+    def spent(self) -> Spent | None:
+        """Where its time in the engine went; None before its end."""
+        if self.first_token_at is None or self.finished_at is None or self.queue_s is None:
+            return None
+        waited = self.first_token_at - self.ready_at - self.queue_s - self.preempted_early_s
+        streamed = self.finished_at - self.first_token_at - (self.preempted_s - self.preempted_early_s)
+        return Spent(
+            queue=self.queue_s,
+            prefill_alone=self.prefill_alone_s,
+            prefill_interference=waited - self.prefill_alone_s + self.prefill_stall_s,
+            preemption=self.preempted_s,
+            decode=streamed - self.prefill_stall_s,
+        )
 
 
 class Step:
@@ -183,14 +209,14 @@ class Engine:
         return len(self._waiting)
 
     def submit(self, request: Request, now: float) -> None:
-        """A request arrives; the queue has it `api_overhead_s` later. ValueError if it can never fit."""
+        """A request arrives; the engine has it `api_overhead_s` later. ValueError if it can never fit."""
         total = request.prompt_tokens + request.output_tokens
         if request.prompt_tokens < 1 or request.output_tokens < 1:
             raise ValueError("a request has at least one prompt token and one output token")
         if total > self.profile.max_context:
             raise ValueError(f"{total} tokens of prompt and reply, but a context holds {self.profile.max_context}")
         request.arrived_at = now
-        request.queued_at = now + self.profile.api_overhead_s
+        request.ready_at = now + self.profile.api_overhead_s
         self._arriving.append(request)
 
     def next_event(self) -> float | None:
@@ -199,14 +225,16 @@ class Engine:
             return self.step.end
         if self._running or self._waiting:
             return float("-inf")
-        return self._arriving[0].queued_at if self._arriving else None
+        return self._arriving[0].ready_at if self._arriving else None
 
     def begin(self, now: float) -> Step | None:
         """Plans the step that starts now; None if there is nothing to do. Its `end` is when to call `complete`."""
         if self.step is not None:
             raise RuntimeError("the current step is not complete")
-        while self._arriving and self._arriving[0].queued_at <= now:
-            self._waiting.append(self._arriving.popleft())
+        while self._arriving and self._arriving[0].ready_at <= now:
+            request = self._arriving.popleft()
+            request.queued_at = now  # as in vLLM, whose queue time leaves out the wait for the step under way
+            self._waiting.append(request)
         if not self._running and not self._waiting:
             return None
         step = Step(self.steps, now)
@@ -371,6 +399,10 @@ class Engine:
         request.preempted_at = None
         if request.first_token_at is None:
             request.first_token_at = step.end
+            request.preempted_early_s = request.preempted_s
+            request.prefill_alone_s = self.cost.prefill_alone(
+                request.cached_tokens or 0, request.prompt_tokens, self.profile.max_num_batched_tokens
+            )
             step.first.append(request)
             self.prompt_tokens += request.prompt_tokens
             self.cached_tokens += request.cached_tokens or 0

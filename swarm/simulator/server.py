@@ -368,6 +368,7 @@ def truth(number: int, r: Request) -> dict[str, Any]:
         "prefill_stall_s": r.prefill_stall_s,
         "preempted_s": r.preempted_s,
         "preemptions": r.preemptions,
+        "spent_s": r.spent._asdict() if r.spent else None,
     }
 
 
