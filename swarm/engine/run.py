@@ -158,7 +158,7 @@ async def _run(
         # What was imported and built so far stays: the collector need not walk through it while agents run.
         gc.collect()
         gc.freeze()
-        # A thread that copies files hands the interpreter back after this time, and not Python's 5 ms: chunks wait for it.
+        # A thread that copies files hands the interpreter back after this time, not Python's 5 ms: chunks wait for it.
         sys.setswitchinterval(0.0005)
         stages = schedule(scenario, f"{directory.name}:{started.timestamp()}{part.salt if part else ''}")
         for number, plan in enumerate(stages, 1):
