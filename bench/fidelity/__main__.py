@@ -2,9 +2,12 @@
 
 In interleaved rounds each client drives a fresh truth server; client and server are pinned to a core each. A run starts
 when the machine is idle, and counts when it stayed quiet: others took under 5 % of the machine, and the server's p99
-slip stayed under half a step. Every run is kept in build/fidelity.json, so that the bench goes on where it was stopped;
-it ends when each client has as many quiet runs of each load as there are rounds, or when no time is left. Numbers are
-medians of the quiet runs; where there is none, the quietest is shown, and marked.
+slip stayed under half a step. On a machine that cannot be made quiet, `--realtime` lets the server and swarm's client
+go before all else; whole load testers never get that, as it would change how their processes share the core.
+
+Every run is kept in build/fidelity.json, so that the bench goes on where it was stopped. It ends when each client has
+as many quiet runs of each load as there are rounds, or when no time is left. Numbers are medians of the quiet runs;
+where there is none, the quietest is shown, and marked.
 """
 
 import argparse
@@ -64,10 +67,10 @@ PARTS: dict[str, list[tuple[Case, str]]] = {
 
 
 @contextmanager
-def truth(case: Case) -> Iterator[tuple[str, int]]:
+def truth(case: Case, realtime: bool) -> Iterator[tuple[str, int]]:
     """The address and the process of a server for one run."""
     command = [sys.executable, "-m", "bench.fidelity.truth", f"--core={SERVER_CORE}", f"--rate={case.rate}"]
-    command += [f"--shape={case.shape}", *(["--bursts"] if case.bursts else [])]
+    command += [f"--shape={case.shape}", *["--bursts"] * case.bursts, *["--realtime"] * realtime]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
         assert server.stdout is not None
         try:
@@ -86,18 +89,27 @@ def wait_for_quiet(patience_s: float) -> None:
             return
 
 
-def measure(case: Case, client: str, patience_s: float) -> dict[str, Any]:
+def measure(case: Case, client: str, patience_s: float, realtime: bool) -> dict[str, Any]:
     """One run of one client: a route of swarm's client by itself, or a whole load tester."""
-    wait_for_quiet(patience_s)
-    with truth(case) as (url, server):
+    if not realtime or client in TESTERS:
+        wait_for_quiet(patience_s)
+    with truth(case, realtime) as (url, server):
         if client in TESTERS:
             result = test(client, Load(url, case.streams, case.tokens), CLIENT_CORE, server)
         else:
             command = [sys.executable, "-m", "bench.fidelity.drive", url, f"--route={client}", f"--core={CLIENT_CORE}"]
             command += [f"--streams={case.streams}", f"--tokens={case.tokens}", f"--seconds={case.seconds}"]
+            command += ["--realtime"] * realtime
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300, cwd=ROOT)
             result = json.loads(done.stdout)
-    load = {"case": case.name, "rate": case.rate, "bursts": case.bursts, "slip_limit_us": QUIET_SLIP / case.rate * 1e6}
+    alone = realtime and client not in TESTERS
+    load = {
+        "case": case.name,
+        "rate": case.rate,
+        "bursts": case.bursts,
+        "slip_limit_us": QUIET_SLIP / case.rate * 1e6,
+        "realtime": alone,
+    }
     return load | result
 
 
@@ -117,6 +129,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
     options.add_argument("--minutes", type=float, default=60, help="start nothing after this time")
+    options.add_argument("--realtime", action="store_true", help="server and client go before all else (needs root)")
     options.add_argument("--patience", type=float, default=60, metavar="S", help="how long to wait for a quiet machine")
     options.add_argument("--runs", type=Path, default=ROOT / "build" / "fidelity.json", help="where all runs are kept")
     options.add_argument("--afresh", action="store_true", help="forget the runs that are kept")
@@ -130,7 +143,7 @@ def main() -> None:
     chosen.runs.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * chosen.minutes
     while (pair := next_of(wanted, runs, chosen.rounds)) and time.monotonic() < until:
-        runs.append(measure(*pair, chosen.patience))
+        runs.append(measure(*pair, chosen.patience, chosen.realtime))
         chosen.runs.write_text(json.dumps(runs))
         print(line(runs[-1]), flush=True)
     write(chosen.write, medians(runs))

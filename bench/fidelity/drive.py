@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from bench.fidelity.core import take
 from swarm.client.base import ChatRequest, Client, Connection, Observation
 from swarm.client.connect import open_client, warm_up
 from swarm.clock import Clock
@@ -129,9 +130,9 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=5)
     options.add_argument("--prompt", type=int, default=1000, help="words of the prompt")
     options.add_argument("--core", type=int)
+    options.add_argument("--realtime", action="store_true")
     chosen = options.parse_args()
-    if chosen.core is not None:
-        os.sched_setaffinity(0, {chosen.core})
+    take(chosen.core, chosen.realtime)
     warm_up(chosen.route)
     gc.collect()
     gc.freeze()  # as a run does before its first stage

@@ -203,7 +203,7 @@ def test(name: str, load: Load, core: int, server: int) -> dict[str, Any]:
         except (OSError, KeyError, ValueError, ArithmeticError) as error:
             said = (folder / "output").read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{name}: exit code {process.returncode}, {error!r}: {said}") from error
-    return {"route": name, "streams": load.streams} | _compare(told, log, samples, began)
+    return {"route": name, "streams": load.streams} | _compare(told, log, samples, began, load.streams)
 
 
 def _watch(process: "subprocess.Popen[bytes]", server: int) -> Iterator[Sample]:
@@ -243,7 +243,9 @@ def _memory_mb(pid: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def _compare(told: list[Told], log: dict[str, Any], samples: list[Sample], began_ns: int) -> dict[str, Any]:
+def _compare(
+    told: list[Told], log: dict[str, Any], samples: list[Sample], began_ns: int, streams: int
+) -> dict[str, Any]:
     requests = log["requests"]
     itl: list[float] = []
     ttft: list[float] = []
@@ -262,8 +264,9 @@ def _compare(told: list[Told], log: dict[str, Any], samples: list[Sample], began
         else:
             unlike += 1
     chunks = sum(len(request["sends"]) for request in requests.values())
-    first_ns = min(request["received_ns"] for request in requests.values())
-    loaded = [sample for sample in samples if first_ns <= sample.t_ns <= log["last_ns"]]
+    received = sorted(request["received_ns"] for request in requests.values())
+    full_ns = received[min(streams, len(received)) - 1]  # as many requests as streams have come
+    loaded = [sample for sample in samples if full_ns <= sample.t_ns <= log["last_ns"]]
     before, after = loaded[0], loaded[-1]
     took, cpu = (after.t_ns - before.t_ns) / 1e9, after.cpu_s - before.cpu_s
     within = sum(before.t_ns <= send <= after.t_ns for request in requests.values() for send in request["sends"])
@@ -282,7 +285,7 @@ def _compare(told: list[Told], log: dict[str, Any], samples: list[Sample], began
         "others_share": max(0.0, others) / took / (os.cpu_count() or 1),
         "rss_mb": max(sample.memory_mb for sample in loaded),
         "processes": max(sample.processes for sample in loaded),
-        "first_request_s": (first_ns - began_ns) / 1e9,
+        "load_after_s": (full_ns - began_ns) / 1e9,
         "lag_us": {},
         "coalesced": 0,
         "stamps": "",

@@ -32,7 +32,8 @@ CLIENTS = {
 
 def is_quiet(run: Run) -> bool:
     """Whether neither other processes nor the server's own lateness had a part in it."""
-    return run["others_share"] < QUIET_SHARE and run["server_slip_p99_us"] < run["slip_limit_us"]
+    alone = run["realtime"] or run["others_share"] < QUIET_SHARE
+    return bool(alone and run["server_slip_p99_us"] < run["slip_limit_us"])
 
 
 def medians(runs: Sequence[Run]) -> list[Run]:
@@ -72,8 +73,8 @@ def line(run: Run) -> str:
 
 def write(page: Path, results: list[Run]) -> None:
     """Puts tables and plots into the page, between its two marks; the plots lie beside it."""
-    own = [run for run in results if "first_request_s" not in run]
-    whole = [run for run in results if "first_request_s" in run]
+    own = [run for run in results if "load_after_s" not in run]
+    whole = [run for run in results if "load_after_s" in run]
     parts = [f"Measured on: {machine()}."]
     if own:
         (page.parent / "fidelity-errors.svg").write_text(bars(own), encoding="utf-8")
@@ -119,14 +120,14 @@ def own_table(results: list[Run]) -> str:
 def peers_table(results: list[Run]) -> str:
     head = (
         "| load | tester | ITL error p50 / p99 / max, us | TTFT error p50 / p99, us | CPU us per token "
-        "| CPU, of the core | memory MB | processes | first request after, s | rounds |\n"
+        "| CPU, of the core | memory MB | processes | full load after, s | rounds |\n"
         "|---|---|---|---|---|---|---|---|---|---|\n"
     )
     return head + "\n".join(
         f"| {run['case'] if first else ''} | {run['route']} | {_errors(run['itl_error_us'], 'p50', 'p99', 'max')}"
         f"{' (means)' if run['itl_of_means'] else ''} | {_errors(run['ttft_error_us'], 'p50', 'p99')} "
         f"| {run['cpu_us_per_chunk']:.0f} | {run['cpu_share']:.0%} | {run['rss_mb']:.0f} | {run['processes']:.0f} "
-        f"| {run['first_request_s']:.1f} | {_rounds(run)} |"
+        f"| {run['load_after_s']:.1f} | {_rounds(run)} |"
         for first, run in _by_case(results)
     )
 

@@ -1,7 +1,7 @@
 """The truth: a server that sends tokens at exactly scheduled times, and logs when it really sent each.
 
-One thread, raw sockets, spinning on the clock on a core of its own, so that its slip is microseconds; its stamps are
-CLOCK_MONOTONIC, which on Linux every process shares. `GET /log` hands the log over and empties it.
+One thread, raw sockets, spinning on the clock before each send on a core of its own, so that its slip is microseconds;
+its stamps are CLOCK_MONOTONIC, which on Linux every process shares. `GET /log` hands the log over and empties it.
 """
 
 import argparse
@@ -17,10 +17,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.fidelity.core import take
+
 SO_TIMESTAMPNS = 35
 SHAPES = ("content", "reasoning", "tool", "several")
 TOKENS_PER_CHUNK = 4  # of the shape `several`
 SPIN_NS = 2_000_000
+NAP_NS = 200_000
 WARM_NS = 100_000  # a send after idling takes 35 us instead of 4, all of it before the bytes are stamped
 SEND_BUFFER_BYTES = 8 << 20  # a client that cannot follow must not stop the others' tokens
 
@@ -81,6 +84,8 @@ class TruthServer:
             if wait_ns < WARM_NS:
                 self.warm[0].send(b"?")
                 self.warm[1].recv(1)
+            if NAP_NS < wait_ns < SPIN_NS:
+                time.sleep((wait_ns - NAP_NS) / 1e9)  # an epoll counts whole milliseconds
             for fd, _ in self.epoll.poll(max(0, wait_ns - SPIN_NS) // 1_000_000 / 1e3):
                 if fd == self.listener.fileno():
                     self.accept()
@@ -263,9 +268,9 @@ def main() -> None:
     options.add_argument("--bursts", action="store_true", help="all streams send at the engine's steps, at once")
     options.add_argument("--shape", choices=(*SHAPES, "mixed"), default="content")
     options.add_argument("--core", type=int, help="pin to this core")
+    options.add_argument("--realtime", action="store_true")
     chosen = options.parse_args()
-    if chosen.core is not None:
-        os.sched_setaffinity(0, {chosen.core})
+    take(chosen.core, chosen.realtime)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = TruthServer(chosen.rate, chosen.ttft, chosen.bursts, chosen.shape)
     print(f"listening on http://127.0.0.1:{server.listener.getsockname()[1]}", flush=True)

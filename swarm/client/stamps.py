@@ -3,7 +3,8 @@
 A stamp taken in Python measures Python: while one chunk is parsed, the next 31 wait in the socket and would all be
 stamped late, which looks like contention of the server. So the kernel stamps arriving bytes (`SO_TIMESTAMPNS`), the
 socket subclass here hands its stamps up, and a `ResponseHandler` subclass passes the body on, inside the read callback,
-with the stamp of the read that brought it. One stamp covers all that one read brought.
+with the stamp of the read that brought it. One stamp covers all that one read brought. Reads that bring whole chunks,
+nearly all of them, go past aiohttp's parser.
 
 What is private in here: `TCPConnector._factory` and `ResponseHandler._payload`. When a new aiohttp moves them, or the
 loop does not read through Python (uvloop), or the kernel does not stamp (macOS), stamps fall back to user space: the
@@ -11,6 +12,7 @@ time at which the bytes came into Python's hands. `Stamper.source` says which.
 """
 
 import asyncio
+import re
 import socket
 import struct
 import sys
@@ -36,6 +38,7 @@ READ_BYTES = 64 << 10
 
 _SO_TIMESTAMPNS = 35  # the same number names the option and its message, on every architecture Python is common on
 _TIMESPEC = struct.Struct("@qq")
+_CHUNK_HEAD = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 _REFRESH_NS = 1_000_000_000
 _SUSPICIOUS_NS = 1_000_000
@@ -141,6 +144,8 @@ class Line:
         self._early: list[tuple[bytes, int]] = []  # what came before there was a sink
         self._taken = 0  # body bytes handed on
         self._draining = False
+        self.skips_parser = False
+        """Whole chunks of the body may be taken out of their frames here: there is a sink, and nothing to unpack."""
         self.lost: BaseException | None = None
         """What broke the connection, if something did."""
 
@@ -162,6 +167,9 @@ class Line:
             sink(data, stamp)
         self._early.clear()
         self._sink = sink
+        self.skips_parser = (
+            response.headers.get("Transfer-Encoding") == "chunked" and "Content-Encoding" not in response.headers
+        )
         broken = content.exception()
         if broken is not None:
             raise broken
@@ -173,6 +181,11 @@ class Line:
         self._socket = connected
         if connected is not None:
             connected.sent_ns = None
+
+    def take(self, data: bytes, stamp_ns: int) -> None:
+        """Body bytes that went past aiohttp's parser."""
+        if self._sink is not None:
+            self._sink(data, stamp_ns)
 
     def arrived(self, content: aiohttp.StreamReader, stamp_ns: int) -> None:
         """Takes what a read has put into `content`. Draining may make it parse more, hence the loop and its guard.
@@ -204,6 +217,8 @@ class StampedHandler(ResponseHandler):
 
     _line: Line | None = None
     _connected: StampedSocket | None = None
+    _between_chunks = False
+    """Where aiohttp's parser stands. It may be left there: whole chunks that it never sees are none to it."""
 
     def __init__(self, stamper: "Stamper", loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -222,10 +237,20 @@ class StampedHandler(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         stamp = self._stamper.taken(self._connected)
+        line = self._line
+        if self._between_chunks and line is not None and line.skips_parser and (body := unframed(data)) is not None:
+            line.take(body, stamp)
+            return
+        if self._payload is None or self._payload.is_eof():  # the head of a reply is due
+            _, ended, after = data.partition(b"\r\n\r\n")
+            whole = data.startswith(b"HTTP/1.") and bool(ended)
+            self._between_chunks = whole and (not after or unframed(after) is not None)
+        else:
+            self._between_chunks = self._between_chunks and unframed(data) is not None
         super().data_received(data)
         content = self._payload
-        if self._line is not None and content is not None:
-            self._line.arrived(content, stamp)
+        if line is not None and content is not None:
+            line.arrived(content, stamp)
 
     def resume_reading(self, *args: Any, **kwargs: Any) -> None:
         """Draining calls this each time, and aiohttp would run its parser each time."""
@@ -240,6 +265,22 @@ class StampedHandler(ResponseHandler):
         # After bytes that are no HTTP, aiohttp 3.14 leaves whoever waits for the body waiting for ever.
         if content is not None and not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("the connection was closed inside the body"))
+
+
+def unframed(data: bytes) -> bytes | None:
+    """The content of one or more whole chunks (RFC 9112, 7.1), none of them the last; None: something else."""
+    place, parts = 0, []
+    while place < len(data):
+        head = _CHUNK_HEAD.match(data, place)
+        if head is None:
+            return None
+        begin = head.end()
+        end = begin + int(head[1], 16)
+        if end == begin or data[end : end + 2] != b"\r\n":
+            return None
+        parts.append(data[begin:end])
+        place = end + 2
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class Stamper:
