@@ -184,7 +184,7 @@ async def test_silence_inside_a_reply_is_a_timeout_but_waiting_for_its_first_tok
     async with scripted(late) as server:
         assert (await ask(server.url, idle_timeout_s=0.05)).failure is None
     async with scripted([*REPLY[:3], 0.02, TOKEN, HANG]) as server:
-        seen = await ask(server.url, idle_timeout_s=0.05)
+        seen = await ask(server.url, idle_timeout_s=0.3)
         await asyncio.wait_for(server.gone.wait(), 5)
     assert seen.failure is not None
     assert seen.failure.kind == "timeout"
