@@ -76,6 +76,15 @@ class Cell:
         secret = self.outside / "secret.txt"
         return secret.read_text() == "SECRET\n" and sorted(os.listdir(self.outside)) == ["secret.txt", "socket"]
 
+    def alive(self) -> bool:
+        """Whether a process with the token on its command line still runs; one that was killed may take a moment."""
+        token, deadline = str(self.facts["token"]).encode(), time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if not any(token in command for command in _commands()):
+                return False
+            time.sleep(0.01)
+        return True
+
 
 @pytest.fixture(scope="session")
 def sandbox() -> Sandbox:
@@ -97,8 +106,9 @@ async def cell(sandbox, tmp_path, monkeypatch):
         facts |= {"outside": str(outside), "pid": os.getpid(), "home": str(Path.home())}
         async with open_workspace(source, root) as workspace:
             facts |= {"repository": str(workspace.repository), "token": f"token-{os.urandom(8).hex()}"}
-            yield Cell(sandbox, workspace, root, outside, facts, listeners)
-            assert not alive(str(facts["token"]))
+            made = Cell(sandbox, workspace, root, outside, facts, listeners)
+            yield made
+            assert not made.alive()
     assert list(root.iterdir()) == []
 
 
@@ -117,16 +127,6 @@ def listening(outside: Path) -> Iterator[tuple[list[socket.socket], dict[str, ob
         os.close(here)
         for made in sockets:
             made.close()
-
-
-def alive(token: str) -> bool:
-    """Whether a process with that word on its command line still runs; one that was killed may take a moment."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if not any(token.encode() in command for command in _commands()):
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def _commands() -> Iterator[bytes]:

@@ -5,7 +5,6 @@ import os
 import time
 
 import pytest
-from conftest import alive
 
 DAEMON = """
 if os.fork() == 0:
@@ -24,7 +23,7 @@ print("started")
 async def test_a_process_in_the_background_dies_with_its_run(cell):
     finished = await cell.run(DAEMON)
     assert (finished.status, finished.output) == (0, "started\n")
-    assert not alive(cell.facts["token"])
+    assert not cell.alive()
 
 
 async def test_the_wall_limit_ends_a_run_and_all_that_it_started(cell):
@@ -32,7 +31,7 @@ async def test_the_wall_limit_ends_a_run_and_all_that_it_started(cell):
     finished = await cell.run(DAEMON + "time.sleep(600)\n", wall_s=1.0)
     assert finished.stopped == "time"
     assert time.monotonic() - started < 15
-    assert not alive(cell.facts["token"])
+    assert not cell.alive()
 
 
 async def test_cancelling_ends_a_run_and_all_that_it_started(cell):
@@ -41,7 +40,7 @@ async def test_cancelling_ends_a_run_and_all_that_it_started(cell):
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert not alive(cell.facts["token"])
+    assert not cell.alive()
 
 
 async def test_the_cpu_limit_ends_a_run_long_before_the_wall_limit(cell):
@@ -54,7 +53,7 @@ async def test_the_cpu_limit_ends_a_run_long_before_the_wall_limit(cell):
 async def test_who_kills_all_processes_kills_only_its_own(cell):
     finished = await cell.run(DAEMON + "print(attempt(os.kill, -1, signal.SIGKILL))\n")
     assert (finished.status, finished.output) == (0, "started\ndone\n")
-    assert not alive(cell.facts["token"])
+    assert not cell.alive()
 
 
 async def test_nothing_that_it_writes_is_found_by_the_next_run(cell):
