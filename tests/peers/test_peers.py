@@ -78,10 +78,10 @@ def check(name: str, told: Told, samples: dict[str, float]) -> None:
     assert told.requests == samples["request_success_total"] == REQUESTS
     assert told.prompt_tokens == samples["prompt_tokens_total"]
     assert told.output_tokens == samples["generation_tokens_total"] == REQUESTS * TOKENS
-    assert ttft <= told.ttft_s <= ttft + 0.1
+    assert ttft <= told.ttft_s <= ttft + 0.2
     assert told.tpot_s == pytest.approx(tpot, rel=0.1)
-    assert e2e <= told.e2e_s <= e2e + 0.15
-    assert 0.7 * rate <= told.output_tokens_per_s <= 1.02 * rate
+    assert e2e <= told.e2e_s <= e2e + 0.25
+    assert 0.6 * rate <= told.output_tokens_per_s <= 1.02 * rate
 
 
 @pytest.mark.parametrize("name", PEERS)
