@@ -211,12 +211,13 @@ class Server:
         )
 
     async def _chat_completions(self, http: web.Request) -> web.StreamResponse:
+        arrived = self._loop.time()  # reading and rendering the request is part of the profile's `api_overhead_s`
         self.realtime.poll()
         fault = self.faults.next()
         body = await http.read()
         if fault is not None:
             await self._befall(fault, http)
-        arrived = self._loop.time()
+            arrived = self._loop.time()
         chat = protocol.parse(body)
         if fault is not None and fault.kind == "tool-calls" and chat.tools:
             chat.tool_choice = "required"
