@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from swarm.analysis.comparison import METRICS
+from swarm.analysis.comparison import side_by_side
 from swarm.analysis.differences import ABSENT, Difference, differences, read_settings
-from swarm.analysis.lookup import lookup
-from swarm.analysis.paired import Ratio, paired_log_ratio
 from swarm.analysis.results import analyse
 from swarm.errors import UsageError
 
@@ -31,10 +29,9 @@ class Side:
 def compare_runs(directories: Sequence[Path]) -> dict[str, Any]:
     """Two runs or more, the first one the baseline of all others; ready for JSON.
 
-    `runs[]`: name, directory, started_at, verdict, predicted. `differences[]`: group, key, values (one a run; null where
-    it has no such setting). `comparison[]`: the keys of the results' own `comparison`, and `baseline_run`,
-    `candidate_run`, `trials` (pairs that the interval is of), `valid` (both stages), `predicted` (either run).
-    `unpaired[]`: what only one of them has.
+    `runs[]`: name, directory, started_at, verdict, predicted. `differences[]`: group, key, values: one a run, null
+    where it has no such setting. `comparison[]`: the keys of the results' own `comparison`, and `baseline_run`,
+    `candidate_run`, `valid` (both stages), `predicted` (either run). `unpaired[]`: what only one of them has.
     Raises UsageError for runs that have nothing in common to compare.
     """
     if len({directory.resolve() for directory in directories}) < len(directories) or len(directories) < 2:
@@ -104,48 +101,20 @@ def _pairs(names: Sequence[str], results: Sequence[dict[str, Any]]) -> tuple[lis
 
 def _rows(baseline: Side, candidate: Side) -> Iterator[dict[str, Any]]:
     below, above = baseline.stages(), candidate.stages()
+    predicted = baseline.predicted or candidate.predicted
+    # Trials of a prediction are alike, so that they tell nothing of chance.
+    unsure = {"ci95": None, "significant": None, "trials": 0} if predicted else {}
     for level in sorted(below.keys() & above.keys()):
-        for key, stat in METRICS:
-            values = lookup(below[level], key, stat), lookup(above[level], key, stat)
-            # Trials of a prediction are alike, so that they tell nothing of chance.
-            predicted = baseline.predicted or candidate.predicted
-            pairs = [] if predicted else list(_trials(below[level], above[level], key, stat))
-            valid = below[level]["valid"] and above[level]["valid"]
-            found = _ratio(values, pairs) if valid else Ratio(None, None, None)
-            yield {
-                "agents": level,
-                "metric": f"{key}.{stat}" if stat else key,
-                "baseline": baseline.label,
-                "candidate": candidate.label,
-                "baseline_run": baseline.run,
-                "candidate_run": candidate.run,
-                "baseline_value": values[0],
-                "candidate_value": values[1],
-                "ratio": found.value,
-                "ci95": list(found.interval) if found.interval else None,
-                "significant": found.significant,
-                "trials": len(pairs),
-                "valid": valid,
-                "predicted": predicted,
-            }
-
-
-def _trials(below: Stage, above: Stage, key: str, stat: str | None) -> Iterator[tuple[float, float]]:
-    """The values of a metric in the trials that both stages have, by the trial's number."""
-    others = {trial["trial"]: trial for trial in above["trials_detail"]}
-    for trial in below["trials_detail"]:
-        if trial["trial"] in others:
-            pair = lookup(trial, key, stat), lookup(others[trial["trial"]], key, stat)
-            if pair[0] is not None and pair[1] is not None:
-                yield pair[0], pair[1]
-
-
-def _ratio(values: tuple[float | None, float | None], pairs: Sequence[tuple[float, float]]) -> Ratio:
-    """Over the trials; of the stages' own values where no trial has one of its own, such as few jobs in each."""
-    if pairs:
-        return paired_log_ratio([below for below, _ in pairs], [above for _, above in pairs])
-    below, above = values
-    return Ratio(above / below if above is not None and below else None, None, None)
+        sides = {
+            "baseline": baseline.label,
+            "candidate": candidate.label,
+            "baseline_run": baseline.run,
+            "candidate_run": candidate.run,
+            "valid": bool(below[level]["valid"] and above[level]["valid"]),
+            "predicted": predicted,
+        }
+        for row in side_by_side(below[level], above[level]):
+            yield sides | row | unsure
 
 
 def _plain(one: Difference) -> dict[str, Any]:

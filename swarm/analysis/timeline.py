@@ -10,7 +10,7 @@ from typing import Literal
 
 from swarm.analysis.read import Notes, read_events, read_server
 from swarm.analysis.window import Window, completion_tokens
-from swarm.recording.records import Attempt, ServerSample, Stage, Tool
+from swarm.recording.records import Attempt, ServerSample, Stage, Tool, WindowEnd
 
 Kind = Literal["prefill", "decode", "stall", "tool", "failed"]
 """`prefill` is all of the time before the first token, the server's queue included: a client cannot tell them apart."""
@@ -63,7 +63,9 @@ def read_timelines(directory: Path, notes: Notes) -> list[Timeline]:
         key = (record.target, record.agents)
         if isinstance(record, Stage):
             stages.setdefault(key, _Stage(record))
-        elif isinstance(record, Attempt | Tool) and key in stages and record.trial == stages[key].began.trial:
+        elif (
+            isinstance(record, Attempt | Tool | WindowEnd) and key in stages and record.trial == stages[key].began.trial
+        ):
             stages[key].add(record)
     for sample in read_server(directory, notes):
         stage = stages.get((sample.target, sample.agents))
@@ -88,7 +90,10 @@ class _Stage:
         self.server: list[ServerSample] = []
         self.tokens: dict[int, list[float]] = {agent: [0.0] * self.buckets for agent in range(began.agents)}
 
-    def add(self, record: Attempt | Tool) -> None:
+    def add(self, record: Attempt | Tool | WindowEnd) -> None:
+        if isinstance(record, WindowEnd):
+            self.window = Window(self.window.start_ns, min(self.window.stop_ns, record.t_ns))
+            return
         if self.shown.overlap(record.t_ns, record.end_ns):
             (self.attempts if isinstance(record, Attempt) else self.tools).append(record)  # type: ignore[arg-type]
         if isinstance(record, Attempt):
@@ -100,6 +105,8 @@ class _Stage:
 
     def timeline(self) -> Timeline:
         prefills = _Prefills(self.attempts)
+        shown = Window(self.shown.start_ns, min(self.shown.stop_ns, self.window.stop_ns))
+        buckets = max(1, round((self.window.stop_ns - self.window.start_ns) / 1e9 / self.bucket_s))
         lanes: dict[int, list[Span]] = {agent: [] for agent in range(self.began.agents)}
         waits: dict[tuple[int, int], float] = defaultdict(float)
         for tool in self.tools:
@@ -117,10 +124,13 @@ class _Stage:
             self.began.agents,
             self.began.trial,
             self.window,
-            self.shown,
+            shown,
             {agent: sorted(spans, key=_start) for agent, spans in sorted(lanes.items())},
             dict(waits),
-            {agent: [count / self.bucket_s for count in counts] for agent, counts in sorted(self.tokens.items())},
+            {
+                agent: [count / self.bucket_s for count in counts[:buckets]]
+                for agent, counts in sorted(self.tokens.items())
+            },
             self.bucket_s,
             self.server,
         )
@@ -162,7 +172,7 @@ class _Prefills:
         self.longest_ns = max((end - start for start, end, _ in self.times), default=0)
 
     def behind(self, start_ns: int, end_ns: int, agent: int, excess_ns: float) -> tuple[tuple[int, float], ...]:
-        """The others before a first token in `start_ns .. end_ns`, and `excess_ns` shared out by overlap, in seconds."""
+        """The others before a first token in `start_ns .. end_ns`; `excess_ns` is shared out by overlap, in seconds."""
         overlaps: dict[int, int] = defaultdict(int)
         low = bisect_left(self.times, (start_ns - self.longest_ns,))
         high = bisect_right(self.times, (end_ns,))

@@ -14,8 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from swarm import __version__
-from swarm.analysis.attribution import CAUSES
-from swarm.analysis.sentence import caveat, jobs, meaning, unequal, warning
+from swarm.analysis.sentence import meaning, sentences
 from swarm.analysis.timeline import Timeline
 from swarm.analysis.view import View
 from swarm.analysis.words import counted
@@ -25,6 +24,8 @@ from swarm.report.compared import verdict
 from swarm.report.html_curves import Series, degradation, percentiles
 from swarm.report.table import COLUMNS, notes, percent, rows
 
+CAUSES = ("decode", "prefill", "cache", "queue", "preemption", "tools", "client", "unknown")
+"""In the order of their bars, each with a colour in the style sheet."""
 MOST_TIMELINES = 12
 """On a page; those of the most agents come first."""
 
@@ -120,12 +121,13 @@ def _run(view: View) -> Run:
     badges += [("warn", "PREDICTED")] if results["predicted"] else []
     badges += [("warn", "BROKEN OFF")] if broken and begun else []
     environment, server = _environment(view.environment)
+    lead = meaning(results)
     return Run(
         name=view.name,
         started=results["started_at"],
         badges=badges,
-        lead=meaning(results),
-        lines=[line for line in (warning(results), jobs(results), unequal(results), caveat(results)) if line],
+        lead=lead,
+        lines=[line for line in sentences(results) if line != lead],
         reasons=results["invalid_reasons"],
         thresholds=[
             (
