@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -25,6 +26,7 @@ def describe_environment(
     return {
         "started_at": started.isoformat(timespec="seconds"),
         "predicted": predicted,
+        "git": _commit(),
         "versions": {"swarm": __version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in _LIBRARIES},
         "machine": {
@@ -45,6 +47,23 @@ def describe_environment(
 def told(connection: Connection, facts: Probe) -> dict[str, Any]:
     """What a running target told of itself."""
     return {"api_base": connection.api_base} | asdict(facts)
+
+
+def _commit() -> str | None:
+    """Of the checkout that swarm runs from, with "-dirty" where that was changed; None where swarm is installed."""
+    ours = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        known = subprocess.run(
+            [*ours, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, timeout=5
+        )
+        if known.returncode:
+            return None  # in a repository of somebody else's, such as one with a virtual environment in it
+        told = subprocess.run(
+            [*ours, "describe", "--always", "--dirty", "--exclude=*"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() or None
 
 
 def _cpu_model() -> str | None:

@@ -1,9 +1,13 @@
 """The keys and options of `/metrics` and of GPUs: what is accepted, and what is refused with which words."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from swarm.cli.common import prometheus_settings
 from swarm.client.gpu import DcgmReader, NvmlReader
+from swarm.engine import environment
 from swarm.engine.backends import gpu_reader
 from swarm.errors import ScenarioError
 from swarm.scenario.load import load_scenario
@@ -52,3 +56,12 @@ def test_a_target_names_who_tells_of_its_gpus():
     assert isinstance(gpu_reader(target.model_copy(update={"gpu_devices": [1]})), NvmlReader)
     page = {"gpu_devices": [1], "gpu_metrics_url": "http://127.0.0.1:9400/metrics"}
     assert isinstance(gpu_reader(target.model_copy(update=page)), DcgmReader)
+
+
+def test_a_run_says_from_which_commit_it_was_made(monkeypatch, tmp_path):
+    root = Path(environment.__file__).parents[2]
+    told = subprocess.run(["git", "-C", root, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    commit = told.stdout.strip() if told.returncode == 0 else ""
+    assert (environment._commit() or "").removesuffix("-dirty") == commit
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
+    assert environment._commit() is None

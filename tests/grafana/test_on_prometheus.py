@@ -12,9 +12,12 @@ import yaml
 from boards import answers, dashboard, numbers, panels, resolve, variables_of
 from prometheus import Prometheus, binary, running
 from scene import RULES, scene, task
-from small_runs import records, results, swarm
+from small_runs import REPLY_TOKENS, records, results, swarm
 
 DAY = 86400
+TURNS = 8
+"""Of each of two agents, before it waits on a tool until the window ends."""
+TOKENS = 2 * TURNS * REPLY_TOKENS
 NIGHTLY = ("swarm_result_", "swarm_run_info", "swarm_target_info", "swarm_client_resident_memory_bytes")
 """What the dashboard of nights asks for."""
 
@@ -33,10 +36,10 @@ class Scraped:
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scraped")
-    task(folder / "parking", "parking", turns=15, last_takes="60s")
+    task(folder / "parking", "parking", turns=TURNS, last_takes="60s")
     with scene(folder, thresholds=["*.agents=2.ttft_s.p95 < 3.5"]) as live:
         mixed = live.run("mixed")
-        parked = ["--set", "stage.warmup=0s", "--set", "tasks.path=parking"]
+        parked = ["--duration", "5s", "--set", "stage.warmup=0s", "--set", "tasks.path=parking"]
         exact = live.run("exact", "--target", "moe", "--agents", "2", *parked)
         yield Scraped(live.prometheus, folder, mixed, exact)
 
@@ -106,13 +109,20 @@ def test_prometheus_the_results_and_the_servers_own_counters_say_the_same(scrape
         return prometheus.value(f'vllm:{name}{{target="moe"}}', at) - before[known_as]
 
     tokens, counted = stage["tokens"], ended["counters"]
-    assert ours("output_tokens_total") == tokens["completion"] == counted["completion_tokens"] == 8 * 30
-    assert theirs("generation_tokens_total", "generation_tokens") == 8 * 30
+    assert ours("output_tokens_total") == tokens["completion"] == counted["completion_tokens"] == TOKENS
+    assert theirs("generation_tokens_total", "generation_tokens") == TOKENS
     assert ours("prompt_tokens_total") == tokens["prompt"] == counted["prompt_tokens"]
     assert theirs("prompt_tokens_total", "prompt_tokens") == tokens["prompt"]
     assert ours("cached_prompt_tokens_total") == tokens["cached_prompt"] == counted["cached_prompt_tokens"]
-    assert ours("requests_total") == ours("request_duration_seconds_count") == stage["latency"]["e2e_s"]["count"] == 30
-    assert prometheus.value('sum(vllm:request_success_total{target="moe"})', at) - before["request_success"] == 30
+    assert (
+        ours("requests_total")
+        == ours("request_duration_seconds_count")
+        == stage["latency"]["e2e_s"]["count"]
+        == 2 * TURNS
+    )
+    assert (
+        prometheus.value('sum(vllm:request_success_total{target="moe"})', at) - before["request_success"] == 2 * TURNS
+    )
     assert ours("time_to_first_token_seconds_count") == stage["latency"]["ttft_s"]["count"]
     assert ours("inter_token_latency_seconds_count") == stage["latency"]["itl_s"]["count"]
     assert ours("output_tokens_per_second") == stage["throughput"]["output_tokens_per_s"]
