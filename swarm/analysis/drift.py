@@ -134,41 +134,49 @@ def _scales(metric: Metric, rows: Sequence[Row], numbers: set[int]) -> dict[int,
 
 
 def _finding(metric: Metric, blocks: Sequence[Block]) -> dict[str, Any]:
+    """A trend, or a step where one explains the values better or where only one is sure."""
     hours, values = [hour for hour, _ in blocks], [value for _, value in blocks]
     cuts = robust.changes(values, CHANGE_P, SHORTEST)
     slope = robust.theil_sen(hours, values, LEVEL)
     stepped = _is_step(hours, values, cuts, slope.value)
     if metric.unit == "bytes":
         floor = max(metric.floor, MEMORY_SHARE_PER_H * median(values))
-        found, since = slope, hours[0]
-    elif stepped:
-        cut = max(cuts, key=lambda at: abs(median(values[at:]) - median(values[:at])))
-        found, since = robust.shift(values[:cut], values[cut:], LEVEL), (hours[cut - 1] + hours[cut]) / 2
-        floor = metric.floor
-    else:
-        span = hours[-1] - hours[0]
-        found, since = robust.Estimate(*(part * span for part in slope)), hours[0]
-        floor = metric.floor
-    if metric.unit == "share":
-        base = abs(median(values[: max(SHORTEST, len(values) // 4)]))
-        if not base:
-            return _no(metric, "not tested: it was 0 at the start")
-        found = robust.Estimate(*(part / base for part in found))
-    if not (found.low > floor or found.high < -floor):
-        return _no(metric, None)
-    if metric.unit == "bytes" and stepped:
-        return _no(metric, "it changed once, and did not go on to")
-    rising = found.value > 0
+        if stepped and _beyond(slope, floor):
+            return _no(metric, "it changed once, and did not go on to")
+        return _found(metric, slope, hours, None) if _beyond(slope, floor) else _no(metric, None)
+    base = abs(median(values[: max(SHORTEST, len(values) // 4)])) if metric.unit == "share" else 1.0
+    if not base:
+        return _no(metric, "not tested: it was 0 at the start")
+    trend = _scaled(slope, (hours[-1] - hours[0]) / base)
+    at = max(cuts, key=lambda cut: abs(median(values[cut:]) - median(values[:cut])), default=None)
+    step = _scaled(robust.shift(values[:at], values[at:], LEVEL), 1 / base) if at else None
+    sure = step is not None and _beyond(step, metric.floor)
+    if step is not None and at and sure and (stepped or not _beyond(trend, metric.floor)):
+        return _found(metric, step, hours, at)
+    return _found(metric, trend, hours, None) if _beyond(trend, metric.floor) else _no(metric, None)
+
+
+def _beyond(found: robust.Estimate, floor: float) -> bool:
+    return found.low > floor or found.high < -floor
+
+
+def _scaled(found: robust.Estimate, factor: float) -> robust.Estimate:
+    return robust.Estimate(*(part * factor for part in found))
+
+
+def _found(metric: Metric, change: robust.Estimate, hours: Sequence[float], at: int | None) -> dict[str, Any]:
+    """`at`: of a step, the first block behind it; None: a trend."""
+    since = hours[0] if at is None else (hours[at - 1] + hours[at]) / 2
     return {
         "metric": metric.name,
-        "finding": "step" if stepped else "trend",
+        "finding": "trend" if at is None else "step",
         "why_not": None,
-        "worse": rising == (metric.worse == "up"),
+        "worse": (change.value > 0) == (metric.worse == "up"),
         "since_h": since,
-        "change": found.value,
-        "change_ci99": [found.low, found.high],
+        "change": change.value,
+        "change_ci99": [change.low, change.high],
         "unit": _UNITS[metric.unit],
-        "text": _text(metric, found, since, hours[-1], stepped),
+        "text": _text(metric, change, since, hours[-1], at is not None),
     }
 
 

@@ -60,27 +60,35 @@ def shift(before: Sequence[float], after: Sequence[float], level: float = 0.99) 
     )
 
 
-def change(values: Sequence[float]) -> Change:
-    """The most likely position of a single change of level, at 1 or beyond.
+def change(values: Sequence[float], least: int = 1) -> Change:
+    """Whether the level changes once (Pettitt's test), and where: at least `least` values from either end.
 
+    The test's own position is drawn towards the middle where the levels themselves drift a little; so the position is
+    the one that leaves the smallest sum of absolute deviations from the medians of both sides.
     Source: Pettitt, "A non-parametric approach to the change-point problem", Applied Statistics 28 (1979).
     """
     count = len(values)
-    best, at, sum_of_signs = 0.0, 1, 0
+    best = sum_of_signs = 0
     for position in range(1, count):
         last = values[position - 1]
         sum_of_signs += sum((value < last) - (value > last) for value in values)
-        if abs(sum_of_signs) > best:
-            best, at = abs(sum_of_signs), position
-    return Change(at, min(1.0, 2 * math.exp(-6 * best * best / (count**3 + count**2))))
+        best = max(best, abs(sum_of_signs))
+    p = min(1.0, 2 * math.exp(-6 * best * best / (count**3 + count**2)))
+    at = min(range(least, count - least + 1), key=lambda at: _deviations(values[:at]) + _deviations(values[at:]))
+    return Change(at, p)
+
+
+def _deviations(values: Sequence[float]) -> float:
+    middle = median(values)
+    return sum(abs(value - middle) for value in values)
 
 
 def changes(values: Sequence[float], p: float, least: int) -> list[int]:
     """Positions of all changes by binary segmentation: each stretch of 2 `least` values or more is cut again."""
     if len(values) < 2 * least:
         return []
-    found = change(values)
-    if found.p > p or not least <= found.at <= len(values) - least:
+    found = change(values, least)
+    if found.p > p:
         return []
     behind = changes(values[found.at :], p, least)
     return [*changes(values[: found.at], p, least), found.at, *(found.at + at for at in behind)]
