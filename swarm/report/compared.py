@@ -62,7 +62,7 @@ def conclusions(compared: Compared) -> Iterator[str]:
     else:
         yield "Significance is not known: that takes three trials of both, in valid stages."
     if invalid := sorted({row["agents"] for row in rows if not row["valid"]}):
-        yield f"Invalid at {', '.join(map(str, invalid))} agents: not compared there."
+        yield f"Invalid at level {', '.join(map(str, invalid))}: not compared there."
     yield from (f"Not compared: {one}." for one in compared["unpaired"])
 
 

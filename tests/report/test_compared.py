@@ -63,7 +63,7 @@ def test_columns_are_aligned_to_the_right_and_what_is_not_known_is_a_dash():
 def test_a_stage_that_is_invalid_is_told():
     text = to_text(compared(UNKNOWN | {"valid": False}))
     assert "invalid stage" in text
-    assert "Invalid at 4 agents: not compared there." in text
+    assert "Invalid at level 4: not compared there." in text
 
 
 def test_many_comparisons_are_warned_of_chance():

@@ -1,0 +1,71 @@
+"""`swarm compare`, and the page that `swarm report` writes: options, output and exit codes, in memory."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from swarm.cli import app
+from swarm.errors import UsageError
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "analysis"))
+
+from synthetic import Run
+
+
+def write(directory: Path, *, slower: float = 1.0, window_s: float = 12.0) -> Path:
+    run = Run()
+    run.healthy(slower=slower, window_s=window_s)
+    return run.write(directory)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[str]:
+    return [str(write(tmp_path / "before")), str(write(tmp_path / "after", slower=1.5))]
+
+
+def test_compare_prints_a_table_and_exits_with_0(two):
+    done = CliRunner().invoke(app, ["compare", *two])
+    assert done.exit_code == 0
+    assert "moe (after) against moe (before)" in done.stdout
+    (ttft,) = (line.split() for line in done.stdout.splitlines() if "ttft_s.p50" in line)
+    assert ttft[2:5] == ["0.2000", "0.3002", "1.501"]  # buckets of 0.1 %
+
+
+def test_compare_prints_json_for_scripts_and_markdown_for_people(two):
+    found = json.loads(CliRunner().invoke(app, ["compare", *two, "--json"]).stdout)
+    assert [run["name"] for run in found["runs"]] == ["before", "after"]
+    assert set(found) == {"runs", "differences", "comparison", "unpaired"}
+    assert "| --: | --- |" in CliRunner().invoke(app, ["compare", *two, "--markdown"]).stdout
+
+
+def test_compare_exits_with_3_when_a_stage_is_invalid(two, tmp_path):
+    short = write(tmp_path / "short", window_s=3.0)
+    done = CliRunner().invoke(app, ["compare", two[0], str(short)])
+    assert done.exit_code == 3
+    assert "Invalid at level 1: not compared there." in done.stdout
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_compare_refuses_one_run_and_the_same_run_twice(two, count):
+    done = CliRunner().invoke(app, ["compare", *[two[0]] * count])
+    assert isinstance(done.exception, UsageError)
+    assert done.exception.exit_code == 2
+
+
+def test_report_writes_one_page_of_all_runs(two, tmp_path):
+    page = tmp_path / "both.html"
+    done = CliRunner().invoke(app, ["report", *two, "--html", str(page)])
+    assert done.exit_code == 0
+    text = page.read_text(encoding="utf-8")
+    assert "moe (before)" in text
+    assert "moe (after)" in text
+
+
+def test_the_run_directory_has_its_page_beside_the_results(two):
+    CliRunner().invoke(app, ["report", two[0]])
+    text = (Path(two[0]) / "report.html").read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>")
+    assert "http://" not in text.replace("http://127.0.0.1", "")
