@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from statistics import fmean, linear_regression
+from statistics import StatisticsError, correlation, fmean, linear_regression
 from typing import NamedTuple
 
 from swarm.recording.records import Attempt
@@ -23,6 +23,8 @@ OVERTAKEN = (2, 2)
 """Preempted: another stream got at least a * tokens + b tokens in a gap that brought `tokens`."""
 ENOUGH = 20
 """Tokens without another's prompt, from which the usual gap among as many streams is taken."""
+SURE = 4.0
+"""The least t statistic of a slope that is believed."""
 SAMPLE = 512
 MOST_PENDING = 20_000
 """Attempts kept while an earlier one is still open; beyond it their overlap cannot be told."""
@@ -85,11 +87,11 @@ class Gaps:
         self._heard[agent] = t_ns
         if len(self._pending) < self._patience:
             return
-        if len(self._pending) > MOST_PENDING:
+        if len(self._pending) >= MOST_PENDING:
             self.complete = False
             self._pending.clear()
         self._advance(min(self._heard.values()))
-        self._patience = 2 * len(self._pending) + 64 + 4 * len(self._heard)
+        self._patience = min(2 * len(self._pending) + 64 + 4 * len(self._heard), MOST_PENDING)
 
     def close(self) -> None:
         """There are no more attempts."""
@@ -107,23 +109,29 @@ class Gaps:
         for streams in {streams for streams, _ in self._cells} | {1}:
             clear, waited = (self._cells.get((streams, waited)) for waited in (False, True))
             if clear and clear.tokens >= ENOUGH:
-                known[streams] = usual(clear.without_context(each))
+                known[streams] = usual(clear.gaps(), each)
             elif streams == 1 and (cell := alone._cells.get((1, False))):
-                known[1] = usual(cell.without_context(each))
+                known[1] = usual(cell.gaps(), each)
             else:
                 cells = [cell for cell in (clear, waited) if cell]
-                doubtful[streams] = usual(ns for cell in cells for ns in cell.without_context(each))
+                doubtful[streams] = usual((gap for cell in cells for gap in cell.gaps()), each)
         for streams in sorted(doubtful, reverse=True):
             if doubtful[streams] <= min((ns for more, ns in known.items() if more > streams), default=math.inf):
                 known[streams] = doubtful[streams]
         return Steps({streams: _between(known, streams) for streams, _ in self._cells}, each)
 
     def _ns_per_context(self) -> float:
-        """What a token of context adds to the step of a stream that is alone, by least squares."""
+        """What a token of context adds to the step of a stream that is alone, by least squares; 0: maybe chance."""
         cell = self._cells.get((1, False))
-        if cell is None or len(cell.sample) < ENOUGH or min(cell.contexts) == max(cell.contexts):
+        if cell is None or len(cell.sample) < ENOUGH:
             return 0.0
-        return max(0.0, linear_regression(cell.contexts, cell.sample).slope)
+        try:
+            related = correlation(cell.contexts, cell.sample)
+        except StatisticsError:  # all contexts, or all gaps, are alike
+            return 0.0
+        if related <= 0 or related * related * (len(cell.sample) - 2) < SURE**2 * (1 - related * related):
+            return 0.0
+        return linear_regression(cell.contexts, cell.sample).slope
 
     def _advance(self, until: int) -> None:
         """Accounts for the gaps up to `until`: everything before that is known."""
@@ -180,8 +188,9 @@ class _Cell:
             self.sample, self.contexts = self.sample[::2], self.contexts[::2]
             self._every *= 2
 
-    def without_context(self, ns_per_context: float) -> list[float]:
-        return [ns - ns_per_context * context for ns, context in zip(self.sample, self.contexts, strict=True)]
+    def gaps(self) -> Iterator[tuple[float, float]]:
+        """Nanoseconds per token, and the sum of contexts."""
+        return zip(self.sample, self.contexts, strict=True)
 
 
 class _Stream:
@@ -201,10 +210,9 @@ class _Stream:
         counts = attempt.chunk_tokens or []
         several = len(counts) == len(gaps) and max(counts, default=1) > 1
         self._tokens = [max(1, count) for count in counts] if several else None
-        total = sum(gaps[1:])
-        self._suspects = [
-            at for at in range(1, len(gaps)) if len(gaps) <= 3 or gaps[at] * (len(gaps) - 1) > LONG * total
-        ]
+        mean = sum(gaps[1:]) / max(1, len(gaps) - 1)
+        long = LONG * mean if len(gaps) > 3 else 0.0
+        self._suspects = [at for at, gap in enumerate(gaps) if gap > long and at]
         self.preempted: set[int] = set()
 
     def middle(self, gap: int) -> float:
@@ -229,12 +237,19 @@ class _Stream:
 
     def find_preemptions(self, since_ns: int, until_ns: int, others: "Iterable[_Stream]") -> None:
         """Looks at the gaps that begin in this time."""
-        while self._suspects and self.stamps[self._suspects[0] - 1] < until_ns:
-            at = self._suspects.pop(0)
-            factor, more = OVERTAKEN
+        stamps = self.stamps
+        mine = [at for at in self._suspects if since_ns <= stamps[at - 1] < until_ns]
+        if not mine:
+            return
+        beside = [
+            other
+            for other in others
+            if other is not self and other.stamps and other.stamps[0] < stamps[-1] and other.stamps[-1] > stamps[0]
+        ]
+        factor, more = OVERTAKEN
+        for at in mine:
             enough = factor * self.tokens_of(at, at + 1) + more
-            begin, end = self.stamps[at - 1], self.stamps[at]
-            if end > since_ns and any(other is not self and other.got(begin, end) >= enough for other in others):
+            if any(other.got(stamps[at - 1], stamps[at]) >= enough for other in beside):
                 self.preempted.add(at)
 
     def got(self, begin_ns: float, end_ns: float) -> int:
@@ -280,12 +295,17 @@ def _timeline(streams: Sequence[_Stream], since_ns: int, until_ns: int) -> list[
     return moments
 
 
-def usual(values: Iterable[float]) -> float:
-    """The mean of those values that are not long, as against where a quarter of all lies closest together."""
-    ordered = sorted(values)
+def usual(gaps: Iterable[tuple[float, float]], ns_per_context: float = 0.0) -> float:
+    """The mean of those gaps that are not long, as against where a quarter of all lies closest together.
+
+    `gaps`: nanoseconds, and the sum of contexts, whose part is taken off.
+    """
+    ordered = sorted(gaps)
     quarter = max(1, len(ordered) // 4)
-    begin = min(range(len(ordered) - quarter + 1), key=lambda at: ordered[at + quarter - 1] - ordered[at])
-    return fmean(ordered[: bisect_right(ordered, LONG * ordered[begin + quarter // 2])])
+    begin = min(range(len(ordered) - quarter + 1), key=lambda at: ordered[at + quarter - 1][0] - ordered[at][0])
+    centre = ordered[begin + quarter // 2][0]
+    longest = centre + (LONG - 1) * abs(centre)
+    return fmean(ns - ns_per_context * context for ns, context in ordered if ns <= longest)
 
 
 def _between(known: dict[int, float], streams: int) -> float:
