@@ -47,6 +47,8 @@ class Trial:
         self.output = Output(began.t_ns, self.window)
         self.client = Client(self.window)
         self.causes = Causes(self.window, began.agents)
+        self._soaked = window is not None
+        """A soak has no stage of one agent to explain its times by, and looking at each gap would take minutes."""
         self.agents: dict[int, Agent] = {}
         self.templates: dict[str, Template] = {}
         self.overruns = 0
@@ -74,7 +76,8 @@ class Trial:
             self.closed, self.window.stop_ns = record, record.t_ns
             return
         self._last_ns = max(self._last_ns, getattr(record, "end_ns", record.t_ns))
-        self.causes.add(record)
+        if not self._soaked:
+            self.causes.add(record)
         match record:
             case Attempt():
                 self._add_attempt(record)
