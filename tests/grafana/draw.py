@@ -110,8 +110,8 @@ def build() -> None:
 def main() -> None:
     out = Path(sys.argv[1]).resolve()
     build()
-    agents = {"levels": [1, 4, 8], "script": "quick", "reply_scale": 0.25, "system_tokens": 1500, "context": "4k"}
-    stage = {"warmup": "2s", "duration": "14s", "trials": 1}
+    agents = {"levels": [1, 4], "script": "quick", "reply_scale": 0.25, "system_tokens": 1500, "context": "4k"}
+    stage = {"warmup": "2s", "duration": "12s", "trials": 1}
     kinds = ["lru-cache", "merge-sort", "cron-tests", "flask-layers", "rate-limiter"]
     with tempfile.TemporaryDirectory() as folder:
         with scene(Path(folder), agents=agents, stage=stage, tasks=kinds) as live:

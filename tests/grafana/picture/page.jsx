@@ -56,7 +56,7 @@ function Values({ panel, frames, width, height }) {
         colorMode={BigValueColorMode.Value} graphMode={BigValueGraphMode.None} />
     ));
   }
-  const high = panel.max ?? Math.max(0, ...last.map(({ value }) => value.numeric));
+  const high = 1.05 * (panel.max ?? Math.max(0, ...last.map(({ value }) => value.numeric)));
   const longest = (of) => last.map(({ value }) => of(value)).reduce((a, b) => (b.length > a.length ? b : a), '');
   const alignment = { title: longest((value) => value.title), text: longest((value) => value.text + (value.suffix ?? '')) };
   return last.map(({ field, value }, index) => (
