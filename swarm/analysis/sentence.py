@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from swarm.analysis.why import why
 from swarm.analysis.words import counted
 
 Stages = dict[str, dict[int, dict[str, Any]]]
@@ -10,9 +11,8 @@ Stages = dict[str, dict[int, dict[str, Any]]]
 
 def sentences(results: dict[str, Any]) -> list[str]:
     """What must not be used, what the numbers mean, and how far they can be trusted."""
-    return [
-        line for line in (warning(results), meaning(results), jobs(results), unequal(results), caveat(results)) if line
-    ]
+    said = (warning(results), meaning(results), jobs(results), *why(results), unequal(results), caveat(results))
+    return [line for line in said if line]
 
 
 def warning(results: dict[str, Any]) -> str:

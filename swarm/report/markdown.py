@@ -2,7 +2,7 @@
 
 from swarm.analysis.sentence import sentences
 from swarm.report.soak import soak_lines
-from swarm.report.table import COLUMNS, Results, notes, rows
+from swarm.report.table import COLUMNS, Results, notes, reasons, rows
 
 
 def to_markdown(results: Results) -> str:
@@ -11,7 +11,7 @@ def to_markdown(results: Results) -> str:
     ruler = ["---", *["--:"] * (len(COLUMNS) - 1)]
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ruler, *rows(results))]
     lines += ["", *sentences(results)]
-    lines += [f"- invalid: {reason}" for reason in results["invalid_reasons"]]
+    lines += [f"- invalid: {reason}" for reason in reasons(results)]
     lines += [f"- {line}" for line in soak_lines(results)]
     lines += [
         f"- {'passed' if threshold['passed'] else 'FAILED'}: `{threshold['expression']}` "

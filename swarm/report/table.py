@@ -1,9 +1,12 @@
 """The table of a run as text cells: one row a stage, in the units that people read. Terminal and Markdown draw it."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 Results = dict[str, Any]
+_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+_TRIAL = re.compile(r"^trial \d+: ")
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,36 @@ def rows(results: Results) -> list[list[str]]:
 
 def notes(results: Results) -> list[str]:
     """What a reader should know that makes nothing invalid, each once, with the stages that it holds for."""
-    found: dict[str, list[str]] = {note: [] for note in results["notes"]}
-    for target in results["targets"]:
-        for stage in target["stages"]:
-            for note in stage["notes"]:
-                found.setdefault(note, []).append(f"{target['name']} at {stage['agents']}")
-    return [f"{note} ({', '.join(stages)})" if stages else note for note, stages in found.items()]
+    found = [
+        (note, f"{target['name']} at {stage['agents']}")
+        for target in results["targets"]
+        for stage in target["stages"]
+        for note in stage["notes"]
+    ]
+    return [*results["notes"], *(f"{text} ({where})" for text, where in _alike(found))]
+
+
+def reasons(results: Results) -> list[str]:
+    """Why stages are invalid: each reason once, behind the stages that it holds for."""
+    found = []
+    for reason in results["invalid_reasons"]:
+        where, _, text = reason.partition(": ")
+        found.append((_TRIAL.sub("", text), where))
+    return [f"{where}: {text}" for text, where in _alike(found)]
+
+
+def _alike(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Texts that say the same but for their numbers become one: the first, and all the places that it was found at."""
+    places: dict[str, dict[str, None]] = {}
+    texts: dict[str, list[str]] = {}
+    for text, where in found:
+        key = _NUMBER.sub("#", text)
+        places.setdefault(key, {})[where] = None
+        texts.setdefault(key, []).append(text)
+    return [
+        (texts[key][0] + ("" if len(set(texts[key])) == 1 else " [numbers: the first]"), ", ".join(places[key]))
+        for key in texts
+    ]
 
 
 def _cells(stage: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from swarm.analysis.sentence import sentences
 from swarm.report.soak import soak_lines
-from swarm.report.table import COLUMNS, Results, notes, number, percent, rows
+from swarm.report.table import COLUMNS, Results, notes, number, percent, reasons, rows
 
 GAP = 2
 """Between columns, in characters."""
@@ -22,7 +22,7 @@ def print_results(results: Results, console: Console) -> None:
     console.print(Text.assemble((badge, f"bold white on {colour}"), " ", verdict))
     for line in meaning:
         console.print(line, highlight=False, markup=False)
-    for reason in results["invalid_reasons"]:
+    for reason in reasons(results):
         console.print(f"  - {reason}", style="red", highlight=False, markup=False)
     for line in soak_lines(results):
         style = "red" if line.startswith("WORSE") else None
