@@ -192,7 +192,7 @@ def _labelled(axis: Axis, labels: Mapping[float, str], width: int) -> dict[float
     shown: dict[float, str] = {}
     free = float(width)
     for value in sorted(labels, reverse=True):
-        middle, half = axis.at(value) * (width - LEFT - RIGHT), 3 * len(labels[value]) + 3
+        middle, half = axis.at(value) * (width - LEFT - RIGHT), 3 * len(labels[value]) + 5
         shown[value] = labels[value] if middle + half <= free else ""
         free = middle - half if shown[value] else free
     return shown

@@ -52,7 +52,7 @@ def multiples(label: str, timeline: Timeline) -> Multiples:
     length = (timeline.window.stop_ns - timeline.window.start_ns) / 1e9
     return Multiples(
         f"{label}, {counted(timeline.agents, 'agent')}",
-        f"height: 0 to {number(top, 0)} tok/s; width: the window of {number(length, 0)} s, "
+        f"height: 0 to {top:g} tok/s; width: the window of {number(length, 0)} s, "
         f"{number(timeline.bucket_s, 0)} s a step",
         agents,
     )

@@ -1,0 +1,21 @@
+"""The shipped scenarios set up what their page says of them; that each loads is tested with the loading."""
+
+from pathlib import Path
+
+from swarm.engine.plan import tasks_of
+from swarm.scenario.load import load_scenario
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_storm_of_prompts_has_jobs_that_read_and_jobs_that_write(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    tasks = {task.name: task for task in tasks_of(load_scenario(ROOT / "scenarios/prefill-storm.yaml"))}
+    longest = {name: max(turn.reply_tokens.max for turn in task.turns) for name, task in tasks.items()}
+    assert longest == {"digest/build-log": 80, "write/handbook": 800}
+
+
+def test_the_targets_of_the_cliff_differ_in_their_cache_alone():
+    roomy, tight = (target.simulate for target in load_scenario(ROOT / "scenarios/context-cliff.yaml").targets)
+    assert roomy.profile == tight.profile
+    assert (roomy.overrides(), tight.overrides()) == ({}, {"kv_tokens": 20_000})
