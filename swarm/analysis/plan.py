@@ -1,6 +1,6 @@
 """What a run was meant to measure: the few things of its scenario and environment that results depend on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -8,6 +8,7 @@ import msgspec
 
 from swarm.errors import UsageError
 from swarm.scenario.pattern import levels
+from swarm.scenario.thresholds import parse_slo, parse_threshold
 from swarm.scenario.units import parse_duration, parse_share
 
 
@@ -41,6 +42,14 @@ class SoakPlan:
 
 
 @dataclass(frozen=True)
+class CapacityPlan:
+    """What a search for capacity was to find: its levels are those that it has tried."""
+
+    slo: tuple[str, ...]
+    most: Annotated[int, msgspec.Meta(ge=1)]
+
+
+@dataclass(frozen=True)
 class Plan:
     name: str
     started_at: str | None
@@ -52,6 +61,7 @@ class Plan:
     limits: Limits
     thresholds: tuple[str, ...]
     soak: SoakPlan | None = None
+    capacity: CapacityPlan | None = None
 
 
 def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Plan:
@@ -76,13 +86,24 @@ def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Pl
                 max_error_share=parse_share(scenario["stage"]["max_error_share"]),
                 real_time=not environment.get("predicted", False),
             ),
-            thresholds=tuple(scenario.get("thresholds", ())),
+            thresholds=_readable(scenario.get("thresholds", ())),
             soak=_soak(scenario) if scenario.get("soak") else None,
+            capacity=_capacity(scenario["capacity"]) if scenario.get("capacity") else None,
         )
         return msgspec.convert(msgspec.to_builtins(plan), Plan)  # checks the type of every field
     except (KeyError, TypeError, ValueError, AttributeError, msgspec.ValidationError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise UsageError(f"scenario.yaml is not the resolved scenario of a run: {problem}") from None
+
+
+def _readable(thresholds: Iterable[str]) -> tuple[str, ...]:
+    return tuple(parse_threshold(text).expression for text in thresholds)
+
+
+def _capacity(capacity: Mapping[str, Any]) -> CapacityPlan:
+    for slo in capacity["slo"]:
+        parse_slo(slo)
+    return CapacityPlan(tuple(capacity["slo"]), capacity["most"])
 
 
 def _soak(scenario: Mapping[str, Any]) -> SoakPlan:

@@ -1,10 +1,12 @@
 """From a run directory to its results: everything in `results.json`, from the other files alone."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from swarm.analysis import usl
+from swarm.analysis.capacity import answer, judge
 from swarm.analysis.comparison import compare, crossings
 from swarm.analysis.plan import Plan, Target
 from swarm.analysis.read import Notes, read_events, read_histograms, read_plan, read_server
@@ -16,6 +18,7 @@ from swarm.analysis.window import Window
 from swarm.analysis.words import counted
 from swarm.recording.histograms import StageKey
 from swarm.recording.records import Stage
+from swarm.scenario.thresholds import parse_slo
 
 SCHEMA_VERSION = 1
 Trials = dict[StageKey, Trial]
@@ -32,10 +35,13 @@ def analyse(directory: Path) -> dict[str, Any]:
     trials = read_trials(directory, notes, minutes.window if minutes else None)
     targets = [_target(plan, target, trials) for target in plan.targets]
     comparison = compare(targets)
+    capacity = _capacity(plan, targets) if plan.capacity else None
+    asked = _border(capacity) if capacity else None
     reasons = [
         f"{target['name']} with {counted(stage['agents'], 'agent')}: {reason}"
         for target in targets
         for stage in target["stages"]
+        if asked is None or (target["name"], stage["agents"]) in asked
         for reason in stage["invalid_reasons"]
     ]
     return {
@@ -50,6 +56,7 @@ def analyse(directory: Path) -> dict[str, Any]:
         "targets": targets,
         "comparison": comparison,
         "crossings": crossings(comparison),
+        "capacity": capacity,
         "thresholds": evaluate(plan.thresholds, targets),
         "soak": soak_block(minutes, plan.limits.max_lag_s) if minutes else None,
     }
@@ -83,11 +90,16 @@ def read_trials(directory: Path, notes: Notes, soaked: Window | None = None) -> 
 
 
 def _target(plan: Plan, target: Target, trials: Trials) -> dict[str, Any]:
-    by_level = {
-        level: [trials.get((target.name, level, number)) for number in range(1, plan.trials + 1)]
-        for level in (1, *plan.levels)
-    }
-    stages = [stage(level, by_level[level], by_level[1], target.gpus, plan.limits) for level in plan.levels]
+    planned = dict.fromkeys(plan.levels, plan.trials)
+    counts = _tried(target.name, trials) or {1: 1} if plan.capacity else planned
+
+    def of_level(level: int, count: int) -> list[Trial | None]:
+        return [trials.get((target.name, level, number)) for number in range(1, count + 1)]
+
+    stages = [
+        stage(level, of_level(level, count), of_level(1, count), target.gpus, plan.limits)
+        for level, count in counts.items()
+    ]
     return {
         "name": target.name,
         "architecture": target.architecture,
@@ -96,3 +108,30 @@ def _target(plan: Plan, target: Target, trials: Trials) -> dict[str, Any]:
         "stages": stages,
         "usl": usl.fit({one["agents"]: one["throughput"]["output_tokens_per_s"] for one in stages if one["valid"]}),
     }
+
+
+def _tried(target: str, trials: Trials) -> dict[int, int]:
+    """Of a search: how often each level was tried."""
+    return {level: number for name, level, number in sorted(trials) if name == target}
+
+
+def _capacity(plan: Plan, targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    assert plan.capacity
+    slos = [parse_slo(text) for text in plan.capacity.slo]
+    return {
+        "slo": list(plan.capacity.slo),
+        "most": plan.capacity.most,
+        "targets": [
+            answer(
+                target["name"],
+                {one["agents"]: judge(one, slos) for one in target["stages"] if one["status"] == "run"},
+                plan.capacity.most,
+            )
+            for target in targets
+        ],
+    }
+
+
+def _border(capacity: dict[str, Any]) -> set[tuple[str, int]]:
+    """The stages that the answers stand on: of a search, no others need be valid."""
+    return {(found["target"], found[end]) for found in capacity["targets"] for end in ("agents", "next")}

@@ -9,10 +9,93 @@ Stages = dict[str, dict[int, dict[str, Any]]]
 """Target -> level -> stage, of those stages that are valid and saw agents write."""
 
 
+SPEED = "agent_output_tokens_per_s.p50"
+
+
 def sentences(results: dict[str, Any]) -> list[str]:
     """What must not be used, what the numbers mean, and how far they can be trusted."""
-    said = (warning(results), meaning(results), jobs(results), *why(results), unequal(results), caveat(results))
-    return [line for line in said if line]
+    if results["capacity"]:
+        said = ("Predicted by the contention model, not measured." if results["predicted"] else "", *carried(results))
+        return [line for line in (*said, unequal(results)) if line]
+    told = (
+        warning(results),
+        meaning(results),
+        jobs(results),
+        *why(results),
+        *wins(results),
+        *peaks(results),
+        unequal(results),
+        caveat(results),
+    )
+    return [line for line in told if line]
+
+
+def carried(results: dict[str, Any]) -> list[str]:
+    """Of a search for capacity: its answer for each target."""
+    return [found["sentence"] for found in results["capacity"]["targets"]]
+
+
+def wins(results: dict[str, Any]) -> list[str]:
+    """Which of two targets writes faster per agent at which levels, as far as trials tell; and where that changes."""
+    pairs = {(row["baseline"], row["candidate"]): None for row in results["comparison"]}
+    lines = []
+    for baseline, candidate in pairs:
+        rows = [
+            row
+            for row in results["comparison"]
+            if (row["baseline"], row["candidate"], row["metric"]) == (baseline, candidate, SPEED)
+            and row["significant"] is not None
+        ]
+        parts = [
+            _won(candidate, [row for row in rows if row["significant"] and row["ratio"] > 1]),
+            _won(
+                baseline,
+                [{**row, "ratio": 1 / row["ratio"]} for row in rows if row["significant"] and row["ratio"] < 1],
+            ),
+            _even([row["agents"] for row in rows if not row["significant"]]),
+        ]
+        if any(parts):
+            crossed = [found for found in results["crossings"] if found["metric"] == SPEED and found["significant"]]
+            at = "".join(
+                f" The curves cross at about {found['agents']:.0f} agents."
+                for found in crossed
+                if (found["baseline"], found["candidate"]) == (baseline, candidate)
+            )
+            text = ", ".join(part for part in parts if part)
+            lines.append(f"Per agent, {text} ({_trials(results)}).{at}")
+    return lines
+
+
+def _won(name: str, rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return ""
+    ratios = sorted({f"{row['ratio']:.1f}x" for row in rows}, key=lambda text: float(text[:-1]))
+    range_of = ratios[0] if len(ratios) == 1 else f"{ratios[0]} to {ratios[-1]}"
+    return f"{name} is significantly faster at {_listed([row['agents'] for row in rows])} agents ({range_of})"
+
+
+def _even(levels: list[int]) -> str:
+    return f"no significant difference at {_listed(levels)} agents" if levels else ""
+
+
+def _listed(levels: list[int]) -> str:
+    *most, last = (str(level) for level in levels)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _trials(results: dict[str, Any]) -> str:
+    trials = min(stage["trials"] for target in results["targets"] for stage in target["stages"])
+    return f"95 %, {trials} trials"
+
+
+def peaks(results: dict[str, Any]) -> list[str]:
+    """At how many agents a target writes the most in all, where the scaling law is sure that it has a peak."""
+    return [
+        f"{target['name']} writes the most in all at about {peak['value']:.0f} agents "
+        f"({peak['ci95'][0]:.0f} to {peak['ci95'][1]:.0f}, Universal Scalability Law)."
+        for target in results["targets"]
+        if (peak := target["usl"]["peak_agents"])
+    ]
 
 
 def warning(results: dict[str, Any]) -> str:

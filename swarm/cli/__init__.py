@@ -7,6 +7,7 @@ import typer
 
 from swarm import __version__
 from swarm.cli import profiles
+from swarm.cli.capacity import capacity
 from swarm.cli.compare import compare
 from swarm.cli.nightly import check, history
 from swarm.cli.report import report
@@ -29,6 +30,7 @@ app = typer.Typer(
 for command in (
     run,
     soak,
+    capacity,
     report,
     compare,
     check,

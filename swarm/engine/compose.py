@@ -97,6 +97,7 @@ async def recording(
     view: LiveView | None,
     flush_s: float = 1.0,
     metrics: Metrics | None = None,
+    course: Sink | None = None,
     used: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Recorder]:
     """The recorder with its sinks, flushed every `flush_s`; one that fails stops the run.
@@ -112,6 +113,7 @@ async def recording(
         BudgetSink(stop, scenario.budget.tokens, scenario.budget.requests, used),
         *([view] if view else []),
         *([metrics] if metrics else []),
+        *([course] if course else []),
     ]
     recorder = Recorder(sinks)
     flushing = asyncio.create_task(_flush(recorder, stop, flush_s))

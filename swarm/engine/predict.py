@@ -6,6 +6,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -18,7 +19,7 @@ from swarm.engine.environment import describe_environment
 from swarm.engine.part import Part
 from swarm.engine.plan import tasks_of
 from swarm.engine.run import Outcome
-from swarm.engine.schedule import StagePlan, load_summary, schedule
+from swarm.engine.schedule import Course, StagePlan, load_summary, schedule
 from swarm.engine.server import ServerWatch
 from swarm.engine.stage import run_stage
 from swarm.engine.stop import Stop, on_signals
@@ -56,11 +57,20 @@ class _Prediction:
         return f"{self.part.prefix if self.part else 0}.{next(self.ids)}"
 
 
-def predict_scenario(scenario: Scenario, out: Path | None, show: TextIO | None, part: Part | None = None) -> Outcome:
+def predict_scenario(
+    scenario: Scenario,
+    out: Path | None,
+    show: TextIO | None,
+    part: Part | None = None,
+    course: Course | None = None,
+) -> Outcome:
     """Runs all stages of a scenario in virtual time into a new run directory; `show` is where progress is told.
 
-    `part`: of a soak, its first one. Raises UsageError for what cannot be predicted, before anything is made.
+    `part`: of a soak, its first one. `course`: chooses the stages, in the place of the schedule.
+    Raises UsageError for what cannot be predicted, before anything is made.
     """
+    if course is None:
+        scenario = scenario.model_copy(update={"capacity": None})
     for target in scenario.targets:
         _profile(scenario, target)
     started = datetime.now(UTC)
@@ -70,8 +80,8 @@ def predict_scenario(scenario: Scenario, out: Path | None, show: TextIO | None, 
         facts = {target.name: _facts(_profile(scenario, target)) for target in scenario.targets}
         environment = describe_environment(scenario, started, facts, predicted=True)
         rundir.write_json(directory / rundir.ENVIRONMENT, environment)
-        _say(show, f"{load_summary(scenario)}, in virtual time; results in {directory}")
-        return _in_virtual_time(scenario, directory, started, show, part)
+        _say(show, f"{scenario.name if course else load_summary(scenario)}, in virtual time; results in {directory}")
+        return _in_virtual_time(scenario, directory, started, show, part, course)
     except UsageError:
         shutil.rmtree(directory, ignore_errors=True)
         raise
@@ -85,7 +95,12 @@ def continue_prediction(
 
 
 def _in_virtual_time(
-    scenario: Scenario, directory: Path, started: datetime, show: TextIO | None, part: Part | None
+    scenario: Scenario,
+    directory: Path,
+    started: datetime,
+    show: TextIO | None,
+    part: Part | None,
+    course: Course | None = None,
 ) -> Outcome:
     known = {target.name: _profile(scenario, target) for target in scenario.targets}
     tasks = tuple(tasks_of(scenario))
@@ -93,7 +108,7 @@ def _in_virtual_time(
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(part.start_ns / 1e9 if part else 0.0)) as runner:
         loop = cast(VirtualLoop, runner.get_loop())
         servers = {name: VirtualServer(profile, loop) for name, profile in known.items()}
-        return runner.run(_predict(scenario, servers, tasks, results, directory, started, show, part))
+        return runner.run(_predict(scenario, servers, tasks, results, directory, started, show, part, course))
 
 
 def _profile(scenario: Scenario, target: Target) -> Profile:
@@ -122,25 +137,30 @@ async def _predict(
     started: datetime,
     show: TextIO | None,
     part: Part | None,
+    course: Course | None,
 ) -> Outcome:
     clock, stop = VirtualClock(started.timestamp()), Stop()
     used = part.used() if part else None
     async with AsyncExitStack() as stack:
         stack.enter_context(on_signals(stop))
         recorder = await stack.enter_async_context(
-            recording(scenario, directory, clock, stop, None, FLUSH_S, used=used)
+            recording(scenario, directory, clock, stop, None, FLUSH_S, course=course, used=used)
         )
         run = _Prediction(
             directory.name, scenario, tasks, servers, RecordedTools(results), recorder, clock, stop, count(1), part
         )
-        stages = schedule(scenario, f"{directory.name}{part.salt if part else ''}")
+        salt = f"{directory.name}{part.salt if part else ''}"
+        planned = schedule(scenario, salt)
+        stages = course.stages(salt, partial(_say, show)) if course else planned
         for number, plan in enumerate(stages, 1):
-            if stop.reason is None:
-                began = time.perf_counter()
-                await _stage(run, plan)
-                took = time.perf_counter() - began
-                trial = f", trial {plan.trial}" if scenario.stage.trials > 1 else ""
-                _say(show, f"{number}/{len(stages)} {plan.target}, agents: {plan.agents}{trial}: took {took:.1f} s")
+            if stop.reason is not None:
+                break
+            began = time.perf_counter()
+            await _stage(run, plan)
+            took = time.perf_counter() - began
+            trial = f", trial {plan.trial}" if scenario.stage.trials > 1 else ""
+            if not course:
+                _say(show, f"{number}/{len(planned)} {plan.target}, agents: {plan.agents}{trial}: took {took:.1f} s")
     return Outcome(directory, stop.reason, stop.by_signal)
 
 

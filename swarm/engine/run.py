@@ -26,7 +26,7 @@ from swarm.engine.environment import describe_environment, told
 from swarm.engine.export import linger, metrics_of, open_endpoint
 from swarm.engine.part import Part, locked
 from swarm.engine.plan import tasks_of
-from swarm.engine.schedule import StagePlan, load_summary, schedule
+from swarm.engine.schedule import Course, StagePlan, load_summary, schedule
 from swarm.engine.server import GpuReader, ServerWatch
 from swarm.engine.stage import run_stage
 from swarm.engine.stop import Stop, on_signals
@@ -80,18 +80,26 @@ class _Run:
         return f"{self.part.prefix if self.part else 0}.{next(self.ids)}"
 
 
-def run_scenario(scenario: Scenario, out: Path | None, show: TextIO | None, part: Part | None = None) -> Outcome:
+def run_scenario(
+    scenario: Scenario,
+    out: Path | None,
+    show: TextIO | None,
+    part: Part | None = None,
+    course: Course | None = None,
+) -> Outcome:
     """Runs all stages of a scenario into a new run directory; `show` is where the live view goes, None: nowhere.
 
-    `part`: of a soak, its first one.
+    `part`: of a soak, its first one. `course`: chooses the stages, in the place of the schedule.
     Raises UsageError for what cannot be run and BackendError for a target that cannot be tested, both before any load;
     the run directory is then gone again. What happens later is recorded, and told in the outcome.
     """
+    if course is None:
+        scenario = scenario.model_copy(update={"capacity": None})
     tasks, launcher = tasks_of(scenario), launcher_of(scenario)
     started = datetime.now(UTC)
     directory = rundir.create(scenario.name, started, out)
     try:
-        return asyncio.run(_run(scenario, tuple(tasks), launcher, directory, started, show, part))
+        return asyncio.run(_run(scenario, tuple(tasks), launcher, directory, started, show, part, course))
     except (UsageError, BackendError):
         shutil.rmtree(directory, ignore_errors=True)
         raise
@@ -117,6 +125,7 @@ async def _run(
     started: datetime,
     show: TextIO | None,
     part: Part | None,
+    course: Course | None = None,
 ) -> Outcome:
     clock, stop = Clock.going_on(part.start_ns) if part else Clock(), Stop()
     view = LiveView(show, clock) if show else None
@@ -125,7 +134,7 @@ async def _run(
             stack.enter_context(locked(directory))
         stack.enter_context(on_signals(stop))
         if view:
-            view.say(f"{load_summary(scenario)}; results in {directory}")
+            view.say(f"{scenario.name if course else load_summary(scenario)}; results in {directory}")
         endpoint = await open_endpoint(scenario, clock, view, stack)
         backends = await open_backends(scenario, stack)
         facts = {name: told(backend.connection, backend.facts) for name, backend in backends.items()}
@@ -139,11 +148,11 @@ async def _run(
         metrics = metrics_of(endpoint, directory.name, scenario, environment)
         used = part.used() if part else None
         recorder = await stack.enter_async_context(
-            recording(scenario, directory, clock, stop, view, metrics=metrics, used=used)
+            recording(scenario, directory, clock, stop, view, metrics=metrics, course=course, used=used)
         )
         run = _Run(directory.name, scenario, tasks, backends, recorder, clock, stop, view, metrics, count(1), part)
+        say = view.say if view else lambda line: None
         if scenario.soak:
-            say = view.say if view else lambda line: None
             checkpoints = asyncio.create_task(keep_checkpoints(directory, scenario.soak.checkpoint, say))
             stack.callback(checkpoints.cancel)
         if view:
@@ -160,10 +169,13 @@ async def _run(
         gc.freeze()
         # A thread that copies files hands the interpreter back after this time, not Python's 5 ms: chunks wait for it.
         sys.setswitchinterval(0.0005)
-        stages = schedule(scenario, f"{directory.name}:{started.timestamp()}{part.salt if part else ''}")
-        for number, plan in enumerate(stages, 1):
-            if stop.reason is None:
-                await _stage(run, plan, Toolbox(root, launcher=launcher), number, len(stages))
+        salt = f"{directory.name}:{started.timestamp()}{part.salt if part else ''}"
+        planned = schedule(scenario, salt)
+        for number, plan in enumerate(course.stages(salt, say) if course else planned, 1):
+            if stop.reason is not None:
+                break
+            of = number if course else len(planned)
+            await _stage(run, plan, Toolbox(root, launcher=launcher), number, of)
         outcome = Outcome(directory, stop.reason, stop.by_signal)
         if endpoint and not stop.by_signal:
             await linger(endpoint, scenario.prometheus.linger, recorder, stop)

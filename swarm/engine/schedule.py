@@ -2,8 +2,11 @@
 
 import hashlib
 import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
+from swarm.recording.recorder import Sink
 from swarm.scenario.schema import Scenario
 
 
@@ -16,6 +19,13 @@ class StagePlan:
     trial: int
     salt: str
     order: str
+
+
+class Course(Sink, Protocol):
+    """Stages that are chosen one by one: it sees the records of each before it names the next."""
+
+    def stages(self, run: str, say: Callable[[str], None]) -> Iterator[StagePlan]:
+        """`run` as of `stage_plan`; `say` shows a line to the user."""
 
 
 def schedule(scenario: Scenario, run: str) -> list[StagePlan]:

@@ -18,7 +18,7 @@ from pydantic import (
 
 from swarm.errors import UsageError
 from swarm.scenario.pattern import Pattern, levels
-from swarm.scenario.thresholds import parse_threshold
+from swarm.scenario.thresholds import parse_slo, parse_threshold
 from swarm.scenario.units import Duration, PositiveDuration, Share, Tokens
 from swarm.simulator import faults as simulator
 
@@ -258,6 +258,21 @@ class Soak(_Section):
         return levels(self.pattern, peak, self.base, self.period, self.window, duration_s)
 
 
+class Capacity(_Section):
+    """What `swarm capacity` searches for; `swarm run` leaves it aside."""
+
+    slo: Annotated[list[str], Field(min_length=1)]
+    most: Count = 64
+    start: dict[Name, Count] = {}
+
+    @field_validator("slo")
+    @classmethod
+    def _readable(cls, slos: list[str]) -> list[str]:
+        for slo in slos:
+            parse_slo(slo)
+        return slos
+
+
 class Budget(_Section):
     tokens: Tokens | None = None
     requests: Count | None = None
@@ -287,6 +302,7 @@ class Scenario(_Section):
     tasks: Tasks = list(get_args(TaskKind))
     stage: StageSettings = StageSettings()
     soak: Soak | None = None
+    capacity: Capacity | None = None
     budget: Budget = Budget()
     thresholds: list[str] = []
     prometheus: Prometheus = Prometheus()

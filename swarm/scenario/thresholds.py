@@ -51,6 +51,7 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
 }
 _FORM = "a threshold reads TARGET.agents=N.KEY[.STAT] < NUMBER, such as moe.agents=4.ttft_s.p95 < 2.0"
+_SLO_FORM = "an SLO reads KEY[.STAT] < NUMBER, such as ttft_s.p95 < 2.0"
 
 
 @dataclass(frozen=True)
@@ -69,18 +70,43 @@ class Threshold:
         return COMPARE[self.operator](value, self.limit)
 
 
+@dataclass(frozen=True)
+class Slo:
+    """A service level objective: a demand on one number, at whatever level."""
+
+    expression: str
+    key: str
+    stat: str | None
+    operator: str
+    limit: float
+
+    def holds(self, value: float) -> bool:
+        return COMPARE[self.operator](value, self.limit)
+
+
+def parse_slo(text: str) -> Slo:
+    """Reads `KEY[.STAT] < number`. Raises ValueError as `parse_threshold`."""
+    scan = _Scanner(text, _SLO_FORM)
+    return Slo(text, *_demand(scan))
+
+
 def parse_threshold(text: str) -> Threshold:
     """Reads one threshold. Raises ValueError with the column (from 1) of a mistake and what would be right."""
-    scan = _Scanner(text)
+    scan = _Scanner(text, _FORM)
     target = scan.take(r"\*|[a-z0-9_-]+", "a target's name or *")
     scan.take(r"\.", "a dot")
     agents = int(scan.take(r"agents=[1-9][0-9]{0,8}", "agents=N with N of 1 or more").partition("=")[2])
     scan.take(r"\.", "a dot")
+    return Threshold(text, target, agents, *_demand(scan))
+
+
+def _demand(scan: "_Scanner") -> tuple[str, str | None, str, float]:
+    """Key, statistic, comparison and limit."""
     key, stat = _key(scan)
     comparison = scan.take(r"\s*(<=|>=|<|>)", "one of < <= > >=").strip()
     limit = float(scan.take(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", "a number (units are not written)"))
     scan.take(r"\s*$", "the end")
-    return Threshold(text, target, agents, key, stat, comparison, limit)
+    return key, stat, comparison, limit
 
 
 def _key(scan: "_Scanner") -> tuple[str, str | None]:
@@ -111,8 +137,8 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 class _Scanner:
-    def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
+    def __init__(self, text: str, form: str) -> None:
+        self.text, self.at, self.form = text, 0, form
 
     def peek(self, pattern: str) -> bool:
         return re.compile(pattern).match(self.text, self.at) is not None
@@ -127,4 +153,4 @@ class _Scanner:
     def error(self, expected: str) -> ValueError:
         rest = self.text[self.at : self.at + 20].strip()
         found = repr(rest) if rest else "the end"
-        return ValueError(f"{self.text!r}, column {self.at + 1}: expected {expected}, found {found}; {_FORM}")
+        return ValueError(f"{self.text!r}, column {self.at + 1}: expected {expected}, found {found}; {self.form}")

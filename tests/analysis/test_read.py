@@ -168,7 +168,13 @@ def test_a_damaged_environment_is_an_error(directory: Path) -> None:
 
 
 def test_the_plan_is_what_the_scenario_and_the_environment_say() -> None:
-    run = Run(targets={"moe": "moe", "dense": "dense"}, levels=[4, 1], trials=3, thresholds=["x"], max_error_share="5%")
+    run = Run(
+        targets={"moe": "moe", "dense": "dense"},
+        levels=[4, 1],
+        trials=3,
+        thresholds=["*.agents=1.errors<1"],
+        max_error_share="5%",
+    )
     served = {"targets": {"dense": {"model": "Qwen3-32B"}}, "started_at": "2026-01-02", "predicted": True}
     assert plan_from(run.scenario(), served) == Plan(
         name="synthetic",
@@ -179,7 +185,7 @@ def test_the_plan_is_what_the_scenario_and_the_environment_say() -> None:
         levels=(1, 4),
         trials=3,
         limits=Limits(max_lag_s=0.005, max_cpu_share=0.8, max_error_share=0.05, real_time=False),
-        thresholds=("x",),
+        thresholds=("*.agents=1.errors<1",),
     )
 
 

@@ -1,0 +1,65 @@
+"""`swarm capacity`: the most agents that hold a service level objective."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from swarm.cli.common import Duration, Out, Quiet, ScenarioPath, Seed, Settings, Targets, load, show
+from swarm.cli.run import ask_for_public_hosts
+from swarm.errors import ExitCode, UsageError
+
+
+def capacity(
+    scenario: ScenarioPath,
+    slo: Annotated[
+        list[str] | None,
+        typer.Option("--slo", metavar="EXPR", help="Such as 'ttft_s.p95<2'; repeatable, all must hold."),
+    ] = None,
+    max_agents: Annotated[int | None, typer.Option(min=1, help="Where the search ends; default 64.")] = None,
+    predict: Annotated[bool, typer.Option("--predict", help="In virtual time only, on the contention model.")] = False,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TARGET=PROFILE", help="Begin where this profile predicts the answer; repeatable."),
+    ] = None,
+    out: Out = None,
+    settings: Settings = None,
+    target: Targets = None,
+    duration: Duration = None,
+    seed: Seed = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    quiet: Quiet = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Load hosts that are neither loopback nor private.")] = False,
+) -> None:
+    """Find the most agents that each target carries within an SLO, with few stages; ends with a sentence a target."""
+    from swarm.engine.capacity import find_capacity, with_slos
+
+    loaded = with_slos(load(scenario, settings, target, None, duration, seed), slo, max_agents)
+    if not predict:
+        ask_for_public_hosts(loaded, yes)
+    outcome = find_capacity(loaded, out, None if quiet else sys.stderr, virtual=predict, profiles=_profiles(profile))
+    results = show(outcome.directory, quiet=quiet or as_json)
+    if as_json:
+        print(json.dumps({"directory": str(outcome.directory), **results["capacity"]}, indent=2))
+    else:
+        print(outcome.directory)
+    raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))
+
+
+def exit_code(results: dict[str, Any]) -> ExitCode:
+    """Invalid where the answer stands on a stage that is; a failed gate where a target carries no agent."""
+    answers = results["capacity"]["targets"]
+    if not all(found["conclusive"] for found in answers):
+        return ExitCode.INVALID
+    return ExitCode.OK if all(found["agents"] for found in answers) else ExitCode.GATE
+
+
+def _profiles(given: list[str] | None) -> dict[str, str]:
+    found = {}
+    for text in given or []:
+        name, equals, profile = text.partition("=")
+        if not equals or not profile:
+            raise UsageError(f"--profile {text}: expected TARGET=PROFILE, such as moe=moe-30b-a3b-awq-1x3090")
+        found[name] = profile
+    return found

@@ -1,0 +1,160 @@
+"""`swarm capacity`: stages that are chosen one by one, from what those before have shown."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from swarm.analysis.capacity import border, judge, next_level
+from swarm.analysis.plan import Limits
+from swarm.analysis.stage import stage
+from swarm.analysis.trial import Trial
+from swarm.analysis.words import counted
+from swarm.engine.predict import predict_scenario
+from swarm.engine.run import Outcome, run_scenario
+from swarm.engine.schedule import StagePlan, stage_plan
+from swarm.errors import UsageError
+from swarm.recording.histograms import bucket
+from swarm.recording.observations import observations
+from swarm.recording.recorder import Sink
+from swarm.recording.records import Published, Record, ServerSample, Stage
+from swarm.scenario.schema import Capacity, Scenario, Simulate, Target
+from swarm.scenario.thresholds import parse_slo
+
+
+class Search(Sink):
+    """A course of stages that depends on what they show, and the sink that sees it."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        assert scenario.capacity
+        self.scenario = scenario
+        self._plan = scenario.capacity
+        self._slos = [parse_slo(text) for text in self._plan.slo]
+        self._waiting: list[Published] = []
+        self._trials: dict[str, dict[int, list[Trial]]] = {target.name: {} for target in scenario.targets}
+        self.probes: dict[str, dict[int, dict[str, Any]]] = {target.name: {} for target in scenario.targets}
+        """Target -> level -> what `judge` makes of all its trials."""
+
+    def add(self, record: Published) -> None:
+        self._waiting.append(record)
+
+    def close(self) -> None: ...
+
+    def stages(self, run: str, say: Callable[[str], None]) -> Iterator[StagePlan]:
+        """What to run next; asked again when that stage is over. `run` and the rest are as of `stage_plan`."""
+        for target in self.scenario.targets:
+            probes = self.probes[target.name]
+            start = self._plan.start.get(target.name, 1)
+            while level := next_level(probes, start, self._plan.most, self.scenario.stage.trials):
+                number = probes[level]["trials"] + 1 if level in probes else 1
+                yield stage_plan(self.scenario, run, target.name, level, number)
+                self._take(target, level)
+                if level in probes:
+                    say(_line(target.name, probes[level]))
+
+    def _take(self, target: Target, level: int) -> None:
+        """Works off the records of the stage that is over, with no agent to hold up."""
+        records, self._waiting = self._waiting, []
+        trials = self._trials[target.name].setdefault(level, [])
+        for record in records:
+            if isinstance(record, Stage):
+                trials.append(Trial(record))
+            elif isinstance(record, ServerSample):
+                if trials:
+                    trials[-1].add_sample(record)
+            elif trials:
+                trials[-1].add(record)  # type: ignore[arg-type]
+                _observe(trials[-1], record)
+        if trials:
+            found = stage(level, trials, [None] * len(trials), target.gpus, _limits(self.scenario))
+            self.probes[target.name][level] = judge(found, self._slos)
+
+
+def _observe(trial: Trial, record: Record) -> None:
+    for metric, value, end_ns in observations(record):
+        if trial.window.holds(end_ns):
+            trial.distributions.setdefault(metric, Counter())[bucket(value)] += 1
+
+
+def _limits(scenario: Scenario) -> Limits:
+    client = scenario.client
+    return Limits(client.max_lag, client.max_cpu, scenario.stage.max_error_share)
+
+
+def _line(target: str, probe: dict[str, Any]) -> str:
+    values = ", ".join(f"{value['slo']}: {_shown(value['value'])}" for value in probe["values"])
+    verdict = "holds" if probe["holds"] else "does not hold" if probe["valid"] else "invalid"
+    return f"{target}, {counted(probe['agents'], 'agent')}, trial {probe['trials']}: {verdict} ({values})"
+
+
+def _shown(value: float | str | None) -> str:
+    return value or "no value" if isinstance(value, str | None) else f"{value:.4g}"
+
+
+def find_capacity(
+    scenario: Scenario,
+    out: Path | None,
+    show: TextIO | None,
+    *,
+    virtual: bool = False,
+    profiles: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Searches the capacity of every target into a new run directory; `virtual`: on the contention model alone.
+
+    Where a target has a profile (its own, or one in `profiles` by its name), the search begins where a search in
+    virtual time has ended. Raises UsageError and BackendError as a run does.
+    """
+    assert scenario.capacity
+    if virtual:
+        return predict_scenario(scenario, out, show, course=Search(scenario))
+    start = {**predicted(scenario, profiles or {}, show), **scenario.capacity.start}
+    capacity = scenario.capacity.model_copy(update={"start": start})
+    begun = scenario.model_copy(update={"capacity": capacity})
+    return run_scenario(begun, out, show, course=Search(begun))
+
+
+def predicted(scenario: Scenario, profiles: Mapping[str, str], show: TextIO | None) -> dict[str, int]:
+    """Where to begin, by target: what one trial a level in virtual time would carry, 1 where that is none."""
+    if unknown := profiles.keys() - {target.name for target in scenario.targets}:
+        raise UsageError(f"--profile {min(unknown)}: no such target")
+    known = [model for target in scenario.targets if (model := _model_of(target, profiles))]
+    if not known or scenario.agents.driver != "script":
+        return {}
+    once = scenario.stage.model_copy(update={"trials": 1, "until": None})
+    search = Search(scenario.model_copy(update={"targets": known, "stage": once}))
+    with tempfile.TemporaryDirectory(prefix="swarm-") as folder:
+        predict_scenario(search.scenario, Path(folder) / "predicted", None, course=search)
+    found = {name: max(1, border(probes).low) for name, probes in search.probes.items()}
+    if show:
+        told = ", ".join(f"{name} {agents}" for name, agents in found.items())
+        print(f"predicted by the contention model: {told}; the search begins there", file=show, flush=True)
+    return found
+
+
+def _model_of(target: Target, profiles: Mapping[str, str]) -> Target | None:
+    """The target as its profile simulates it, without faults."""
+    if target.name in profiles:
+        simulate = Simulate(profile=profiles[target.name])
+        return Target(name=target.name, architecture=target.architecture, simulate=simulate, gpus=target.gpus)
+    if target.simulate is None:
+        return None
+    return target.model_copy(update={"simulate": target.simulate.model_copy(update={"faults": []})})
+
+
+def with_slos(scenario: Scenario, slos: list[str] | None, most: int | None) -> Scenario:
+    """The scenario as it is searched: what the command line says, else its own `capacity`. Raises UsageError."""
+    own = scenario.capacity
+    try:
+        capacity = Capacity(
+            slo=slos or (own.slo if own else []), most=most or (own.most if own else 64), start=own.start if own else {}
+        )
+    except ValueError as error:
+        raise UsageError(f"--slo: {_reason(error)}") from None
+    return scenario.model_copy(update={"capacity": capacity})
+
+
+def _reason(error: ValueError) -> str:
+    errors: list[dict[str, str]] = getattr(error, "errors", list)()
+    first = errors[0]["msg"].removeprefix("Value error, ") if errors else str(error)
+    return first if errors and errors[0]["type"] == "value_error" else "give one or more, such as --slo 'ttft_s.p95<2'"

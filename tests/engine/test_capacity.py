@@ -1,0 +1,188 @@
+"""The most agents within an SLO: the search against all that it could have tried, in virtual time."""
+
+import json
+from contextlib import redirect_stdout
+from io import StringIO
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.analysis.capacity import answer, border, next_level
+from swarm.analysis.results import analyse
+from swarm.analysis.schema import results_schema
+from swarm.engine.capacity import Search, find_capacity, with_slos
+from swarm.engine.predict import predict_scenario
+from swarm.errors import UsageError
+from swarm.scenario.load import load_scenario
+from swarm.scenario.thresholds import parse_slo
+
+MOE, DENSE = "moe-30b-a3b-awq-1x3090", "dense-32b-awq-1x3090"
+
+
+def probe(level, holds, trials=1, valid=True):
+    return {
+        "agents": level, "trials": trials, "valid": valid, "invalid_reasons": [] if valid else ["too few turns"],
+        "holds": holds and valid, "sure": None, "values": [],
+    }  # fmt: skip
+
+
+def searched(truth, start=1, most=64, trials=3):
+    """The answer, and how many stages it took, of a target that carries `truth` agents."""
+    probes = {}
+    for stages in range(1000):
+        level = next_level(probes, start, most, trials)
+        if level is None:
+            return border(probes), stages
+        before = probes.get(level, {"trials": 0})["trials"]
+        probes[level] = probe(level, level <= truth, before + 1)
+    raise AssertionError("no end")
+
+
+@given(truth=st.integers(0, 300), start=st.integers(1, 300), most=st.integers(1, 300), trials=st.integers(1, 4))
+def test_the_search_finds_the_border_from_wherever_it_begins_in_few_stages(truth, start, most, trials):
+    found, stages = searched(truth, start, most, trials)
+    assert found.low == min(truth, most)
+    assert found.high == (truth + 1 if truth < most else None)
+    distance = abs(truth - min(start, most)) + 2
+    assert stages <= 2 * distance.bit_length() + 2 + 2 * (trials - 1)
+
+
+def test_a_right_prediction_leaves_only_the_border_to_try():
+    assert searched(truth=24, start=24, trials=3)[1] == 6
+    assert searched(truth=24, start=1, trials=3)[1] > 12
+
+
+@given(st.randoms(use_true_random=False), st.integers(1, 20))
+def test_noise_that_overturns_what_was_found_does_not_keep_the_search_from_ending(coin, start):
+    probes = {}
+    while level := next_level(probes, start, 20, 3):
+        before = probes.get(level, {"trials": 0})["trials"]
+        probes[level] = probe(level, coin.random() < 0.5, before + 1)
+    at = border(probes)
+    assert at.high is None or at.high == at.low + 1
+    assert all(probes[level]["trials"] == 3 for level in (at.low, at.high) if level)
+
+
+def test_an_invalid_border_leaves_the_answer_open_and_says_why():
+    found = answer("moe", {4: probe(4, True), 5: probe(5, True, valid=False)}, 64)
+    assert (found["agents"], found["next"], found["conclusive"]) == (4, 5, False)
+    assert "whether 5 would do is not known, as that stage is invalid: too few turns" in found["sentence"]
+
+
+def test_the_most_that_was_tried_is_a_lower_bound():
+    found = answer("moe", {1: probe(1, True), 2: probe(2, True)}, 2)
+    assert (found["agents"], found["next"], found["conclusive"]) == (2, None, True)
+    assert found["sentence"] == "moe carries 2 agents within the SLO: at least, as 2 is the most that was tried."
+
+
+def scenario(folder, slos, most=12, **changes):
+    plan = {
+        "targets": [{"name": "dense", "architecture": "dense", "simulate": DENSE}],
+        "agents": {"levels": [1], "script": "quick", "think": "0s"},
+        "stage": {"warmup": "5s", "duration": "45s", "trials": 2},
+        "tasks": ["lru-cache"],
+    }
+    file = folder / "small.yaml"
+    file.write_text(yaml.safe_dump(plan | changes))
+    return with_slos(load_scenario(file), slos, most)
+
+
+@pytest.fixture(scope="module")
+def brute(tmp_path_factory):
+    """What every level from 1 to 5 shows, by running them all."""
+    folder = tmp_path_factory.mktemp("brute")
+    plan = scenario(folder, ["errors<=0"])
+    levels = plan.agents.model_copy(update={"levels": list(range(1, 6))})
+    every = plan.model_copy(update={"agents": levels, "capacity": None})
+    outcome = predict_scenario(every, folder / "run", None)
+    (target,) = analyse(outcome.directory)["targets"]
+    return {stage["agents"]: stage["agent_output_tokens_per_s"]["p50"] for stage in target["stages"] if stage["valid"]}
+
+
+@pytest.mark.parametrize("truth", [1, 2, 4])
+def test_the_simulators_capacity_is_that_of_trying_every_level(brute, tmp_path, truth):
+    assert sorted(brute) == [1, 2, 3, 4, 5]
+    limit = (brute[truth] + brute[truth + 1]) / 2
+    assert [level for level, rate in brute.items() if rate > limit] == list(range(1, truth + 1))
+    outcome = find_capacity(
+        scenario(tmp_path, [f"agent_output_tokens_per_s.p50>{limit:.3f}"]), tmp_path / "run", None, virtual=True
+    )
+    results = analyse(outcome.directory)
+    jsonschema.validate(results, results_schema())
+    (found,) = results["capacity"]["targets"]
+    assert (found["agents"], found["next"]) == (truth, truth + 1)
+    assert found["conclusive"]
+    assert {one["agents"]: one["trials"] for one in found["probes"]}[truth + 1] == 2
+    assert results["verdict"] == "valid"
+
+
+def test_what_the_search_saw_is_what_the_report_reads_from_the_files(tmp_path):
+    plan = scenario(tmp_path, ["agent_output_tokens_per_s.p10>27", "ttft_s.p95<5"])
+    search = Search(plan)
+    outcome = predict_scenario(plan, tmp_path / "run", None, course=search)
+    (found,) = analyse(outcome.directory)["capacity"]["targets"]
+    seen = [{**one, "values": one["values"]} for _, one in sorted(search.probes["dense"].items())]
+    for ours, theirs in zip(seen, found["probes"], strict=True):
+        assert ours == theirs
+
+
+def test_a_real_search_begins_where_the_profile_predicts_and_leaves_faults_and_unknown_models_aside(
+    tmp_path, monkeypatch
+):
+    begun = []
+    monkeypatch.setattr("swarm.engine.capacity.run_scenario", lambda plan, out, show, course: begun.append(plan))
+    simulated = {"profile": DENSE, "faults": [{"kind": "reset", "rate": "5%"}]}
+    targets = [
+        {"name": "dense", "architecture": "dense", "simulate": simulated},
+        {"name": "mine", "architecture": "moe", "api_base": "http://127.0.0.1:1/v1"},
+    ]
+    plan = scenario(tmp_path, ["agent_output_tokens_per_s.p50>30"], most=4, targets=targets)
+    said = StringIO()
+    find_capacity(plan, None, said)
+    assert begun[0].capacity.start == {"dense": 1}
+    assert said.getvalue() == "predicted by the contention model: dense 1; the search begins there\n"
+    find_capacity(plan, None, None, profiles={"mine": MOE})
+    assert begun[1].capacity.start.keys() == {"dense", "mine"}
+    assert begun[1].capacity.start["mine"] == 4
+
+
+def test_a_scenario_without_an_slo_and_one_that_cannot_be_read_are_refused(tmp_path):
+    plan = scenario(tmp_path, ["errors<=0"]).model_copy(update={"capacity": None})
+    with pytest.raises(UsageError, match=r"give one or more, such as --slo 'ttft_s.p95<2'"):
+        with_slos(plan, None, None)
+    with pytest.raises(UsageError, match=r"column 8: expected one of count, mean.*an SLO reads KEY"):
+        with_slos(plan, ["ttft_s.p96<2"], None)
+    assert parse_slo("retention >= 0.5").holds(0.5)
+
+
+def command(*words):
+    from typer.testing import CliRunner
+
+    from swarm.cli import app
+
+    out = StringIO()
+    with redirect_stdout(out):
+        done = CliRunner().invoke(app, ["capacity", *map(str, words)])
+    return done.exit_code, done.stdout
+
+
+def test_the_command_ends_with_a_sentence_and_the_directory_and_a_model_that_carries_none_is_a_failed_gate(tmp_path):
+    scenario(tmp_path, ["errors<=0"])
+    common = (tmp_path / "small.yaml", "--predict", "--quiet", "--max-agents", 2)
+    code, said = command(*common, "--slo", "ttft_s.p95<9", "--out", tmp_path / "a")
+    assert (code, said) == (0, f"{tmp_path / 'a'}\n")
+    code, said = command(*common, "--slo", "ttft_s.p95<0.01", "--json", "--out", tmp_path / "b")
+    assert code == 4
+    (found,) = json.loads(said)["targets"]
+    assert (found["agents"], found["next"]) == (0, 1)
+    assert found["sentence"].startswith("dense does not keep the SLO with a single agent (ttft_s.p95 ")
+
+
+def test_a_run_of_a_scenario_that_has_a_capacity_is_a_run(tmp_path):
+    outcome = predict_scenario(scenario(tmp_path, ["errors<=0"]), tmp_path / "run", None)
+    results = analyse(outcome.directory)
+    assert results["capacity"] is None
+    assert [stage["trials"] for stage in results["targets"][0]["stages"]] == [2]
