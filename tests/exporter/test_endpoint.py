@@ -7,7 +7,7 @@ import time
 import aiohttp
 import pytest
 from synthetic import Run
-from test_metrics import played
+from test_exported_series import played
 
 from swarm.clock import Clock
 from swarm.errors import UsageError
