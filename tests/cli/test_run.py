@@ -34,8 +34,8 @@ def test_a_run_is_valid_and_ends_with_its_directory(finished):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "whole"
     assert " VALID " in done.stdout
-    names = {"scenario.yaml", "environment.json", "events.jsonl", "histograms.hlog", "server.jsonl", "results.json"}
-    assert {path.name for path in directory.iterdir()} == names
+    recorded = {"scenario.yaml", "environment.json", "events.jsonl", "histograms.hlog", "server.jsonl"}
+    assert {path.name for path in directory.iterdir()} == {*recorded, "results.json", "report.html"}
 
 
 def test_its_results_follow_the_published_schema_and_are_those_of_the_stages(finished):
