@@ -18,7 +18,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("soak"),
         agents={"levels": [2], "system_tokens": 1500, "context": "4k"},
         client={"max_lag": "1s"},  # other tests share this machine
-        stage={"warmup": "500ms", "duration": "5s", "trials": 1},
+        stage={"warmup": "500ms", "duration": "8s", "trials": 1},
         soak={"window": "1s", "checkpoint": "1s"},
     )
     slow = folder / "tested" / "small" / "slow"
@@ -83,7 +83,7 @@ def test_kill_9_and_sigterm_lose_nothing_and_the_soak_goes_on_to_its_verdict(pro
     assert done.returncode == 0, done.stdout + done.stderr
     found = results(project / "night")
     assert [part["ended"] for part in found["soak"]["parts"]] == ["killed", "SIGTERM", "finished"]
-    assert {row["number"] for row in found["soak"]["windows"] if row["whole"]} == set(range(5))
+    assert {row["number"] for row in found["soak"]["windows"] if row["whole"]} == set(range(8))
     attempts = everything(project / "night", "attempt")
     assert attempts[: len(before)] == before
     assert len({attempt["id"] for attempt in attempts}) == len(attempts)
