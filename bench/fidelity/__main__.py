@@ -2,8 +2,8 @@
 
 In interleaved rounds each client drives a fresh truth server; client and server are pinned to a core each. A run starts
 when the machine is idle, and counts when it stayed quiet: others took under 5 % of the machine, and the server's p99
-slip stayed under half a step. On a machine that cannot be made quiet, `--realtime` lets the server and swarm's client
-go before all else; whole load testers never get that, as it would change how their processes share the core.
+slip stayed under half a step. On a machine that cannot be made quiet, `--realtime` lets the server and whatever client
+is one process go before all else.
 
 Every run is kept in build/fidelity.json, so that the bench goes on where it was stopped. It ends when each client has
 as many quiet runs of each load as there are rounds, or when no time is left. Numbers are medians of the quiet runs;
@@ -91,24 +91,24 @@ def wait_for_quiet(patience_s: float) -> None:
 
 def measure(case: Case, client: str, patience_s: float, realtime: bool) -> dict[str, Any]:
     """One run of one client: a route of swarm's client by itself, or a whole load tester."""
-    if not realtime or client in TESTERS:
+    first = realtime and (client not in TESTERS or TESTERS[client].processes == "one")
+    if not first:
         wait_for_quiet(patience_s)
     with truth(case, realtime) as (url, server):
         if client in TESTERS:
-            result = test(client, Load(url, case.streams, case.tokens), CLIENT_CORE, server)
+            result = test(client, Load(url, case.streams, case.tokens), CLIENT_CORE, server, realtime)
         else:
             command = [sys.executable, "-m", "bench.fidelity.drive", url, f"--route={client}", f"--core={CLIENT_CORE}"]
             command += [f"--streams={case.streams}", f"--tokens={case.tokens}", f"--seconds={case.seconds}"]
             command += ["--realtime"] * realtime
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300, cwd=ROOT)
             result = json.loads(done.stdout)
-    alone = realtime and client not in TESTERS
     load = {
         "case": case.name,
         "rate": case.rate,
         "bursts": case.bursts,
         "slip_limit_us": QUIET_SLIP / case.rate * 1e6,
-        "realtime": alone,
+        "realtime": first,
     }
     return load | result
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median, pstdev
-from typing import Any
+from typing import Any, Literal
 
+from bench.fidelity.core import take
 from bench.fidelity.drive import HERTZ, busy_s, fetch_log, spread
 from bench.footprint import scenario
 from tests.install import ROOT, python_of
@@ -148,6 +149,7 @@ class Tester:
     read: Callable[[Path, dict[str, Any]], Iterator[Told]]
     environment: str | None = None
     """Its name in `tests/install.py`; None: swarm's own."""
+    processes: Literal["one", "several"] = "one"
 
     def ready(self) -> bool:
         return self.environment is None or (python_of(self.environment).exists() and TOKENIZER.exists())
@@ -157,8 +159,8 @@ TESTERS = {
     "swarm run, direct": Tester(swarm_command("direct"), read_swarm),
     "swarm run, litellm": Tester(swarm_command("litellm"), read_swarm),
     "vllm bench serve": Tester(vllm_command, read_vllm, "vllm"),
-    "GuideLLM": Tester(guidellm_command, read_guidellm, "guidellm"),
-    "AIPerf": Tester(aiperf_command, read_aiperf, "aiperf"),
+    "GuideLLM": Tester(guidellm_command, read_guidellm, "guidellm", "several"),
+    "AIPerf": Tester(aiperf_command, read_aiperf, "aiperf", "several"),
 }
 
 
@@ -174,8 +176,11 @@ class Sample:
     server_cpu_s: float
 
 
-def test(name: str, load: Load, core: int, server: int) -> dict[str, Any]:
-    """Runs one tester to its end. Raises RuntimeError with what it said when it fails."""
+def test(name: str, load: Load, core: int, server: int, realtime: bool) -> dict[str, Any]:
+    """Runs one tester to its end.
+
+    Real-time priority would change how the processes of a tester share the core, so one of several gets the highest of
+    the ordinary priorities in its place. Raises RuntimeError with what it said when it fails."""
     tester = TESTERS[name]
     fetch_log(load.url)
     with tempfile.TemporaryDirectory() as name_of_folder:
@@ -194,7 +199,7 @@ def test(name: str, load: Load, core: int, server: int) -> dict[str, Any]:
                 cwd=TOKENIZER.parent if tester.environment else ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=lambda: _prepare(core, realtime, tester.processes == "one"),
             )
             samples = list(_watch(process, server))
         log = fetch_log(load.url)
@@ -204,6 +209,12 @@ def test(name: str, load: Load, core: int, server: int) -> dict[str, Any]:
             said = (folder / "output").read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{name}: exit code {process.returncode}, {error!r}: {said}") from error
     return {"route": name, "streams": load.streams} | _compare(told, log, samples, began, load.streams)
+
+
+def _prepare(core: int, realtime: bool, one: bool) -> None:
+    take(core, realtime and one)
+    if realtime and not one:
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
 
 
 def _watch(process: "subprocess.Popen[bytes]", server: int) -> Iterator[Sample]:
