@@ -15,7 +15,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from statistics import median, pstdev
 from typing import Any, Literal
@@ -205,10 +205,10 @@ def test(name: str, load: Load, core: int, server: int, realtime: bool) -> dict[
         log = fetch_log(load.url)
         try:
             told = list(tester.read(folder, log["requests"]))
+            return {"route": name, "streams": load.streams} | _compare(told, log, samples, began, load.streams)
         except (OSError, KeyError, ValueError, ArithmeticError) as error:
             said = (folder / "output").read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{name}: exit code {process.returncode}, {error!r}: {said}") from error
-    return {"route": name, "streams": load.streams} | _compare(told, log, samples, began, load.streams)
 
 
 def _prepare(core: int, realtime: bool, one: bool) -> None:
@@ -220,11 +220,15 @@ def _prepare(core: int, realtime: bool, one: bool) -> None:
 def _watch(process: "subprocess.Popen[bytes]", server: int) -> Iterator[Sample]:
     """Until the process ends; CPU of processes that have ended stays counted."""
     cpu: dict[int, float] = {}
-    while process.poll() is None:
+    memory = 0.0
+    for number in count():
+        if process.poll() is not None:
+            return
         tree = _tree(process.pid)
         for pid in tree:
             cpu[pid] = max(cpu.get(pid, 0.0), _cpu_s(pid))
-        memory = sum(map(_memory_mb, tree))
+        if number % 8 == 0:  # adding the pages of a large process up takes the kernel a while
+            memory = sum(map(_memory_mb, tree))
         yield Sample(time.perf_counter_ns(), sum(cpu.values()), memory, len(tree), busy_s(), _cpu_s(server))
         time.sleep(SAMPLE_S)
 
@@ -278,6 +282,8 @@ def _compare(
     received = sorted(request["received_ns"] for request in requests.values())
     full_ns = received[min(streams, len(received)) - 1]  # as many requests as streams have come
     loaded = [sample for sample in samples if full_ns <= sample.t_ns <= log["last_ns"]]
+    if len(loaded) < 2:
+        raise ValueError("it was not seen at work twice")
     before, after = loaded[0], loaded[-1]
     took, cpu = (after.t_ns - before.t_ns) / 1e9, after.cpu_s - before.cpu_s
     within = sum(before.t_ns <= send <= after.t_ns for request in requests.values() for send in request["sends"])

@@ -19,11 +19,11 @@ QUIET_SHARE = 0.05
 WIDTH, LEFT, RIGHT, ROW, HEAD = 900, 330, 60, 19, 44
 DECADES = (-1, 6)  # of microseconds
 CLIENTS = {
-    "direct": COLOURS[2],
-    "litellm": COLOURS[0],
-    "swarm run, direct": COLOURS[2],
-    "swarm run, litellm": COLOURS[0],
-    "litellm-sdk": COLOURS[1],
+    "direct": COLOURS[0],
+    "litellm": COLOURS[1],
+    "swarm run, direct": COLOURS[0],
+    "swarm run, litellm": COLOURS[1],
+    "litellm-sdk": COLOURS[2],
     "vllm bench serve": COLOURS[4],
     "GuideLLM": COLOURS[3],
     "AIPerf": COLOURS[6],
@@ -134,7 +134,7 @@ def peers_table(results: list[Run]) -> str:
 
 def _by_case(results: list[Run]) -> list[tuple[bool, Run]]:
     """Sorted by load, and whether a row is its load's first."""
-    order = list(dict.fromkeys(run["case"] for run in results))
+    order = sorted({run["case"] for run in results}, key=lambda case: (int(case.split(" x ")[0]), case))
     rows = sorted(results, key=lambda run: (order.index(run["case"]), list(CLIENTS).index(run["route"])))
     return [(not at, run) for _, group in groupby(rows, key=lambda run: run["case"]) for at, run in enumerate(group)]
 
@@ -144,7 +144,7 @@ def highest(results: list[Run]) -> str:
     most: dict[str, Run] = {}
     for run in _steps(results):
         best = most.get(run["route"])
-        if run["itl_error_us"]["p99"] < 1000 and (best is None or run["streams"] > best["streams"]):
+        if run["itl_error_us"].get("p99", math.inf) < 1000 and (best is None or run["streams"] > best["streams"]):
             most[run["route"]] = run
     told = [
         f"{route} with {run['streams']:.0f} streams ({run['chunks_per_s']:,.0f} chunks/s)"
@@ -230,16 +230,16 @@ def _steps(results: list[Run]) -> list[Run]:
 
 def ladder(results: list[Run]) -> str:
     """The p99 ITL error against the number of streams, per route."""
-    steps = [run for run in _steps(results) if math.isfinite(run["itl_error_us"]["p99"])]
+    steps = [run for run in _steps(results) if math.isfinite(run["itl_error_us"].get("p99", math.inf))]
     series = {
         route: [(run["streams"], max(1.0, run["itl_error_us"]["p99"])) for run in steps if run["route"] == route]
         for route in dict.fromkeys(run["route"] for run in steps)
     }
-    most = max(run["streams"] for run in steps)
+    most, worst = (max(run["streams"] for run in steps), max(run["itl_error_us"]["p99"] for run in steps))
     return plot(
         "99th percentile of the ITL error against streams of 200 tok/s, one core",
         Axis("streams", 0, most * 1.05),
-        Axis("us", 1, 10_000_000, log=True),
+        Axis("us", 1, max(10_000, 2 * worst), log=True),
         series,
         lines=list(series),
         reference=[(0, 1000), (most * 1.05, 1000)],

@@ -235,8 +235,12 @@ def _header(head: bytes, name: bytes) -> str:
 
 
 def delta(stream: Stream, first: bool) -> str:
-    """The reply's first token is the stream's key, so that whoever reads it knows which stream it was."""
-    text = f"{stream.key} " if first else " tok" * (TOKENS_PER_CHUNK if stream.shape == "several" else 1)
+    """The reply's first token is the stream's key, so that whoever reads it knows which stream it was.
+
+    No chunk is like the one before: after 100 equal ones, LiteLLM breaks a stream off.
+    """
+    many = TOKENS_PER_CHUNK if stream.shape == "several" else 1
+    text = f"{stream.key} " if first else f" t{stream.sent % 10}" + " tok" * (many - 1)
     match stream.shape:
         case "reasoning":
             return f'{{"reasoning":"{text}"}}'

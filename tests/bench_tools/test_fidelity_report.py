@@ -14,7 +14,7 @@ def root_on_the_path(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
 
 
-def run(case="load", route="direct", p99=10.0, others=0.0, slip=1.0, realtime=False, **fields):
+def run(case="32 x 200 tok/s", route="direct", p99=10.0, others=0.0, slip=1.0, realtime=False, **fields):
     return {
         "case": case,
         "route": route,
@@ -50,7 +50,7 @@ def test_where_no_run_was_quiet_the_quietest_is_shown_and_marked():
     (result,) = medians([run(p99=900, others=0.5, slip=3), run(p99=40, others=0.3, slip=2)])
     assert (result["itl_error_us"]["p99"], result["quiet"]) == (40, False)
     assert own_table([result]).splitlines()[-1] == (
-        "| load | direct | 1.0 / 40.0 / 80.0 | 5.0 / 20.0 | 50 | 100 | 0.1% | 60 | 1 (machine busy) |"
+        "| 32 x 200 tok/s | direct | 1.0 / 40.0 / 80.0 | 5.0 / 20.0 | 50 | 100 | 0.1% | 60 | 1 (machine busy) |"
     )
 
 
@@ -78,7 +78,11 @@ def test_the_page_is_written_between_its_marks_with_both_plots(tmp_path):
     page = tmp_path / "fidelity.md"
     page.write_text("Before.\n\n<!-- results -->\nold\n<!-- end of results -->\n\nAfter.\n")
     peer = {"load_after_s": 12.0, "processes": 3, "cpu_share": 0.9, "itl_of_means": True}
-    runs = [run(), run(streams=64, p99=1500.0, case="more"), run(route="GuideLLM", cpu_us_per_chunk=500.0, **peer)]
+    runs = [
+        run(),
+        run(streams=64, p99=1500.0, case="64 x 200 tok/s"),
+        run(route="GuideLLM", cpu_us_per_chunk=500.0, **peer),
+    ]
     swarm = peer | {"itl_of_means": False, "load_after_s": 1.5}
     write(page, medians([*runs, run(route="swarm run, direct", cpu_us_per_chunk=100.0, **swarm)]))
     text = page.read_text()
@@ -86,7 +90,7 @@ def test_the_page_is_written_between_its_marks_with_both_plots(tmp_path):
     assert text.endswith("<!-- end of results -->\n\nAfter.\n")
     assert "\nold\n" not in text
     assert "p99 error is below 1 ms: direct with 32 streams (6,400 chunks/s)." in text
-    assert "- load: swarm run, direct takes 1/5.0 of the CPU per token of GuideLLM" in text
+    assert "- 32 x 200 tok/s: swarm run, direct takes 1/5.0 of the CPU per token of GuideLLM" in text
     for plot in ("fidelity-errors.svg", "fidelity-load.svg"):
         assert f"]({plot})" in text
         assert (tmp_path / plot).read_text().startswith("<svg")
