@@ -19,6 +19,8 @@ BINS = 2000
 """Of a stage from its start to its window's planned end, whatever its length: 16 KB a trial."""
 MATERIAL = 0.05
 """A transient is told of when it moves the rate by more than this, and by more than chance does."""
+ROUNDING = 1e-9
+"""Tokens that sums of differences leave in a bin where nothing was written."""
 
 
 class Output:
@@ -45,7 +47,8 @@ class Output:
     def rates(self) -> list[float]:
         """Tokens per second in each bin from the stage's start to the window's end."""
         stop = min(BINS, (self._window.stop_ns - self._start_ns) // self._bin_ns)
-        return [tokens * 1e9 / self._bin_ns for tokens in accumulate(self._steps[:stop])]
+        tokens = (0.0 if tokens < ROUNDING else tokens for tokens in accumulate(self._steps[:stop]))
+        return [tokens * 1e9 / self._bin_ns for tokens in tokens]
 
     @property
     def warmup_bins(self) -> int:

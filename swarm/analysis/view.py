@@ -54,7 +54,10 @@ def read_view(directory: Path, results: dict[str, Any]) -> View:
         scenario,
         environment,
         read_timelines(directory, notes),
-        {key: {metric: curve(Distribution(counts)) for metric, counts in stage.items()} for key, stage in pooled.items()},
+        {
+            key: {metric: curve(Distribution(counts)) for metric, counts in stage.items()}
+            for key, stage in pooled.items()
+        },
     )
 
 

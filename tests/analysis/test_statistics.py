@@ -11,6 +11,9 @@ from swarm.analysis import usl
 from swarm.analysis.comparison import crossings
 from swarm.analysis.paired import paired_log_ratio, t_interval
 from swarm.analysis.statistics import batch_means, mser5
+from swarm.analysis.steady import Output
+from swarm.analysis.window import Window
+from swarm.recording.records import Attempt
 
 
 def follows(phi: float, count: int, rng: random.Random) -> list[float]:
@@ -136,3 +139,29 @@ def test_curves_that_do_not_cross_and_those_that_may_have_by_chance():
     assert crossings([row(1, 2.0), row(4, 1.5), row(8, None)]) == []
     (found,) = crossings([row(1, 2.0), row(4, 0.99, significant=False)])
     assert found["significant"] is False
+
+
+def test_what_sums_leave_where_nothing_was_written_is_no_rate():
+    output = Output(0, Window(0, 600_000_000_000))
+    rng = random.Random(3)
+    for _ in range(40):
+        first, last, tokens = rng.randrange(10**9), rng.randrange(2 * 10**9, 9 * 10**9), rng.randrange(1, 50)
+        output.add(
+            Attempt(
+                id="0.1",
+                run="r",
+                target="moe",
+                agents=1,
+                trial=1,
+                task="t",
+                variant="v",
+                t_ns=0,
+                intended_ns=0,
+                first_token_ns=first,
+                last_token_ns=last,
+                end_ns=last,
+                completion_tokens=tokens,
+            )
+        )
+    assert sum(output.rates()) > 0
+    assert sum(output.rates()[100:]) == 0.0

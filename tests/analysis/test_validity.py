@@ -149,8 +149,8 @@ REASONS = [
     ),
     (
         client(stamp_source="kernel", coalesced=2, shared_ns=[ns(0.011), ns(0.012)], lag_ns=[ns(0.003)] * 100),
-        "the client was too slow: 1 % of the chunks may have come more than 12 ms before their stamp (client.max_lag is "
-        "5 ms), as 4 % were read together with a later one, and swarm was up to 3 ms late; "
+        "the client was too slow: 1 % of the chunks may have come more than 12 ms before their stamp (client.max_lag "
+        "is 5 ms), as 4 % were read together with a later one, and swarm was up to 3 ms late; "
         "use fewer agents, a faster machine, or `route: direct`",
     ),
     (
@@ -213,8 +213,8 @@ def test_late_reading_of_chunks_that_the_kernel_stamped_is_noted_and_no_fault(on
     assert found["valid"]
     assert found["client"]["timing_error_p99_s"] == 0.00005
     assert (
-        "swarm read chunks up to 12 ms late (p99), and agents went on as much later; the times are right to 0.05 ms all "
-        "the same, as the kernel stamps the chunks"
+        "swarm read chunks up to 12 ms late (p99), and agents went on as much later; the times are right to 0.05 ms "
+        "all the same, as the kernel stamps the chunks"
     ) in found["notes"]
 
 
