@@ -14,7 +14,7 @@ GAP = 2
 
 def print_results(results: Results, console: Console) -> None:
     """The whole ending of a run."""
-    colour = "green" if results["verdict"] == "valid" else "red"
+    colour = "green4" if results["verdict"] == "valid" else "red3"
     console.print(_table(results, console.width))
     console.print()
     verdict, *meaning = sentences(results)
@@ -74,7 +74,7 @@ def _load_generator(results: Results) -> str | None:
     clients = [stage["client"] for target in results["targets"] for stage in target["stages"]]
     worst = {
         name: max((client[name] for client in clients if client[name] is not None), default=None)
-        for name in ("timing_error_p99_s", "lag_p99_s", "cpu_share", "cpu_per_chunk_s", "coalesced_share")
+        for name in ("timing_error_p99_s", "lag_p99_s", "cpu_share", "coalesced_share")
     }
     if worst["timing_error_p99_s"] is None:
         return None
@@ -82,6 +82,5 @@ def _load_generator(results: Results) -> str | None:
     return (
         f"load generator: times right to {number(worst['timing_error_p99_s'], 2, 1000)} ms (p99, stamped by "
         f"{'the kernel' if by_kernel else 'swarm itself'}), lag {number(worst['lag_p99_s'], 1, 1000)} ms, "
-        f"{percent(worst['coalesced_share'], 1)} of chunks coalesced, {percent(worst['cpu_share'])} of a core, "
-        f"{number(worst['cpu_per_chunk_s'], 0, 1e6)} us of it a chunk"
+        f"{percent(worst['coalesced_share'], 1)} of chunks coalesced, {percent(worst['cpu_share'])} of a core"
     )
