@@ -32,7 +32,8 @@ def analyse(directory: Path) -> dict[str, Any]:
     notes: Notes = Counter()
     plan = read_plan(directory)
     minutes = read_minutes(directory, plan.soak) if plan.soak else None
-    trials = read_trials(directory, notes, minutes.window if minutes else None)
+    explain = not plan.soak and (1 in plan.levels or bool(plan.capacity))
+    trials = read_trials(directory, notes, minutes.window if minutes else None, explain)
     targets = [_target(plan, target, trials) for target in plan.targets]
     comparison = compare(targets)
     capacity = _capacity(plan, targets) if plan.capacity else None
@@ -62,17 +63,17 @@ def analyse(directory: Path) -> dict[str, Any]:
     }
 
 
-def read_trials(directory: Path, notes: Notes, soaked: Window | None = None) -> Trials:
+def read_trials(directory: Path, notes: Notes, soaked: Window | None, explain: bool) -> Trials:
     """What happened in each stage and trial, from the events, the server's samples and the interval log.
 
-    `soaked`: of a soak, the window of its one stage, over all the parts in which that ran.
+    `soaked`: of a soak, the window of its one stage, over all the parts in which that ran. `explain`: as of Trial.
     """
     trials: Trials = {}
     for record in read_events(directory, notes):
         key = (record.target, record.agents, record.trial)
         if isinstance(record, Stage):
             if key not in trials:
-                trials[key] = Trial(record, soaked)
+                trials[key] = Trial(record, soaked, explain=explain)
             elif soaked:
                 trials[key].go_on(record)
         elif key in trials:

@@ -32,8 +32,9 @@ from swarm.recording.records import (
 class Trial:
     """What happened in one stage in one trial."""
 
-    def __init__(self, began: Stage, window: Window | None = None) -> None:
-        """`window`: of a soak in several parts, what all of them measured; None: the stage's."""
+    def __init__(self, began: Stage, window: Window | None = None, *, explain: bool = True) -> None:
+        """`window`: of a soak in several parts, what all of them measured; None: the stage's. `explain`: look
+        for the causes of its times, gap by gap; pointless where no stage of one agent stands beside it."""
         self.began = began
         self.ended: StageEnd | None = None
         self.closed: WindowEnd | None = None
@@ -47,8 +48,7 @@ class Trial:
         self.output = Output(began.t_ns, self.window)
         self.client = Client(self.window)
         self.causes = Causes(self.window, began.agents)
-        self._soaked = window is not None
-        """A soak has no stage of one agent to explain its times by, and looking at each gap would take minutes."""
+        self._explain = explain
         self.agents: dict[int, Agent] = {}
         self.templates: dict[str, Template] = {}
         self.overruns = 0
@@ -76,7 +76,7 @@ class Trial:
             self.closed, self.window.stop_ns = record, record.t_ns
             return
         self._last_ns = max(self._last_ns, getattr(record, "end_ns", record.t_ns))
-        if not self._soaked:
+        if self._explain:
             self.causes.add(record)
         match record:
             case Attempt():
