@@ -109,7 +109,9 @@ async def _gone(process: "subprocess.Popen[bytes]") -> None:
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
-    await asyncio.to_thread(process.wait)
+        process.wait()
+    else:
+        await asyncio.to_thread(process.wait)
 
 
 async def _ended(gone: "asyncio.Task[None]", flooded: asyncio.Event) -> Literal["output"] | None:

@@ -6,8 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from swarm.cli.common import Duration, Out, Quiet, ScenarioPath, Seed, Settings, Targets, load, show
-from swarm.cli.run import ask_for_public_hosts
+from swarm.cli.common import (
+    Duration,
+    Out,
+    Quiet,
+    ScenarioPath,
+    Seed,
+    Settings,
+    Targets,
+    Yes,
+    ask_for_public_hosts,
+    load,
+    show,
+)
 from swarm.errors import ExitCode, UsageError
 
 
@@ -30,7 +41,7 @@ def capacity(
     seed: Seed = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     quiet: Quiet = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Load hosts that are neither loopback nor private.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Find the most agents that each target carries within an SLO, with few stages; ends with a sentence a target."""
     from swarm.engine.capacity import find_capacity, with_slos

@@ -2,13 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from swarm.errors import ExitCode
+from swarm.errors import ExitCode, SwarmError, UsageError
 
 if TYPE_CHECKING:
+    from swarm.engine.run import Outcome
     from swarm.scenario.schema import Scenario
 
 PIPED_WIDTH = 120
@@ -29,6 +30,7 @@ PrometheusPort = Annotated[
 PrometheusHost = Annotated[str | None, typer.Option(metavar="H", help="Where; default 127.0.0.1.")]
 Linger = Annotated[str | None, typer.Option(metavar="30s", help="At the end, wait so long for two more scrapes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the run directory.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Load hosts that are neither loopback nor private.")]
 
 
 def load(
@@ -56,6 +58,20 @@ def prometheus_settings(port: int | None, host: str | None, linger: str | None) 
     return [f"prometheus.{key}={value}" for key, value in given.items() if value is not None]
 
 
+def ask_for_public_hosts(scenario: "Scenario", yes: bool) -> None:
+    """Goes on only with a yes where a target is neither on this machine nor on a private network."""
+    from swarm.engine.hosts import public_hosts
+
+    if (hosts := public_hosts(scenario)) and not yes:
+        _ask(f"{' and '.join(hosts)}: not on this machine or network. Tokens cost money, and it is someone's server.")
+
+
+def _ask(warning: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(f"{warning} Run again with --yes if you mean it.")
+    typer.confirm(f"{warning} Go on?", abort=True, err=True)
+
+
 def show(directory: Path, *, quiet: bool) -> dict[str, Any]:
     """Recomputes `results.json` and `report.html`, and prints the results for people."""
     from rich.console import Console
@@ -80,3 +96,23 @@ def exit_code(results: dict[str, Any]) -> ExitCode:
     drifted = any(finding["worse"] for finding in (results.get("soak") or {}).get("drift", ()))
     passed = all(threshold["passed"] for threshold in results["thresholds"])
     return ExitCode.GATE if drifted or not passed else ExitCode.OK
+
+
+def finish(outcome: "Outcome", *, quiet: bool) -> NoReturn:
+    """The ending of a command that ran a scenario: shows it, adds it to the history if it was not stopped, exits."""
+    results = show(outcome.directory, quiet=quiet)
+    if outcome.stopped is None:
+        _remember(outcome.directory, results)
+    print(outcome.directory)
+    raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))
+
+
+def _remember(directory: Path, results: dict[str, Any]) -> None:
+    """Adds a finished run to the history beside it; where that fails it is told, and costs the run nothing."""
+    from swarm.analysis.headline import entry_of
+    from swarm.recording import history
+
+    try:
+        history.add(directory.resolve().parent / history.FILE, entry_of(directory, results))
+    except SwarmError as error:
+        print(f"warning: {error}", file=sys.stderr)

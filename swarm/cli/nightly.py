@@ -1,27 +1,15 @@
 """`swarm check` and `swarm history`: the gates of CI, and all the runs so far."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from swarm.errors import ExitCode, SwarmError, UsageError
+from swarm.errors import ExitCode, UsageError
 
 HistoryFile = Annotated[
     Path | None, typer.Option("--history", metavar="FILE", help="Default: history.sqlite beside the run directories.")
 ]
-
-
-def remember(directory: Path, results: dict[str, Any]) -> None:
-    """Adds a finished run to the history beside it; where that fails it is told, and costs the run nothing."""
-    from swarm.analysis.headline import entry_of
-    from swarm.recording import history
-
-    try:
-        history.add(directory.resolve().parent / history.FILE, entry_of(directory, results))
-    except SwarmError as error:
-        print(f"warning: {error}", file=sys.stderr)
 
 
 def check(

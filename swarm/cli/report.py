@@ -21,32 +21,31 @@ def report(
     import json
 
     from swarm.analysis.results import analyse
+    from swarm.recording.rundir import write_whole
     from swarm.report.markdown import to_markdown
 
     if svg and len(runs) > 1:
         raise UsageError("--svg draws one run; give one RUN")
     if openmetrics and len(runs) > 1:
         raise UsageError("--openmetrics writes one run; give one RUN")
+    found = []
     for directory in runs:
+        results = analyse(directory) if as_json or markdown else show(directory, quiet=False)
+        found.append(results)
         if as_json:
-            print(json.dumps(analyse(directory), indent=2))
+            print(json.dumps(results, indent=2))
         elif markdown:
-            print(to_markdown(analyse(directory)))
-        else:
-            show(directory, quiet=False)
+            print(to_markdown(results))
         if svg:
-            from swarm.recording.rundir import write_whole
             from swarm.report.picture import to_svg
 
-            write_whole(svg, to_svg(analyse(directory)))
+            write_whole(svg, to_svg(results))
         if openmetrics:
             from swarm.exporter.replay import openmetrics as series
-            from swarm.recording.rundir import write_whole
 
             write_whole(openmetrics, "".join(series(directory)))
     if html:
         from swarm.analysis.view import read_view
-        from swarm.recording.rundir import write_whole
         from swarm.report.html import to_html
 
-        write_whole(html, to_html([read_view(directory, analyse(directory)) for directory in runs]))
+        write_whole(html, to_html([read_view(run, results) for run, results in zip(runs, found, strict=True)]))

@@ -1,7 +1,7 @@
 """`swarm run` and `swarm predict`: a scenario in real time, and in virtual time."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,16 +17,12 @@ from swarm.cli.common import (
     Seed,
     Settings,
     Targets,
-    exit_code,
+    Yes,
+    ask_for_public_hosts,
+    finish,
     load,
     prometheus_settings,
-    show,
 )
-from swarm.cli.nightly import remember
-from swarm.errors import ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from swarm.scenario.schema import Scenario
 
 
 def run(
@@ -38,7 +34,7 @@ def run(
     duration: Duration = None,
     seed: Seed = None,
     quiet: Quiet = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Load hosts that are neither loopback nor private.")] = False,
+    yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the run would take, and stop.")] = False,
     prometheus_port: PrometheusPort = None,
     prometheus_host: PrometheusHost = None,
@@ -56,11 +52,7 @@ def run(
     from swarm.engine.run import run_scenario
 
     outcome = run_scenario(loaded, out, sys.stderr if not quiet else None)
-    results = show(outcome.directory, quiet=quiet)
-    if outcome.stopped is None:
-        remember(outcome.directory, results)
-    print(outcome.directory)
-    raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))
+    finish(outcome, quiet=quiet)
 
 
 def predict(
@@ -79,22 +71,4 @@ def predict(
     outcome = predict_scenario(
         load(scenario, settings, target, agents, duration, seed), out, sys.stderr if not quiet else None
     )
-    results = show(outcome.directory, quiet=quiet)
-    if outcome.stopped is None:
-        remember(outcome.directory, results)
-    print(outcome.directory)
-    raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))
-
-
-def ask_for_public_hosts(scenario: "Scenario", yes: bool) -> None:
-    """Goes on only with a yes where a target is neither on this machine nor on a private network."""
-    from swarm.engine.hosts import public_hosts
-
-    if (hosts := public_hosts(scenario)) and not yes:
-        _ask(f"{' and '.join(hosts)}: not on this machine or network. Tokens cost money, and it is someone's server.")
-
-
-def _ask(warning: str) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError(f"{warning} Run again with --yes if you mean it.")
-    typer.confirm(f"{warning} Go on?", abort=True, err=True)
+    finish(outcome, quiet=quiet)

@@ -17,13 +17,13 @@ from swarm.cli.common import (
     Seed,
     Settings,
     Targets,
-    exit_code,
+    Yes,
+    ask_for_public_hosts,
+    finish,
     load,
     prometheus_settings,
-    show,
 )
-from swarm.cli.nightly import remember
-from swarm.errors import ExitCode, UsageError
+from swarm.errors import UsageError
 
 
 def soak(
@@ -43,13 +43,12 @@ def soak(
     duration: Duration = None,
     seed: Seed = None,
     quiet: Quiet = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Load hosts that are neither loopback nor private.")] = False,
+    yes: Yes = False,
     prometheus_port: PrometheusPort = None,
     prometheus_host: PrometheusHost = None,
     linger: Linger = None,
 ) -> None:
     """Load one target for hours: windows, checkpoints, drift; ends with a verdict and the run directory."""
-    from swarm.cli.run import ask_for_public_hosts
     from swarm.engine.soak import resume_soak, run_soak
 
     settings = [*(settings or []), *prometheus_settings(prometheus_port, prometheus_host, linger)]
@@ -66,8 +65,4 @@ def soak(
         if not virtual:
             ask_for_public_hosts(loaded, yes)
         outcome = run_soak(loaded, out, progress, virtual=virtual)
-    results = show(outcome.directory, quiet=quiet)
-    if outcome.stopped is None:
-        remember(outcome.directory, results)
-    print(outcome.directory)
-    raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))
+    finish(outcome, quiet=quiet)

@@ -59,7 +59,7 @@ class Search(Sink):
         trials = self._trials[target.name].setdefault(level, [])
         for record in records:
             if isinstance(record, Stage):
-                trials.append(Trial(record))
+                trials.append(Trial(record, explain=False))
             elif isinstance(record, ServerSample):
                 if trials:
                     trials[-1].add_sample(record)

@@ -5,6 +5,19 @@ Each prints "held" if the sandbox held, or what it got hold of.
 
 import pytest
 
+FORKS = """
+        children = 0
+        while children < 500:
+            try:
+                if os.fork() == 0:
+                    time.sleep(60)
+                    os._exit(0)
+            except BlockingIOError:
+                break
+            children += 1
+        found = [] if 3 <= children < 32 else [children]
+    """
+
 ATTACKS = {
     # What can be seen
     "read a key in the environment": """
@@ -166,32 +179,12 @@ ATTACKS = {
             open(f"{place}/left", "w").close()
     """,
     # More than its share
-    "a fork bomb": """
-        children = 0
-        while children < 500:
-            try:
-                if os.fork() == 0:
-                    time.sleep(60)
-                    os._exit(0)
-            except BlockingIOError:
-                break
-            children += 1
-        found = [] if 3 <= children < 32 else [children]
-    """,
+    "a fork bomb": FORKS,
     "a fork bomb in a namespace of users": """
         import ctypes
         ctypes.CDLL(None).unshare(0x10000000)
-        children = 0
-        while children < 500:
-            try:
-                if os.fork() == 0:
-                    time.sleep(60)
-                    os._exit(0)
-            except BlockingIOError:
-                break
-            children += 1
-        found = [] if 3 <= children < 32 else [children]
-    """,
+    """
+    + FORKS,
     "a bomb of threads": """
         threading.stack_size(65536)
         stop = threading.Event()
