@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,16 @@ def swarm(*arguments: object, cwd: Path, **options: Any) -> subprocess.Completed
     return subprocess.run(
         [SWARM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, **options
     )
+
+
+@contextmanager
+def served(*options: str) -> Iterator[str]:
+    """A simulated vLLM that somebody else runs; its address, with `/v1`."""
+    command = [sys.executable, "-m", "swarm.simulator", "--profile", PROFILE, "--port", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process.stdout.readline().removeprefix("listening on ").strip() + "/v1"
+        process.terminate()
 
 
 def write_task(folder: Path, variant: str) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
+from swarm.agents.content import Contents
 from swarm.agents.driver import Call, Conversation, Driver, Job
 from swarm.agents.tools import ToolResult
 from swarm.client.base import ChatRequest, Client, Observation
@@ -15,6 +16,7 @@ from swarm.client.retry import RetryPolicy, complete
 from swarm.clock import Clock
 from swarm.recording import records
 from swarm.recording.records import JobOutcome
+from swarm.recording.redaction import Redaction
 from swarm.recording.status import AgentStatus
 
 BACK_OFF_S = (0.1, 5.0)
@@ -46,6 +48,9 @@ class Surroundings:
     next_id: Callable[[], str]
     think_ns: int = 0
     max_turns: int = 30
+    redact: Redaction = field(default_factory=Redaction)
+    contents: Contents | None = None
+    """None: what is said is not recorded."""
 
 
 @dataclass(slots=True)
@@ -64,6 +69,8 @@ class _JobRun:
     think_ns: int = 0
     completion_tokens: int = 0
     outcome: JobOutcome = "censored"
+    said: list[dict[str, Any]] = field(default_factory=list)
+    """Messages of the last request; empty where contents are not recorded."""
 
 
 @dataclass
@@ -191,10 +198,12 @@ class Agent:
         self.status.output_tokens += seen.completion_tokens or 0
         self.status.errors += seen.failure is not None
         stamps, tokens = seen.stamps, seen.tokens
+        attempt_id = self.around.next_id()
         self._publish(
             records.Attempt,
             turn_id,
             send,
+            id=attempt_id,
             number=number,
             task=run.job.task.kind,
             variant=run.job.task.variant,
@@ -211,11 +220,15 @@ class Agent:
             finish_reason=seen.finish_reason,
             tool_calls=len(seen.tool_calls),
             error=seen.failure.kind if seen.failure else None,
-            message=seen.failure.message if seen.failure else None,
+            message=self.around.redact.text(seen.failure.message) if seen.failure else None,
             aborted=aborted,
             max_lag_ns=seen.max_lag_ns,
             coalesced=seen.coalesced,
         )
+        if self.around.contents:
+            said = self.around.contents.fields(run.said, request, seen)
+            self._publish(records.Content, attempt_id, send, **said)
+            run.said = request.messages
 
     async def _tool(self, run: _JobRun, call: Call, turn_id: str) -> str:
         """Carries a call out; its result is delivered at the planned time, or when it is ready if that is later."""

@@ -57,6 +57,14 @@ def _expand(value: str, target: Target, environment: Mapping[str, str]) -> str:
         raise UsageError(f"targets.{target.name}.headers: {value!r}: write $$ for a dollar sign") from None
 
 
+def secrets_of(target: Target, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """What `connection` found in the environment for a target, and its headers as they are sent."""
+    names = {name for value in target.headers.values() for name in Template(value).get_identifiers()}
+    headers = {_expand(value, target, environment) for value in target.headers.values()}
+    named = names | ({target.api_key_env} if target.api_key_env else set())
+    return tuple(sorted(headers | {environment[name] for name in named}))
+
+
 def gpu_reader(target: Target) -> AbstractAsyncContextManager[DcgmReader | NvmlReader] | None:
     """Who tells of the GPUs under a target; None: the scenario names nobody."""
     if target.gpu_metrics_url:

@@ -21,6 +21,7 @@ from swarm.recording.histograms import Histograms
 from swarm.recording.live import LiveView
 from swarm.recording.recorder import Recorder, Sink
 from swarm.recording.records import Record, ServerSample
+from swarm.recording.redaction import Redaction
 from swarm.scenario.schema import Scenario
 from swarm.tasks import Task
 from swarm.tasks.calls import tool_schemas
@@ -37,8 +38,12 @@ def stage_spec(
     *,
     watch_client: bool = True,
     pinned: bool = True,
+    secrets: tuple[str, ...] = (),
 ) -> StageSpec:
-    """The stage `plan` of a scenario with all its agents; `pinned`: the target keeps to reply lengths."""
+    """The stage `plan` of a scenario with all its agents; `pinned`: the target keeps to reply lengths.
+
+    `secrets` are kept out of the files.
+    """
     agents, settings = scenario.agents, scenario.stage
     return StageSpec(
         run=run,
@@ -54,6 +59,8 @@ def stage_spec(
         max_turns=agents.max_turns,
         seed=agents.seed,
         until=settings.until,
+        redact=Redaction(secrets),
+        content=scenario.record.content,
         watch_client=watch_client,
     )
 

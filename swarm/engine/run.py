@@ -19,7 +19,7 @@ from swarm.client.connect import open_client, warm_up
 from swarm.client.metrics import MetricsReader
 from swarm.client.probe import Probe, probe
 from swarm.clock import Clock
-from swarm.engine.backends import break_on_purpose, connection, fault_names, gpu_reader, simulated
+from swarm.engine.backends import break_on_purpose, connection, fault_names, gpu_reader, secrets_of, simulated
 from swarm.engine.checkpoint import keep_checkpoints
 from swarm.engine.compose import recording, stage_spec
 from swarm.engine.environment import describe_environment, told
@@ -231,7 +231,8 @@ async def keep_drawing(view: LiveView) -> None:
 async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: int) -> None:
     scenario, backend = run.scenario, run.backends[plan.target]
     settings = scenario.stage
-    spec = stage_spec(run.id, scenario, run.tasks, plan, pinned=backend.facts.honours.pinned_length)
+    pinned, secrets = backend.facts.honours.pinned_length, secrets_of(backend.target)
+    spec = stage_spec(run.id, scenario, run.tasks, plan, pinned=pinned, secrets=secrets)
     if run.part:
         spec = run.part.of_stage(scenario, spec)
     statuses = [AgentStatus(agent) for agent in spec.numbers]

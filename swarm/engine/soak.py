@@ -14,7 +14,7 @@ from swarm.analysis.minutes import Segment
 from swarm.analysis.read import read_events
 from swarm.engine.checkpoint import check_files
 from swarm.engine.part import Part, as_soak, locked
-from swarm.engine.plan import expected
+from swarm.engine.plan import expected, tasks_of, turns_of
 from swarm.engine.predict import continue_prediction, predict_scenario
 from swarm.engine.run import Outcome, continue_run, run_scenario
 from swarm.errors import UsageError
@@ -28,6 +28,8 @@ from swarm.scenario.units import format_duration
 TOKEN_BYTES, REQUEST_BYTES, SECOND_BYTES = 11, 1300, 1600
 """What a completion token (the stamp and count of its chunk), a request with its turn and tool calls, and a second of
 samples take in the files: measured, rounded up."""
+CONTENT_BYTES = 5
+"""What a token of text takes where contents are recorded; a job's messages are as many tokens as its context."""
 
 
 def run_soak(scenario: Scenario, out: Path | None, show: TextIO | None, *, virtual: bool = False) -> Outcome:
@@ -134,7 +136,11 @@ def disk_bytes(scenario: Scenario) -> int:
     busy = fmean(scenario.soak.levels(level, scenario.stage.duration)) / level
     requests, tokens = expected(scenario, target, level, seconds * busy)
     per_token = TOKEN_BYTES if scenario.record.chunks else 0
-    return round(tokens * per_token + requests * REQUEST_BYTES + seconds * SECOND_BYTES)
+    said = 0.0
+    if scenario.record.content:
+        jobs = requests / fmean(len(turns_of(scenario, task)) for task in tasks_of(scenario))
+        said = (tokens + jobs * scenario.agents.context) * CONTENT_BYTES
+    return round(tokens * per_token + requests * REQUEST_BYTES + seconds * SECOND_BYTES + said)
 
 
 def _announce(scenario: Scenario, needed: int, free: int) -> str:

@@ -3,12 +3,13 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, cycle, islice
 from statistics import fmean
 from typing import Any
 
 from swarm.agents.agent import Agent, Surroundings, Tools
+from swarm.agents.content import Contents
 from swarm.agents.driver import Driver, Job
 from swarm.agents.script import job_order
 from swarm.client.base import Client
@@ -20,6 +21,7 @@ from swarm.engine.server import ServerWatch
 from swarm.engine.stop import Stop
 from swarm.engine.until import Confidence, looks
 from swarm.recording import records
+from swarm.recording.redaction import Redaction
 from swarm.recording.status import AgentStatus
 from swarm.scenario.pattern import shifts
 from swarm.scenario.schema import Until
@@ -58,6 +60,9 @@ class StageSpec:
     """Of a soak that goes on: how much of it was measured before."""
     jobs_begun: tuple[int, ...] = ()
     """Of a soak that goes on: jobs that each agent began before; (): none."""
+    redact: Redaction = field(default_factory=Redaction)
+    content: bool = False
+    """Whether what is said is recorded."""
     watch_client: bool = True
     """Whether the load generator watches itself. Not in virtual time, where being slow does no harm."""
 
@@ -123,6 +128,8 @@ async def run_stage(
         next_id=next_id,
         think_ns=round(spec.think_s * 1e9),
         max_turns=spec.max_turns,
+        redact=spec.redact,
+        contents=Contents(spec.redact) if spec.content else None,
     )
     agents = [
         asyncio.create_task(_work(spec, number, start, around, status))

@@ -2,10 +2,10 @@
 
 Times are nanoseconds since the start of the run (`t_ns` is when the thing began, `end_ns` when it ended); durations are
 nanoseconds too. `id` is unique over shards ("<shard>.<number>"); `parent` is the id of the enclosing thing: tool and
-attempt -> turn -> job -> stage.
+attempt -> turn -> job -> stage, content -> attempt.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -145,6 +145,25 @@ class Attempt(Record, frozen=True, kw_only=True, tag="attempt"):
     """Token-bearing chunks that shared their stamp with an earlier one."""
 
 
+class Content(Record, frozen=True, kw_only=True, tag="content"):
+    """What one attempt said and was told, where `record.content` is on. `parent` is the attempt; keys are redacted.
+
+    The request's messages, in OpenAI's form, are the first `kept` of its job's request before, and then `messages`.
+    """
+
+    kept: int
+    messages: list[dict[str, Any]]
+    tools: str
+    """A digest of the tool schemas that were sent."""
+    schemas: list[dict[str, Any]] | None = None
+    """The schemas themselves, the first time that the stage (in this shard) sends them."""
+    content: str
+    """Of the reply, as far as it came; so are `reasoning` and `tool_calls`."""
+    reasoning: str
+    tool_calls: list[dict[str, str]]
+    """As the model wrote them: `id`, `name`, `arguments` (JSON text, unchecked)."""
+
+
 class Tool(Record, frozen=True, kw_only=True, tag="tool"):
     """One tool call, from its start to its result; `work_ns` is what it took, waiting for a slot included."""
 
@@ -183,7 +202,7 @@ class ClientSample(Record, frozen=True, kw_only=True, tag="client"):
     """Sorted sample over the coalesced chunks: how much earlier than its stamp each may have come, at most."""
 
 
-AnyRecord = Stage | WindowEnd | StageEnd | AgentEnd | Job | Turn | Attempt | Tool | ClientSample
+AnyRecord = Stage | WindowEnd | StageEnd | AgentEnd | Job | Turn | Attempt | Content | Tool | ClientSample
 
 
 class ServerSample(msgspec.Struct, frozen=True, kw_only=True):

@@ -286,7 +286,7 @@ class Prometheus(_Section):
 
 class Recording(_Section):
     chunks: bool = True
-    content: Annotated[bool, _not_yet(False)] = False
+    content: bool = False
 
 
 class Scenario(_Section):

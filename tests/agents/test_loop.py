@@ -9,6 +9,7 @@ from itertools import count, pairwise
 import pytest
 
 from swarm.agents.agent import BACK_OFF_S, Agent, Surroundings
+from swarm.agents.content import Contents
 from swarm.agents.driver import Job
 from swarm.agents.prompt import system_prompt
 from swarm.agents.script import ScriptDriver, job_order
@@ -17,10 +18,12 @@ from swarm.client.base import Failure
 from swarm.client.retry import RetryPolicy
 from swarm.clock import VirtualClock
 from swarm.recording import records
+from swarm.recording.redaction import PLACEHOLDER, Redaction
 from swarm.recording.status import AgentStatus
 from swarm.tasks import PlannedCall, ReplyLength, ScriptTurn, Task, load_tasks
 
 SECOND = 1_000_000_000
+SCHEMAS = [{"type": "function", "function": {"name": "list_files", "parameters": {}}}]
 
 
 @dataclass
@@ -90,13 +93,23 @@ def task(turns: int, tokens: int = 10, takes_s: float = 0.3, say: str = "Looking
 
 
 def stage(
-    task, *, client=None, tools=None, context=8000, retries=0, think_s=0.0, max_turns=30, history="script"
+    task,
+    *,
+    client=None,
+    tools=None,
+    context=8000,
+    retries=0,
+    think_s=0.0,
+    max_turns=30,
+    history="script",
+    secret="no secret",
+    content=False,
 ) -> Stage:
     clock = VirtualClock()
     client = client or FakeClient(clock)
     ids = count(1)
     driver = ScriptDriver(
-        system=system_prompt(1500, "0" * 16), tools=[], context=context, seed=7, history=history, tool_choice=None
+        system=system_prompt(1500, "0" * 16), tools=SCHEMAS, context=context, seed=7, history=history, tool_choice=None
     )
     built = Stage(None, client)
     around = Surroundings(
@@ -111,6 +124,8 @@ def stage(
         next_id=lambda: f"0.{next(ids)}",
         think_ns=round(think_s * SECOND),
         max_turns=max_turns,
+        redact=Redaction((secret,)),
+        contents=Contents(Redaction((secret,))) if content else None,
     )
     jobs = (Job(task, f"T-{number}") for number in count(1))
     built.agent = Agent(0, jobs, around, AgentStatus(0))
@@ -268,3 +283,47 @@ def test_a_templates_reply_lengths_depend_on_the_seed_and_on_nothing_else():
     assert lengths == [again.reply_tokens(Job(some, "b"), turn) for turn in range(len(some.turns))]
     other = ScriptDriver(system="", tools=[], context=8000, seed=8)
     assert lengths != [other.reply_tokens(Job(some, "a"), turn) for turn in range(len(some.turns))]
+
+
+def told(running: Stage) -> dict[str, list[list]]:
+    """Job -> the messages of each of its requests, put together from the records of what was said."""
+    attempts = {attempt.id: attempt for attempt in running.of(records.Attempt)}
+    turns = {turn.id: turn for turn in running.of(records.Turn)}
+    jobs: dict[str, list[list]] = {}
+    for said in running.of(records.Content):
+        requests = jobs.setdefault(turns[attempts[said.parent].parent].parent, [])
+        requests.append([*(requests[-1][: said.kept] if requests else ()), *said.messages])
+    return jobs
+
+
+async def test_what_was_said_is_recorded_so_that_every_request_and_reply_can_be_put_together_again():
+    client = FakeClient(VirtualClock(), failing=[Failure("reset", "gone")])
+    running = stage(task(turns=3), client=client, retries=1, content=True)
+    await running.run_for(6.0)
+    requests = [request for job in told(running).values() for request in job]
+    assert len(requests) > 4
+    assert requests == [request.messages for request in client.requests[: len(requests)]]
+    said = running.of(records.Content)
+    assert [one.content for one in said[:3]] == ["", "hello", "hello"]
+    assert [one.schemas for one in said] == [SCHEMAS] + [None] * (len(said) - 1)
+    assert len({one.tools for one in said}) == 1
+    assert (said[1].kept, said[1].messages) == (2, [])  # the retry
+
+
+async def test_nothing_that_is_said_is_recorded_unless_asked_for():
+    running = stage(task(turns=3))
+    await running.run_for(3.0)
+    assert not running.of(records.Content)
+
+
+@pytest.mark.parametrize("content", [False, True])
+async def test_a_secret_that_the_model_the_server_or_a_tool_says_is_in_no_record(content):
+    secret = "s3cret-of-the-server"
+    refused = Failure("unauthorized", f"HTTP 401: Incorrect API key provided: {secret}")
+    client = FakeClient(VirtualClock(), failing=[refused], says=f"I found {secret}")
+    running = stage(task(turns=2, say=f"Using {secret}."), client=client, secret=secret, content=content)
+    await running.run_for(4.0)
+    assert running.of(records.Attempt)[0].message == f"HTTP 401: Incorrect API key provided: {PLACEHOLDER}"
+    assert not any(secret in repr(record) for record in running.records)
+    if content:
+        assert f"I found {PLACEHOLDER}" in {said.content for said in running.of(records.Content)}

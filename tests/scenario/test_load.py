@@ -118,7 +118,6 @@ def test_a_scenario_of_the_model_driver_is_read_back_as_it_was_resolved(write):
     "extra",
     [
         "agents: {driver: trace}",
-        "record: {content: true}",
     ],
 )
 def test_what_is_not_built_is_refused_and_never_ignored(write, extra):
