@@ -1,8 +1,12 @@
-"""Keeps secrets out of the files: those that a run was given, and whatever looks like one."""
+"""Keeps secrets out of a run's files: those that it was given, and whatever looks like a key.
+
+This runs while chunks arrive, so it must take microseconds: `swarm.trace.redact`, which has milliseconds, knows more.
+"""
 
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 PLACEHOLDER = "[redacted]"
@@ -20,7 +24,7 @@ def _token(beginning: str, least: int) -> re.Pattern[str]:
 _SHAPES = (
     ("sk-", _token("sk-", 16)),  # OpenAI, Anthropic, LiteLLM and others
     ("hf_", _token("hf_", 16)),
-    ("gh", _token("gh[opsur]_", 20)),
+    *((f"gh{kind}_", _token(f"gh{kind}_", 20)) for kind in "opsur"),
     ("github_pat_", _token("github_pat_", 20)),
     ("glpat-", _token("glpat-", 16)),
     ("nvapi-", _token("nvapi-", 16)),
@@ -41,6 +45,14 @@ _SHAPES = (
 """What must stand in a text for a pattern to be worth trying, and the pattern."""
 
 
+@cache
+def _forms(secrets: tuple[str, ...]) -> list[str]:
+    """As they may stand in a text, the longest first: one may be a part of another."""
+    known = [secret for secret in secrets if len(secret) >= SHORTEST]
+    escaped = (json.dumps(secret, ensure_ascii=plain)[1:-1] for secret in known for plain in (True, False))
+    return sorted({*known, *escaped}, key=len, reverse=True)
+
+
 @dataclass(frozen=True)
 class Redaction:
     """Replaces secrets by `PLACEHOLDER`; picklable, and its repr shows none."""
@@ -52,10 +64,8 @@ class Redaction:
         """Without secrets, and without the lone surrogates that no file can hold."""
         if not text.isascii():
             text = text.encode("utf-8", "replace").decode()
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            if len(secret) >= SHORTEST:
-                for form in {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}:
-                    text = text.replace(form, PLACEHOLDER)
+        for form in _forms(self.secrets):
+            text = text.replace(form, PLACEHOLDER)
         for mark, shape in _SHAPES:
             if mark in text:
                 text = shape.sub(PLACEHOLDER, text)
