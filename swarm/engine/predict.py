@@ -15,6 +15,7 @@ from swarm.agents.recorded import RecordedTools, Results, recorded_results
 from swarm.client.base import Connection
 from swarm.clock import VirtualClock
 from swarm.engine.compose import recording, stage_spec
+from swarm.engine.crew import LocalCrew
 from swarm.engine.environment import describe_environment
 from swarm.engine.part import Part
 from swarm.engine.plan import tasks_of
@@ -179,7 +180,8 @@ async def _stage(run: _Prediction, plan: StagePlan) -> None:
     statuses = [AgentStatus(agent) for agent in spec.numbers]
     client = VirtualClient(server, connection, run.clock)
     watch = ServerWatch(server, plan, run.clock, run.recorder.publish)
-    await run_stage(spec, client, run.tools, watch, run.clock, run.recorder.publish, statuses, run.next_id, run.stop)
+    crew = LocalCrew(spec, client, run.tools, run.clock, statuses, run.next_id)
+    await run_stage(spec, crew, watch, run.clock, run.recorder.publish, run.next_id, run.stop)
 
 
 def _say(show: TextIO | None, line: str) -> None:

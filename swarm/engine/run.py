@@ -22,6 +22,7 @@ from swarm.clock import Clock
 from swarm.engine.backends import break_on_purpose, connection, fault_names, gpu_reader, secrets_of, simulated
 from swarm.engine.checkpoint import keep_checkpoints
 from swarm.engine.compose import recording, stage_spec
+from swarm.engine.crew import LocalCrew
 from swarm.engine.environment import describe_environment, told
 from swarm.engine.export import linger, metrics_of, open_endpoint
 from swarm.engine.part import Part, locked
@@ -258,8 +259,7 @@ async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: in
         async with MetricsReader(backend.connection) as reader:
             asked = reader if backend.facts.metrics else None
             watch = ServerWatch(asked, plan, run.clock, run.recorder.publish, backend.gpu)
-            await run_stage(
-                spec, client, tools, watch, run.clock, run.recorder.publish, statuses, run.next_id, run.stop
-            )
+            crew = LocalCrew(spec, client, tools, run.clock, statuses, run.next_id)
+            await run_stage(spec, crew, watch, run.clock, run.recorder.publish, run.next_id, run.stop)
     finally:
         await client.close()
