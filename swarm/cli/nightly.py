@@ -43,7 +43,7 @@ def check(
     checks = gates.judge(results, held, entry, before, allowed)
     line = gates.summary(results["name"], results["started_at"], checks)
     if junit:
-        write_whole(junit, shown.to_junit(results["name"], checks))
+        write_whole(junit, shown.to_junit((results["name"], checks)))
     if markdown:
         print(shown.to_markdown(line, checks))
     else:

@@ -15,6 +15,7 @@ def report(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write all of them as one self-contained page.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Write the ending, as terminals show it, as a picture.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write validity and thresholds as JUnit XML.")] = None,
     openmetrics: Annotated[Path | None, typer.Option(help="Write time-stamped series for Prometheus.")] = None,
 ) -> None:
     """Read run directories again: recompute the results from the recorded files, and show them."""
@@ -44,6 +45,13 @@ def report(
             from swarm.exporter.replay import openmetrics as series
 
             write_whole(openmetrics, "".join(series(directory)))
+    if junit:
+        from swarm.analysis.gates import judge
+        from swarm.report.checks import to_junit
+
+        write_whole(
+            junit, to_junit(*((run.resolve().name, judge(results)) for run, results in zip(runs, found, strict=True)))
+        )
     if html:
         from swarm.analysis.view import read_view
         from swarm.report.html import to_html

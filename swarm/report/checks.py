@@ -24,8 +24,18 @@ def to_markdown(summary: str, checks: Sequence[Check]) -> str:
     return "\n".join(lines)
 
 
-def to_junit(name: str, checks: Sequence[Check]) -> str:
-    """A test case a check: failed gates are failures, invalid stages are errors. The format is Jenkins' JUnit XML."""
+def to_junit(*runs: tuple[str, Sequence[Check]]) -> str:
+    """A suite for each run, by name, with a test case a check: failed gates are failures, invalid stages are errors.
+
+    The format is Jenkins' JUnit XML.
+    """
+    root = ElementTree.Element("testsuites")
+    root.extend(_suite(name, checks) for name, checks in runs)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(name: str, checks: Sequence[Check]) -> ElementTree.Element:
     counts = {status: sum(check.status == status for check in checks) for status in _MARKS}
     suite = ElementTree.Element(
         "testsuite",
@@ -42,10 +52,7 @@ def to_junit(name: str, checks: Sequence[Check]) -> str:
             ElementTree.SubElement(case, kind, message=_printable(check.text))
         else:
             ElementTree.SubElement(case, "system-out").text = _printable(check.text)
-    root = ElementTree.Element("testsuites")
-    root.append(suite)
-    ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    return suite
 
 
 def _escaped(text: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
@@ -69,3 +70,17 @@ def test_the_run_directory_has_its_page_beside_the_results(two):
     text = (Path(two[0]) / "report.html").read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert "http://" not in text.replace("http://127.0.0.1", "")
+
+
+def test_report_writes_a_junit_suite_a_run_with_invalid_stages_as_errors_and_thresholds_as_failures(tmp_path):
+    thresholds = ["moe.agents=1.ttft_s.p95 < 0.1", "moe.agents=1.ttft_s.p95 < 1"]
+    slow = Run(thresholds=thresholds)
+    slow.healthy(window_s=12.0)
+    runs = [str(slow.write(tmp_path / "slow")), str(write(tmp_path / "short", window_s=3.0))]
+    file = tmp_path / "junit.xml"
+    assert CliRunner().invoke(app, ["report", *runs, "--junit", str(file)]).exit_code == 0
+    suites = ElementTree.parse(file).getroot()
+    counts = {suite.get("name"): [suite.get(key) for key in ("tests", "failures", "errors")] for suite in suites}
+    assert counts == {"slow": ["3", "1", "0"], "short": ["1", "0", "1"]}
+    assert [[child.tag for child in case] for case in suites[0]] == [["system-out"], ["failure"], ["system-out"]]
+    assert "too few turns" in suites[1][0][0].get("message")

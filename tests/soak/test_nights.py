@@ -257,7 +257,7 @@ CHECKS = [
 
 
 def test_junit_says_failure_error_and_skipped_in_xml_that_parses():
-    suite = ElementTree.fromstring(to_junit("night", CHECKS).encode()).find("testsuite")
+    suite = ElementTree.fromstring(to_junit(("night", CHECKS)).encode()).find("testsuite")
     assert {key: suite.get(key) for key in ("name", "tests", "failures", "errors", "skipped")} == {
         "name": "night", "tests": "4", "failures": "1", "errors": "1", "skipped": "1",
     }  # fmt: skip
