@@ -1,7 +1,7 @@
 """What can happen in a run, one frozen record each: the lines of `events.jsonl`, and all that analysis ever sees.
 
 Times are nanoseconds since the start of the run (`t_ns` is when the thing began, `end_ns` when it ended); durations are
-nanoseconds too. `id` is unique over shards ("<shard>.<number>"); `parent` is the id of the enclosing thing: tool and
+nanoseconds too. `id` is unique over shards ("<shard>.<number>", of their coordinator "c.<number>"); `parent` is the id of the enclosing thing: tool and
 attempt -> turn -> job -> stage, content -> attempt.
 """
 
