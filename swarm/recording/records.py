@@ -1,8 +1,8 @@
 """What can happen in a run, one frozen record each: the lines of `events.jsonl`, and all that analysis ever sees.
 
 Times are nanoseconds since the start of the run (`t_ns` is when the thing began, `end_ns` when it ended); durations are
-nanoseconds too. `id` is unique over shards ("<shard>.<number>", of their coordinator "c.<number>"); `parent` is the id of the enclosing thing: tool and
-attempt -> turn -> job -> stage, content -> attempt.
+nanoseconds too. `id` is unique over shards ("<shard>.<number>", of their coordinator "c.<number>"); `parent` is the id
+of the enclosing thing: tool and attempt -> turn -> job -> stage, content -> attempt.
 """
 
 from typing import Any, Literal
@@ -202,7 +202,31 @@ class ClientSample(Record, frozen=True, kw_only=True, tag="client"):
     """Sorted sample over the coalesced chunks: how much earlier than its stamp each may have come, at most."""
 
 
-AnyRecord = Stage | WindowEnd | StageEnd | AgentEnd | Job | Turn | Attempt | Content | Tool | ClientSample
+class Shard(Record, frozen=True, kw_only=True, tag="shard"):
+    """One of several processes that share the agents of a stage has joined it: `shard` is its number, from 0."""
+
+    name: str
+    """Where it runs, for people: a machine's name and a process's number."""
+    numbers: list[int]
+    """Its agents."""
+    offset_ns: int = 0
+    """Its machine's monotonic clock less that of the coordinator's; its times on the run's line are corrected by it."""
+    round_trip_ns: int = 0
+    """Of the exchange that measured the offset, which is right to half of it; 0: both read the same clock."""
+
+
+class ShardLost(Record, frozen=True, kw_only=True, tag="shard_lost"):
+    """A shard ended before its stage, at `t_ns` or a little earlier: what it had not handed over is missing."""
+
+    name: str
+    numbers: list[int]
+    """Its agents, which went with it."""
+    reason: str
+
+
+AnyRecord = (
+    Stage | WindowEnd | StageEnd | AgentEnd | Job | Turn | Attempt | Content | Tool | ClientSample | Shard | ShardLost
+)
 
 
 class ServerSample(msgspec.Struct, frozen=True, kw_only=True):
