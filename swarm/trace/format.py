@@ -66,7 +66,7 @@ class Parent(_Part, frozen=True, kw_only=True):
 class TraceMessage(_Part, frozen=True, kw_only=True):
     role: Annotated[str, msgspec.Meta(max_length=32)]
     key: Key
-    bytes: Count
+    bytes: Count | None = None
     """Of its text and calls in UTF-8 (see `text_bytes`)."""
     tokens: Count | None = None
     content: dict[str, Any] | None = None
@@ -78,7 +78,7 @@ class TraceTools(_Part, frozen=True, kw_only=True):
 
     key: Key
     count: Count
-    bytes: Count
+    bytes: Count | None = None
     tokens: Count | None = None
     content: list[dict[str, Any]] | None = None
 
@@ -86,14 +86,14 @@ class TraceTools(_Part, frozen=True, kw_only=True):
 class TraceCall(_Part, frozen=True, kw_only=True):
     id: Annotated[str, msgspec.Meta(max_length=256)]
     name: Annotated[str, msgspec.Meta(max_length=256)]
-    arguments_bytes: Count
+    arguments_bytes: Count | None = None
     arguments: str | None = None
 
 
 class TraceReply(_Part, frozen=True, kw_only=True):
     key: Key
     """Of the assistant message that it becomes."""
-    bytes: Count
+    bytes: Count | None = None
     tokens: Count | None = None
     reasoning_bytes: Count = 0
     calls: tuple[TraceCall, ...] = ()
@@ -196,6 +196,40 @@ def _bytes(value: Any) -> int:
     if isinstance(value, dict):  # arguments that are no text yet
         return len(json.dumps(value).encode())
     return len(value.encode(errors="replace")) if isinstance(value, str) else 0
+
+
+def message_of(message: dict[str, Any], keys: Keys) -> TraceMessage:
+    """A message in OpenAI's form, with its content."""
+    return TraceMessage(
+        role=str(message.get("role"))[:32], key=keys.of(message), bytes=text_bytes(message), content=message
+    )
+
+
+def tools_of(schemas: list[dict[str, Any]], keys: Keys) -> TraceTools:
+    """Tool schemas in OpenAI's form, with their contents."""
+    return TraceTools(
+        key=keys.of(schemas), count=len(schemas), bytes=len(msgspec.json.encode(schemas)), content=schemas
+    )
+
+
+def calls_of(message: dict[str, Any]) -> tuple[TraceCall, ...]:
+    """The calls of an assistant message in OpenAI's form; what is no call is left out."""
+    calls = message.get("tool_calls")
+    found = []
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            text = function.get("arguments")
+            arguments = text if isinstance(text, str) else json.dumps(text)
+            found.append(
+                TraceCall(
+                    id=str(call.get("id", ""))[:256],
+                    name=str(function.get("name", ""))[:256],
+                    arguments_bytes=len(arguments.encode(errors="replace")),
+                    arguments=arguments,
+                )
+            )
+    return tuple(found)
 
 
 class TraceWriter:
