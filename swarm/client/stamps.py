@@ -3,8 +3,9 @@
 A stamp taken in Python measures Python: while one chunk is parsed, the next 31 wait in the socket and would all be
 stamped late, which looks like contention of the server. So the kernel stamps arriving bytes (`SO_TIMESTAMPNS`), the
 socket subclass here hands its stamps up, and a `ResponseHandler` subclass passes the body on, inside the read callback,
-with the stamp of the read that brought it. One stamp covers all that one read brought. Reads that bring whole chunks,
-nearly all of them, go past aiohttp's parser.
+with the stamp of the read that brought it. One stamp covers all that one read brought. Once a stream runs, its socket
+is read in sweeps with all others (`Drain`), its reads wait to be parsed together, for what is stamped can wait, and
+those that bring whole chunks, nearly all of them, go past aiohttp's parser.
 
 What is private in here: `TCPConnector._factory` and `ResponseHandler._payload`. When a new aiohttp moves them, or the
 loop does not read through Python (uvloop), or the kernel does not stamp (macOS), stamps fall back to user space: the
@@ -17,7 +18,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
@@ -28,16 +29,29 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
+from swarm.client.drain import Drain
 from swarm.clock import STAMP_TOLERANCE_NS, Clock
 
-Sink = Callable[[bytes, int], None]
-"""Takes body bytes and when they arrived (run time, ns); must not raise."""
+Sink = Callable[[bytes, int, int], None]
+"""Takes body bytes, when they arrived (run time, ns) and how long they waited to be read (ns); must not raise."""
 
 READ_BYTES = 64 << 10
 """asyncio asks for 256 KiB at once, which costs a fresh mapping of memory for each read: half of a chunk's CPU."""
 
 _SO_TIMESTAMPNS = 35  # the same number names the option and its message, on every architecture Python is common on
 _TIMESPEC = struct.Struct("@qq")
+WAITING_READS = 32
+"""Reads of a stream that are parsed together: once the interpreter is warm, one costs a fifth of one by itself."""
+
+LARGE_BYTES = 4096
+"""A read as large as this does not wait."""
+
+WAITING_NS = 250_000_000
+"""The longest that reads wait while others come: the live view counts the tokens of running streams."""
+
+_WHOLE_EVENT = b"}\n\n\r\n"
+"""How a read of a running stream ends. One that ends otherwise may end the stream, and is looked at at once."""
+
 _CHUNK_HEAD = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 _REFRESH_NS = 1_000_000_000
@@ -100,27 +114,21 @@ class StampedSocket(socket.socket):
     """A socket that knows when its last bytes arrived (`received_ns`) and when it first sent since it was asked."""
 
     received_ns: int | None = None
-    by_kernel = False
     sent_ns: int | None = None
     stamper: "Stamper"
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         data, ancillary, _, _ = self.recvmsg(min(bufsize, READ_BYTES), _ANCILLARY_BYTES, flags)
         if data:
-            self._received(ancillary)
+            self.received_ns = self.stamper.arrival(ancillary)
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         view = memoryview(buffer)[: min(nbytes or READ_BYTES, READ_BYTES)]
         count, ancillary, _, _ = self.recvmsg_into([view], _ANCILLARY_BYTES, flags)
         if count:
-            self._received(ancillary)
+            self.received_ns = self.stamper.arrival(ancillary)
         return count
-
-    def _received(self, ancillary: list[tuple[int, int, bytes]]) -> None:
-        stamp = self.stamper.kernel_stamp(ancillary)
-        self.by_kernel = stamp is not None
-        self.received_ns = self.stamper.clock.now() if stamp is None else stamp
 
     def send(self, data: Any, flags: int = 0) -> int:
         if self.sent_ns is None:
@@ -138,10 +146,11 @@ class Line:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._socket: StampedSocket | None = None
+        self._handler: StampedHandler | None = None
         self._bound_ns: int | None = None
+        self._sent_ns: int | None = None
         self._sink: Sink | None = None
-        self._early: list[tuple[bytes, int]] = []  # what came before there was a sink
+        self._early: list[tuple[bytes, int, int]] = []  # what came before there was a sink
         self._taken = 0  # body bytes handed on
         self._draining = False
         self.skips_parser = False
@@ -152,19 +161,19 @@ class Line:
     @property
     def sent_ns(self) -> int | None:
         """First request byte handed to the socket, run time; None: not yet."""
-        if self._socket is not None and self._socket.sent_ns is not None:
-            return self._socket.sent_ns
-        return self._bound_ns
+        sent_ns = self._handler.sent_ns if self._handler is not None else None
+        return self._sent_ns or sent_ns or self._bound_ns
 
     async def deliver(self, response: aiohttp.ClientResponse, sink: Sink) -> None:
-        """Hands the whole body to `sink`, as it comes; returns at its end and raises what broke it."""
+        """Hands the whole body to `sink`, soon after it came; returns at its end and raises what broke it."""
         content = response.content
-        if self._bound_ns is None:  # the protocol is not ours
+        if self._handler is None:  # the protocol is not ours
             async for data in content.iter_any():
-                sink(data, self._clock.now())
+                sink(data, self._clock.now(), 0)
             return
-        for data, stamp in self._early:
-            sink(data, stamp)
+        self._sent_ns = self.sent_ns  # at the end of the body the connection may send another's request
+        for data, stamp, lag in self._early:
+            sink(data, stamp, lag)
         self._early.clear()
         self._sink = sink
         self.skips_parser = (
@@ -173,21 +182,30 @@ class Line:
         broken = content.exception()
         if broken is not None:
             raise broken
-        await content.wait_eof()
+        if self.skips_parser:
+            self._handler.drain()
+        try:
+            await content.wait_eof()
+        finally:
+            self.flush()
+            self._sink = None
 
-    def bind(self, connected: StampedSocket | None) -> None:
-        """The request is about to be written to this socket."""
+    def flush(self) -> None:
+        """Hands on what has come and still waits."""
+        if self._handler is not None:
+            self._handler.flush()
+
+    def bind(self, handler: "StampedHandler") -> None:
+        """The request is about to be written to this connection."""
         self._bound_ns = self._clock.now()
-        self._socket = connected
-        if connected is not None:
-            connected.sent_ns = None
+        self._handler = handler
 
-    def take(self, data: bytes, stamp_ns: int) -> None:
+    def take(self, data: bytes, stamp_ns: int, lag_ns: int) -> None:
         """Body bytes that went past aiohttp's parser."""
         if self._sink is not None:
-            self._sink(data, stamp_ns)
+            self._sink(data, stamp_ns, lag_ns)
 
-    def arrived(self, content: aiohttp.StreamReader, stamp_ns: int) -> None:
+    def arrived(self, content: aiohttp.StreamReader, stamp_ns: int, lag_ns: int) -> None:
         """Takes what a read has put into `content`. Draining may make it parse more, hence the loop and its guard.
 
         Until the head of the reply is whole, `content` is still that of the reply before, and empty.
@@ -202,9 +220,9 @@ class Line:
                     return
                 self._taken += len(data)
                 if self._sink is None:
-                    self._early.append((data, stamp_ns))
+                    self._early.append((data, stamp_ns, lag_ns))
                 else:
-                    self._sink(data, stamp_ns)
+                    self._sink(data, stamp_ns, lag_ns)
         finally:
             self._draining = False
 
@@ -219,10 +237,22 @@ class StampedHandler(ResponseHandler):
     _connected: StampedSocket | None = None
     _between_chunks = False
     """Where aiohttp's parser stands. It may be left there: whole chunks that it never sees are none to it."""
+    _drain: Drain | None = None
+    """Who reads the socket, in the place of its transport."""
+    _broken: Exception | None = None
+    """What came of reading it."""
 
     def __init__(self, stamper: "Stamper", loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._stamper = stamper
+        self._waiting: list[tuple[bytes, int, int]] = []  # reads as a sink takes them
+        self._together = 1  # how many
+        self._due = False  # their turn is coming
+
+    @property
+    def sent_ns(self) -> int | None:
+        """First byte of the last request handed to the socket, run time; None: not yet, or not known."""
+        return self._connected.sent_ns if self._connected else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -231,15 +261,22 @@ class StampedHandler(ResponseHandler):
     def set_response_params(self, **params: Any) -> None:
         """Called by aiohttp in the task of a request, just before it writes it."""
         self._line = _line.get()
+        self._together = 1  # the first tokens show at once
+        if self._connected is not None:
+            self._connected.sent_ns = None
         if self._line is not None:
-            self._line.bind(self._connected)
+            self._line.bind(self)
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
+        self.flush()
         stamp = self._stamper.taken(self._connected)
+        self._received(data, stamp, self._stamper.clock.now() - stamp)
+
+    def _received(self, data: bytes, stamp: int, lag: int) -> None:
         line = self._line
         if self._between_chunks and line is not None and line.skips_parser and (body := unframed(data)) is not None:
-            line.take(body, stamp)
+            line.take(body, stamp, lag)
             return
         if self._payload is None or self._payload.is_eof():  # the head of a reply is due
             _, ended, after = data.partition(b"\r\n\r\n")
@@ -247,10 +284,74 @@ class StampedHandler(ResponseHandler):
             self._between_chunks = whole and (not after or unframed(after) is not None)
         else:
             self._between_chunks = self._between_chunks and unframed(data) is not None
+        if not self._between_chunks:
+            self._stop_draining()
         super().data_received(data)
         content = self._payload
         if line is not None and content is not None:
-            line.arrived(content, stamp)
+            line.arrived(content, stamp, lag)
+
+    def drain(self) -> None:
+        """The body's next reads are made by the drain, if there is one and the parser is where it can be left."""
+        transport, drain = self.transport, self._stamper.drain
+        if transport is None or drain is None or self._connected is None or self._reading_paused:
+            return
+        if self._between_chunks and transport.get_extra_info("sslcontext") is None:
+            transport.pause_reading()
+            drain.add(self._connected.fileno(), self._read)
+            self._drain = drain
+
+    def _stop_draining(self) -> None:
+        """Gives the socket back to its transport, which reads its end too."""
+        if self._drain is not None and self._connected is not None:
+            self._drain.remove(self._connected.fileno())
+            self._drain = None
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def _read(self) -> None:
+        """One read, as the drain asks for it."""
+        connected, waiting = self._connected, self._waiting
+        assert connected is not None
+        try:
+            data, ancillary, _, _ = connected.recvmsg(READ_BYTES, _ANCILLARY_BYTES)
+            stamp = self._stamper.arrival(ancillary)
+            waiting.append((data, stamp, self._stamper.clock.now() - stamp))
+            if not data.endswith(_WHOLE_EVENT) or len(data) > LARGE_BYTES:
+                self.flush()
+            elif not self._due and (len(waiting) >= self._together or stamp - waiting[0][1] > WAITING_NS):
+                assert self._drain is not None
+                self._due = True
+                self._drain.flush_soon(self._flush_in_turn)
+        except (BlockingIOError, InterruptedError):
+            return
+        except Exception as error:
+            self._break(error)
+
+    def _flush_in_turn(self) -> None:
+        self._due = False
+        self._together = min(2 * self._together, WAITING_READS)
+        try:
+            self.flush()
+        except Exception as error:
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """As asyncio has it: what goes wrong in a read breaks its connection, and is told there."""
+        self._stop_draining()
+        self._broken = error
+        if self.transport is not None:
+            self.transport.abort()
+
+    def flush(self) -> None:
+        """Hands on the reads that wait."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for data, stamp, lag in waiting:
+                if data:
+                    self._received(data, stamp, lag)
+                else:
+                    self._stop_draining()  # the end, which the transport reads once more
 
     def resume_reading(self, *args: Any, **kwargs: Any) -> None:
         """Draining calls this each time, and aiohttp would run its parser each time."""
@@ -258,7 +359,10 @@ class StampedHandler(ResponseHandler):
             super().resume_reading(*args, **kwargs)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        content, broken = self._payload, self.exception()
+        if self._drain is not None:
+            self.flush()
+            self._stop_draining()
+        content, broken, exc = self._payload, self.exception(), exc or self._broken
         super().connection_lost(exc)
         if self._line is not None:
             self._line.lost = broken if isinstance(broken, HttpProcessingError) else exc
@@ -291,6 +395,7 @@ class Stamper:
         self._witness = _stamping_pair() if sys.platform == "linux" else None
         self._kernel_time = KernelTime(clock) if self._witness else None
         self._sockets: WeakValueDictionary[int, StampedSocket] = WeakValueDictionary()
+        self.drain: Drain | None = None
         self._can_stamp = False
         self._kernel_stamps = 0
         self._user_stamps = 0
@@ -307,10 +412,13 @@ class Stamper:
         if hooks_fit(connector, loop):
             connector._factory = partial(StampedHandler, self, loop)  # type: ignore[assignment]
             self._can_stamp = self._kernel_time is not None
+            self.drain = Drain(loop) if self._can_stamp else None
         return connector
 
     def close(self) -> None:
         """After this, the machine may stop stamping."""
+        if self.drain is not None:
+            self.drain.close()
         for each in self._witness or ():
             each.close()
 
@@ -331,22 +439,21 @@ class Stamper:
     def taken(self, connected: StampedSocket | None) -> int:
         """The run time at which the bytes just read arrived; the loop may have read them without asking the socket."""
         if connected is None or connected.received_ns is None:
-            self._user_stamps += 1
-            return self.clock.now()
-        if connected.by_kernel:
-            self._kernel_stamps += 1
-        else:
-            self._user_stamps += 1
+            return self.arrival(())
         return connected.received_ns
 
-    def kernel_stamp(self, ancillary: list[tuple[int, int, bytes]]) -> int | None:
-        """The kernel's stamp on the run's clock; None when there is none to be trusted."""
+    def arrival(self, ancillary: Iterable[tuple[int, int, bytes]]) -> int:
+        """When bytes that came with this arrived, run time: the kernel's stamp, or where none can be trusted now."""
         if self._kernel_time is not None:
             for level, kind, data in ancillary:
                 if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
                     seconds, nanoseconds = _TIMESPEC.unpack(data)
-                    return self._kernel_time.on_run_clock(seconds * 1_000_000_000 + nanoseconds)
-        return None
+                    stamp = self._kernel_time.on_run_clock(seconds * 1_000_000_000 + nanoseconds)
+                    if stamp is not None:
+                        self._kernel_stamps += 1
+                        return stamp
+        self._user_stamps += 1
+        return self.clock.now()
 
     def _socket(self, address: tuple[Any, ...]) -> StampedSocket:
         family, kind, protocol, _, _ = address

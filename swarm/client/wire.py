@@ -134,7 +134,7 @@ class Wire:
 
 
 class _Reply:
-    """One reply being read: parsed within each read, timed against silence, its connection let go at its end."""
+    """One reply being read: parsed as it comes, timed against silence, its connection let go at its end."""
 
     def __init__(self, response: aiohttp.ClientResponse, seen: Observation, clock: Clock, lags: LagMeter) -> None:
         self._response = response
@@ -146,7 +146,7 @@ class _Reply:
         self._timer: asyncio.TimerHandle | None = None
 
     async def read(self, line: Line, idle_s: float) -> None:
-        self._watch(idle_s)
+        self._watch(line, idle_s)
         try:
             await line.deliver(self._response, self._arrived)
             self._stream.end(self._last_ns)
@@ -158,10 +158,9 @@ class _Reply:
                 self._timer.cancel()
             self._stream.close()
 
-    def _arrived(self, data: bytes, stamp_ns: int) -> None:
+    def _arrived(self, data: bytes, stamp_ns: int, lag_ns: int) -> None:
         seen = self._seen
         chunks, coalesced = len(seen.stamps), seen.coalesced
-        lag_ns = self._clock.now() - stamp_ns
         was_over = self._stream.over
         self._stream.feed(data, stamp_ns)
         self._last_ns = stamp_ns
@@ -184,8 +183,9 @@ class _Reply:
         else:
             self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._response.close)
 
-    def _watch(self, idle_s: float) -> None:
+    def _watch(self, line: Line, idle_s: float) -> None:
         """Looks for silence at most once per `idle_s`, rather than setting a timer back with every chunk."""
+        line.flush()
         silent_s = (self._clock.now() - self._last_ns) / 1e9
         if self._seen.stamps and silent_s >= idle_s:
             self._stream.over = True
@@ -193,14 +193,14 @@ class _Reply:
             self._response.close()
             return
         wait_s = idle_s - silent_s if self._seen.stamps else idle_s
-        self._timer = asyncio.get_running_loop().call_later(wait_s, self._watch, idle_s)
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._watch, line, idle_s)
 
 
 async def _document(response: aiohttp.ClientResponse, line: Line) -> bytes:
     """The first bytes of a body that is no stream; whatever breaks it off, what came has to do."""
     document = bytearray()
 
-    def take(data: bytes, _stamp_ns: int) -> None:
+    def take(data: bytes, _stamp_ns: int, _lag_ns: int) -> None:
         document.extend(data[: _DOCUMENT_BYTES - len(document)])
         if len(document) == _DOCUMENT_BYTES:
             response.close()

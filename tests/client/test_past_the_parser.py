@@ -1,7 +1,8 @@
 """Whole chunks go past aiohttp's parser: the body is the same however its bytes are cut into reads."""
 
 import asyncio
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import accumulate, pairwise
 from typing import Any
 
 import aiohttp
@@ -39,6 +40,39 @@ class NoSocket(asyncio.Transport):
         return False
 
 
+class Socket:
+    """What is read from where there is a drain: the next of `reads`."""
+
+    sent_ns = None
+    received_ns = None
+
+    def __init__(self) -> None:
+        self.reads: list[bytes] = []
+
+    def fileno(self) -> int:
+        return 7
+
+    def recvmsg(self, *_: int) -> tuple[bytes, list[Any], int, None]:
+        return self.reads.pop(0), [], 0, None
+
+
+class InNoHurry:
+    """A drain that lets reads wait until it is told to flush."""
+
+    def __init__(self) -> None:
+        self.flushes: list[Callable[[], None]] = []
+        self.added = self.removed = 0
+
+    def add(self, descriptor: int, read: Callable[[], None]) -> None:
+        self.added += 1
+
+    def remove(self, descriptor: int) -> None:
+        self.removed += 1
+
+    def flush_soon(self, flush: Callable[[], None]) -> None:
+        self.flushes.append(flush)
+
+
 class Reply:
     """A response as `Line.deliver` takes it."""
 
@@ -47,7 +81,7 @@ class Reply:
         self.headers = headers
 
 
-async def deliver(reads: list[bytes], headers: dict[str, str]) -> tuple[bytes, int]:
+async def deliver(reads: list[bytes], headers: dict[str, str], drain: InNoHurry | None = None) -> tuple[bytes, int]:
     """The body that arrives, and how many reads aiohttp's parser was given."""
     parsed = 0
     original = ResponseHandler.data_received
@@ -59,19 +93,29 @@ async def deliver(reads: list[bytes], headers: dict[str, str]) -> tuple[bytes, i
 
     ResponseHandler.data_received = counting  # type: ignore[method-assign]
     try:
-        handler = StampedHandler(Stamper(Clock()), asyncio.get_running_loop())
+        stamper, sock = Stamper(Clock()), Socket()
+        handler = StampedHandler(stamper, asyncio.get_running_loop())
         handler.connection_made(NoSocket())
+        if drain:
+            stamper.drain = drain  # type: ignore[assignment]
+            handler._connected = sock  # type: ignore[assignment]
         line = Line(Clock())
-        line.bind(None)
+        line.bind(handler)
         ResponseHandler.set_response_params(handler, read_until_eof=True)
         handler._line = line
         body = bytearray()
         delivery = None
-        for read in reads:
-            handler.data_received(read)
+        for number, read in enumerate(reads):
+            if handler._drain:
+                sock.reads.append(read)
+                handler._read()
+            else:
+                handler.data_received(read)
+            if drain and drain.flushes and number % 5 == 0:
+                drain.flushes.pop()()
             if delivery is None and handler._payload is not None:
                 reply = Reply(handler._payload, headers)
-                delivery = asyncio.create_task(line.deliver(reply, lambda data, _: body.extend(data)))  # type: ignore[arg-type]
+                delivery = asyncio.create_task(line.deliver(reply, lambda data, *_: body.extend(data)))  # type: ignore[arg-type]
                 await asyncio.sleep(0)
         assert delivery is not None
         await asyncio.wait_for(delivery, 1)
@@ -94,6 +138,30 @@ def test_the_body_is_the_same_however_it_is_cut(parts: list[bytes], cuts: list[i
     reads = [whole[begin:end] for begin, end in pairwise(places)]
     body, _ = asyncio.run(deliver(reads, CHUNKED))
     assert body == b"".join(parts)
+
+
+EVENTS = st.lists(st.binary(min_size=1, max_size=6).map(lambda data: b"data: {" + data + b"}\n\n"), max_size=40)
+
+
+@given(EVENTS, st.lists(st.integers(0, 2000), max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_the_body_is_the_same_when_its_reads_wait(events: list[bytes], cuts: list[int]) -> None:
+    pieces = [HEAD, *map(framed, events), END]
+    ends = list(accumulate(map(len, pieces)))
+    whole = b"".join(pieces)
+    places = sorted({0, *ends, *(cut % len(whole) for cut in cuts)})
+    reads = [whole[begin:end] for begin, end in pairwise(places)]
+    drain = InNoHurry()
+    body, _ = asyncio.run(deliver(reads, CHUNKED, drain))
+    assert body == b"".join(events)
+    assert drain.added == drain.removed, "and its transport reads again after its end"
+
+
+async def test_a_stream_of_whole_events_is_drained_to_its_end() -> None:
+    drain = InNoHurry()
+    reads = [HEAD, *(framed(b"data: {%d}\n\n" % number) for number in range(100)), framed(b"data: [DONE]\n\n"), END]
+    _, parsed = await deliver(reads, CHUNKED, drain)
+    assert (drain.added, drain.removed, parsed) == (1, 1, 2)
 
 
 async def test_whole_chunks_never_reach_the_parser() -> None:

@@ -128,7 +128,7 @@ def test_linux_stamps_with_the_number_and_form_that_this_module_knows() -> None:
     _, ancillary, _, _ = receiver.recvmsg(10, 64)
     assert [(level, kind, len(data)) for level, kind, data in ancillary] == [(socket.SOL_SOCKET, 35, 16)]
     seconds, nanoseconds = struct.unpack("@qq", ancillary[0][2])
-    stamp = stamper.kernel_stamp(ancillary)
+    stamp = stamper.arrival(ancillary)
     assert stamp is not None
     assert 0 <= stamper.clock.now() - stamp < SECOND
     assert 0 <= nanoseconds < SECOND < seconds
@@ -177,6 +177,14 @@ async def test_a_send_is_when_the_socket_took_the_first_byte(monkeypatch: pytest
         return original(self, *args)
 
     monkeypatch.setattr(socket.socket, "send", send, raising=False)
+    bound: list[int] = []
+    bind = stamps.Line.bind
+
+    def binding(self: stamps.Line, handler: stamps.StampedHandler) -> None:
+        bind(self, handler)
+        bound.append(clock.now())
+
+    monkeypatch.setattr(stamps.Line, "bind", binding)
     async with scripted(REPLY) as server:
         client = open_client("direct", Connection(server.url, "m"), clock)
         for _ in range(2):
@@ -184,6 +192,6 @@ async def test_a_send_is_when_the_socket_took_the_first_byte(monkeypatch: pytest
             before = clock.now()
             await client.complete(ChatRequest([], [], 5, False), seen)
             assert seen.send_ns is not None
-            assert before < seen.send_ns <= sends[-1]
+            assert before < bound[-1] < seen.send_ns <= sends[-1]
             assert sends[-1] - seen.send_ns < 1 * MS
         await client.close()

@@ -29,6 +29,7 @@ from scripted_server import (
 from swarm.client import direct, stamps, wire
 from swarm.client.base import ChatRequest, Connection, Honours, Observation
 from swarm.client.connect import open_client
+from swarm.client.stamps import WAITING_READS
 from swarm.clock import Clock
 from swarm.errors import UsageError
 
@@ -51,7 +52,11 @@ async def ask(url: str, request: ChatRequest = REQUEST, times: int = 1, **settin
 
 
 async def first_token(seen: Observation) -> None:
-    while not seen.stamps:  # noqa: ASYNC110  nothing tells of it
+    await tokens(seen, 1)
+
+
+async def tokens(seen: Observation, count: int) -> None:
+    while len(seen.stamps) < count:  # noqa: ASYNC110  nothing tells of it
         await asyncio.sleep(0.001)
 
 
@@ -87,6 +92,54 @@ async def test_a_body_without_chunked_encoding_ends_with_its_connection() -> Non
     async with scripted([b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", body, CLOSE]) as server:
         seen = await ask(server.url)
     assert (seen.failure, seen.content) == (None, "Hi")
+
+
+def of_tokens(count: int) -> list[Step]:
+    """The start of a stream whose tokens come in a read each, as an engine's do."""
+    return [*REPLY[:2], *(part for _ in range(count) for part in (TOKEN, 0.002))]
+
+
+@linux
+async def test_tokens_that_wait_to_be_parsed_are_all_there_whatever_ends_the_reply() -> None:
+    count = WAITING_READS + 3  # so that some wait when it ends
+    async with scripted([*of_tokens(count), *REPLY[4:]]) as server:
+        seen = await ask(server.url, times=2)
+        first, second = server.received
+    assert (seen.failure, seen.content, len(seen.stamps)) == (None, "Hello" * count, count)
+    assert list(seen.stamps) == sorted(set(seen.stamps))
+    assert first.peer == second.peer, "and its connection is used again"
+    for end, kind in ((RESET, "reset"), (CLOSE, "cut"), (HANG, "timeout")):
+        async with scripted([*of_tokens(count), end]) as server:
+            seen = await ask(server.url, idle_timeout_s=0.3)
+        assert seen.failure is not None
+        assert (seen.failure.kind, len(seen.stamps)) == (kind, count)
+
+
+@linux
+async def test_tokens_that_wait_to_be_parsed_are_kept_when_the_request_is_cancelled() -> None:
+    async with scripted([*of_tokens(9), HANG]) as server:
+        client = open_client("direct", Connection(server.url, "m"), Clock())
+        seen = Observation()
+        task = asyncio.create_task(client.complete(REQUEST, seen))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait_for(server.gone.wait(), 5)
+        await client.close()
+    assert (seen.content, len(seen.stamps)) == ("Hello" * 9, 9)
+
+
+@linux
+async def test_tokens_of_a_slow_stream_do_not_wait_long_to_be_counted() -> None:
+    slow = [step for _ in range(8) for step in (TOKEN, 0.1)]
+    async with scripted([*of_tokens(12), *slow, HANG]) as server:
+        client = open_client("direct", Connection(server.url, "m"), Clock())
+        seen = Observation()
+        task = asyncio.create_task(client.complete(REQUEST, seen))
+        await asyncio.wait_for(tokens(seen, 16), 5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await client.close()
 
 
 async def test_the_connection_is_used_again() -> None:
@@ -388,5 +441,23 @@ async def test_a_bug_while_reading_is_raised_and_not_called_a_broken_stream(monk
     monkeypatch.setattr(wire.ChatStream, "feed", broken)
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     async with scripted([*REPLY[:2], 0.01, *REPLY[2:]]) as server:
+        with pytest.raises(ZeroDivisionError):
+            await ask(server.url)
+
+
+@linux
+async def test_a_bug_in_what_waited_to_be_parsed_is_raised_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+    original = wire.ChatStream.feed
+
+    def broken(self: wire.ChatStream, data: bytes, stamp_ns: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 12:
+            raise ZeroDivisionError
+        original(self, data, stamp_ns)
+
+    monkeypatch.setattr(wire.ChatStream, "feed", broken)
+    async with scripted([*of_tokens(40), HANG]) as server:
         with pytest.raises(ZeroDivisionError):
             await ask(server.url)
