@@ -130,7 +130,7 @@ class Meter:
     """The client's view of itself between two calls of `Client.meter`."""
 
     lags_ns: "array[int]"
-    """Nanoseconds from kernel stamp to parse, a sample; empty where stamps are taken in user space: never old."""
+    """Nanoseconds from kernel stamp to reading, a sample; empty where stamps are taken in user space: never old."""
     chunks: int
     coalesced: int
     stamp_source: str

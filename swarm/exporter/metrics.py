@@ -249,7 +249,7 @@ def _client_families(stage: str, sample: ClientSample) -> Iterator[Family]:
         yield Family(
             name,
             "summary",
-            "How late the load generator was in the last second: its event loop, and stamp to parse of chunks.",
+            "How late the load generator was in the last second: its event loop, and stamp to reading of chunks.",
             [
                 (f'{name}{{{stage},quantile="{quantile:g}"}}', sample.lag_ns[round(quantile * last)] / 1e9)
                 for quantile in LAG_QUANTILES

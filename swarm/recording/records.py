@@ -45,6 +45,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     agent: int | None = None
     t_ns: int
 
+    @property
+    def owner(self) -> int | None:
+        """The agent that it counts for. A sub-agent's own number is its agent's plus a multiple of `agents`."""
+        return None if self.agent is None else self.agent % self.agents
+
 
 class Stage(Record, frozen=True, kw_only=True, tag="stage"):
     """A stage begins. What ENDS in `[window_start_ns, window_end_ns)`, the planned window, counts."""
@@ -191,7 +196,7 @@ class ClientSample(Record, frozen=True, kw_only=True, tag="client"):
     busy_share: float | None
     """Share of the machine's CPUs that ran anything, 0..1; None where the system does not tell."""
     lag_ns: list[int]
-    """Sorted sample of this second's lags: stamp to parse of received bytes, and the event loop's own lateness."""
+    """Sorted sample of this second's lags: stamp to reading of received bytes, and the event loop's own lateness."""
     chunks: int
     coalesced: int
     stamp_source: Literal["kernel", "user"]
