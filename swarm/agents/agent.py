@@ -4,12 +4,12 @@ import asyncio
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
 from swarm.agents.content import Contents
-from swarm.agents.driver import Call, Conversation, Driver, Job
+from swarm.agents.driver import Call, Conversation, Driver, Job, SubAgent
 from swarm.agents.tools import ToolResult
 from swarm.client.base import ChatRequest, Client, Observation
 from swarm.client.retry import RetryPolicy, complete
@@ -71,6 +71,8 @@ class _JobRun:
     outcome: JobOutcome = "censored"
     said: list[dict[str, Any]] = field(default_factory=list)
     """Messages of the last request; empty where contents are not recorded."""
+    beside: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
+    """Its sub-agents."""
 
 
 @dataclass
@@ -81,6 +83,8 @@ class Agent:
     jobs: Iterator[Job]
     around: Surroundings
     status: AgentStatus
+    taken: set[int] = field(default_factory=set)
+    """Of the places for its sub-agents: the one at place p has the number of its agent plus p times `agents`."""
     _failures: int = field(default=0, init=False)
     """Failed jobs in a row."""
 
@@ -105,7 +109,7 @@ class Agent:
         async with self.around.tools.open(job.task.repository) as workspace:
             run = _JobRun(self.around.next_id(), job, self.around.driver.begin(job), workspace)
             try:
-                run.outcome = await self._work(run)
+                run.outcome = await self._through(run)
             finally:
                 self._close(run)
         self._failures = self._failures + 1 if run.outcome == "error" else 0
@@ -113,6 +117,26 @@ class Agent:
             self.status.state = "back-off"
             first, most = BACK_OFF_S
             await asyncio.sleep(min(most, first * 2 ** min(self._failures - 1, 10)))
+
+    async def _through(self, run: _JobRun) -> JobOutcome:
+        """A job with its sub-agents: it is over when all of them are."""
+        async with run.beside:
+            return await self._work(run)
+
+    async def _sub_agent(self, run: _JobRun, sub: SubAgent) -> None:
+        """A job beside another, by an agent of its own number. It is part of the other's job, and has no record."""
+        agents = self.around.header["agents"]
+        place = next(place for place in count(1) if place not in self.taken)
+        self.taken.add(place)
+        number = self.number % agents + place * agents
+        agent = Agent(number, iter(()), self.around, AgentStatus(number), self.taken)
+        part = _JobRun(run.id, sub.job, self.around.driver.begin(sub.job), run.workspace)
+        try:
+            await self.around.clock.sleep_until(self.around.clock.now() + sub.after_ns)
+            await agent._through(part)
+        finally:
+            run.completion_tokens += part.completion_tokens
+            self.taken.discard(place)
 
     async def _work(self, run: _JobRun) -> JobOutcome:
         while (request := run.conversation.request()) is not None:
@@ -144,7 +168,7 @@ class Agent:
             calls = run.conversation.accept(seen)
             for call in calls:
                 run.conversation.add_result(call, await self._tool(run, call, turn_id))
-            return None if calls else "answered"
+            return "answered" if run.conversation.answered else None
         finally:
             self._publish(
                 records.Turn,
@@ -159,15 +183,17 @@ class Agent:
 
     async def _think(self, run: _JobRun) -> int:
         """Waits the planned think time; returns when the next request is meant to be sent."""
-        started = self.around.clock.now()
-        if not self.around.think_ns:
+        started, planned = self.around.clock.now(), run.conversation.think_ns
+        if planned is None:
+            planned = self.around.think_ns
+        if not planned:
             return started
         self.status.state = "think"
         try:
-            await self.around.clock.sleep_until(started + self.around.think_ns)
+            await self.around.clock.sleep_until(started + planned)
         finally:
             run.think_ns += self.around.clock.now() - started
-        return started + self.around.think_ns
+        return started + planned
 
     async def _complete(self, run: _JobRun, request: ChatRequest, turn_id: str, intended_ns: int) -> Observation:
         """The turn's completion, retried as the policy says; every attempt becomes a record, a cut-off one too."""
@@ -234,12 +260,16 @@ class Agent:
         """Carries a call out; its result is delivered at the planned time, or when it is ready if that is later."""
         clock = self.around.clock
         self.status.state, self.status.tool = "tool", call.name
-        started = clock.now()
+        started = waiting = clock.now()
         try:
+            beside = [(sub.joins, run.beside.create_task(self._sub_agent(run, sub))) for sub in call.sub_agents]
             result = await self.around.tools.execute(call, run.workspace)
+            if beside:
+                await asyncio.gather(*(task for joins, task in beside if joins))
+                waiting = clock.now()
             work = clock.now() - started
             if call.planned_ns is not None:
-                await clock.sleep_until(started + call.planned_ns)
+                await clock.sleep_until(waiting + call.planned_ns)
         finally:
             ended = clock.now()
             run.tool_ns += ended - started
@@ -251,7 +281,7 @@ class Agent:
             name=call.name,
             ok=result.ok,
             work_ns=work,
-            planned_ns=call.planned_ns,
+            planned_ns=None if beside else call.planned_ns,
             error=result.error,
             mistake=result.mistake,
             result_bytes=len(result.text.encode()),

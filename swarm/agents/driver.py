@@ -23,16 +23,36 @@ class Call:
     name: str
     arguments: dict[str, Any] | str
     planned_ns: int | None = None
+    sub_agents: "tuple[SubAgent, ...]" = ()
+    """Those that it starts; where there are some, `planned_ns` counts from the end of those that it waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubAgent:
+    """A job that an agent's call starts, `after_ns` after its own start, and that runs beside the agent's."""
+
+    job: Job
+    after_ns: int
+    joins: bool
+    """Whether the call waits for its end."""
 
 
 class Conversation(Protocol):
     """A job's conversation, turn by turn: `request`, `accept`, then `add_result` for each call."""
 
+    @property
+    def answered(self) -> bool:
+        """Whether the reply that was accepted last has ended the job."""
+
+    @property
+    def think_ns(self) -> int | None:
+        """How long to think before the next request; None: as the scenario says."""
+
     def request(self) -> ChatRequest | None:
         """The next completion to ask for; None when it would not fit in the context."""
 
     def accept(self, reply: Observation) -> tuple[Call, ...]:
-        """Takes a complete reply into the history and returns the calls that follow; none: the job is answered."""
+        """Takes a complete reply into the history and returns the calls that follow."""
 
     def add_result(self, call: Call, text: str) -> None: ...
 

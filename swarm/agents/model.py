@@ -46,6 +46,9 @@ class ModelDriver:
 
 
 class ModelConversation:
+    answered = False
+    think_ns: int | None = None
+
     def __init__(self, driver: ModelDriver, job: Job) -> None:
         self._driver = driver
         self._messages: list[dict[str, Any]] = []
@@ -87,6 +90,7 @@ class ModelConversation:
         if reply.prompt_tokens:
             # Dropped reasoning is in it for this once; the next `usage` corrects it.
             self._tokens = reply.prompt_tokens + (reply.completion_tokens or 0)
+        self.answered = not calls
         return calls
 
     def add_result(self, call: Call, text: str) -> None:

@@ -50,6 +50,9 @@ class ScriptDriver:
 
 
 class ScriptConversation:
+    answered = False
+    think_ns: int | None = None
+
     def __init__(self, driver: ScriptDriver, job: Job) -> None:
         self._driver = driver
         self._job = job
@@ -100,6 +103,7 @@ class ScriptConversation:
             ]
         self._append(message)
         self._turn += 1
+        self.answered = not calls
         return calls
 
     def add_result(self, call: Call, text: str) -> None:

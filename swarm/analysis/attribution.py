@@ -146,8 +146,8 @@ class Causes:
     def _overlap(self, attempts: list[Attempt], stalls: Stalls, until_ns: int) -> None:
         for attempt in attempts:
             self.gaps.add(attempt, stalls)
-            if attempt.agent is not None:
-                self.gaps.heard(attempt.agent, until_ns)
+            if attempt.agent is not None and attempt.agent == attempt.owner:
+                self.gaps.heard(attempt.agent, until_ns)  # its sub-agents are silent when it goes on
 
     def _add_attempt(self, attempt: Attempt, spent: Spent) -> None:
         if not is_complete(attempt) or attempt.first_token_ns is None:

@@ -141,7 +141,7 @@ class Trial:
             template.add_complete(attempt)
 
     def _agent(self, record: AnyRecord) -> Agent:
-        return Agent() if record.agent is None else self.agents.setdefault(record.agent, Agent())
+        return Agent() if record.owner is None else self.agents.setdefault(record.owner, Agent())
 
     def _template(self, record: Attempt | Job) -> Template:
         return self.templates.setdefault(f"{record.task}/{record.variant}", Template())

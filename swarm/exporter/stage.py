@@ -40,8 +40,8 @@ class MeasuredStage:
 
     def add(self, record: Record) -> Iterator[None]:
         """Takes a record, in steps of less than 0.5 ms."""
-        if isinstance(record, Turn) and record.agent is not None and record.context_tokens is not None:
-            self.context_tokens[record.agent] = record.context_tokens
+        if isinstance(record, Turn) and record.owner is not None and record.context_tokens is not None:
+            self.context_tokens[record.owner] = record.context_tokens
         if isinstance(record, Job):
             self._finished += self.window.holds(record.end_ns) and record.outcome in FINISHED
         if isinstance(record, Attempt):
@@ -66,13 +66,13 @@ class MeasuredStage:
         return {phase: tokens for phase, tokens in found.items() if tokens}
 
     def _serve(self, attempt: Attempt) -> None:
-        if attempt.agent is None or completion_tokens(attempt) is None:
+        if attempt.owner is None or completion_tokens(attempt) is None:
             return
         tokens = self.split(attempt)
         spans: dict[Phase, Window] = {"warmup": Window(0, self.window.start_ns), "window": self.window}
         for phase, span in spans.items():
             if served := span.overlap(attempt.t_ns, attempt.end_ns):
-                self._agents[phase].setdefault(attempt.agent, Agent()).serve(tokens.get(phase, 0), served)
+                self._agents[phase].setdefault(attempt.owner, Agent()).serve(tokens.get(phase, 0), served)
         self._tokens += tokens.get("window", 0)
         if served := self.window.overlap(attempt.t_ns, attempt.end_ns):
             name = f"{attempt.task}/{attempt.variant}"

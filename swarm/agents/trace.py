@@ -1,0 +1,182 @@
+"""Driver `trace`: what was recorded happens again: the same prompts, replies as long as they were, the same pauses.
+
+The history holds what was RECORDED, not what the model writes now, so every prompt is as long as it was (the model's
+own tokens are then prefilled again in the next turn, as with scripts). Where the trace has no contents, texts are made
+up from the links of the prompts' chains: equal beginnings stay equal, and nothing else is.
+"""
+
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swarm.agents.driver import Call, Job, SubAgent
+from swarm.agents.tools import Toolbox, ToolResult
+from swarm.client.base import ChatRequest, Observation
+from swarm.tasks import Task
+
+KIND = "trace"
+"""The kind of all tasks that are sessions of a trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """So many words that are made up from `link`, and from the job's ticket unless agents share them."""
+
+    link: str
+    words: int
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A message to send: as it was said, or with a content that is made up."""
+
+    message: dict[str, Any]
+    made_up: tuple[Part, ...] = ()
+    own: bool = False
+    """Of a message as it was said: the first that other jobs do not share."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayTurn:
+    """One turn of a session, as it is to be sent to one target."""
+
+    kept: int
+    added: tuple[Line, ...]
+    prompt_tokens: int
+    """Expected."""
+    reply_tokens: int
+    tools: list[dict[str, Any]]
+    think_ns: int | None = None
+    """Before it is sent; None: as the scenario says."""
+    calls: tuple[Call, ...] = ()
+    """That follow its reply; the jobs of their sub-agents have no ticket yet."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A trace, prepared for one target. Picklable."""
+
+    sessions: Mapping[str, tuple[ReplayTurn, ...]]
+    words: tuple[str, ...]
+    """To make texts of; each is one token."""
+
+
+@dataclass(frozen=True)
+class TraceDriver:
+    """`salt` is the stage's, `context` the most tokens of prompt and reply together."""
+
+    replay: Replay
+    salt: str
+    context: int
+    pinned: bool = True
+    temperature: float = 0.7
+    sampling_seed: int | None = None
+    extra_body: dict[str, Any] | None = None
+
+    def begin(self, job: Job) -> "TraceConversation":
+        return TraceConversation(self, job)
+
+
+class TraceConversation:
+    def __init__(self, driver: TraceDriver, job: Job) -> None:
+        self._driver = driver
+        self._ticket = job.ticket
+        self._turns = driver.replay.sessions[job.task.variant]
+        self._at = 0
+        self._messages: list[dict[str, Any]] = []
+        self._scale = 1.0
+        """Prompt tokens as the server counts them, per expected one."""
+
+    @property
+    def think_ns(self) -> int | None:
+        return self._turns[self._at].think_ns
+
+    @property
+    def answered(self) -> bool:
+        return self._at == len(self._turns)
+
+    def request(self) -> ChatRequest | None:
+        driver, turn = self._driver, self._turns[self._at]
+        if turn.prompt_tokens * self._scale + turn.reply_tokens > driver.context:
+            return None
+        del self._messages[turn.kept :]
+        for line in turn.added:
+            self._messages.append(self._message(line))
+        return ChatRequest(
+            messages=list(self._messages),
+            tools=turn.tools,
+            max_tokens=turn.reply_tokens,
+            pinned=driver.pinned,
+            temperature=driver.temperature,
+            seed=driver.sampling_seed,
+            tool_choice="auto" if turn.tools else None,
+            extra_body=driver.extra_body or {},
+        )
+
+    def _message(self, line: Line) -> dict[str, Any]:
+        if line.made_up:
+            texts = (self._text(part) for part in line.made_up)
+            return line.message | {"content": " ".join(text for text in texts if text)}
+        opening = f"Session {self._driver.salt}\n\n" if not self._messages else ""
+        opening += f"Ticket {self._ticket}\n\n" if line.own else ""
+        return opened(line.message, opening) if opening else line.message
+
+    def _text(self, part: Part) -> str:
+        whose = "" if part.shared else self._ticket
+        draw = random.Random(f"{self._driver.salt} {whose} {part.link}").randbytes(part.words)
+        words = self._driver.replay.words
+        return " ".join([words[byte % len(words)] for byte in draw])
+
+    def accept(self, reply: Observation) -> tuple[Call, ...]:
+        turn = self._turns[self._at]
+        if reply.prompt_tokens:
+            self._scale = reply.prompt_tokens / turn.prompt_tokens
+        self._at += 1
+        return tuple(self._own(call) for call in turn.calls)
+
+    def _own(self, call: Call) -> Call:
+        """With this job's ticket for its sub-agents: they share with it what they shared when they were recorded."""
+        if not call.sub_agents:
+            return call
+        mine = tuple(SubAgent(Job(sub.job.task, self._ticket), sub.after_ns, sub.joins) for sub in call.sub_agents)
+        return Call(call.id, call.name, call.arguments, call.planned_ns, mine)
+
+    def add_result(self, call: Call, text: str) -> None:
+        """The next prompt holds the result that was recorded."""
+
+
+def opened(message: dict[str, Any], opening: str) -> dict[str, Any]:
+    """A message with a text before its own."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return message | {"content": [{"type": "text", "text": opening}, *content]}
+    return message | {"content": opening + (content or "")}
+
+
+def session_task(session: str, workspace: Path) -> Task:
+    """A session as a task; `workspace` is what its calls work on, where they are carried out."""
+    return Task(KIND, session, session, "", workspace, (), ())
+
+
+class ReplayTools:
+    """Waits for calls as long as they took; those without a planned time are carried out by `toolbox`."""
+
+    def __init__(self, toolbox: Toolbox | None = None) -> None:
+        self._toolbox = toolbox
+
+    @asynccontextmanager
+    async def open(self, repository: Path) -> AsyncIterator[Any]:
+        if self._toolbox is None:
+            yield None
+            return
+        async with self._toolbox.open(repository) as workspace:
+            yield workspace
+
+    async def execute(self, call: Call, workspace: Any) -> ToolResult:
+        if self._toolbox is None or call.planned_ns is not None:
+            return ToolResult(True, "")
+        return await self._toolbox.execute(call, workspace)
