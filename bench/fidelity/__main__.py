@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.fidelity.drive import busy_s
-from bench.fidelity.peers import TESTERS, Load, test
+from bench.fidelity.peers import TESTERS, load_of, test
 from bench.fidelity.report import is_quiet, line, medians, write
 
 CLIENT_CORE, SERVER_CORE = 0, 1
@@ -96,7 +96,7 @@ def measure(case: Case, client: str, patience_s: float, realtime: bool) -> dict[
         wait_for_quiet(patience_s)
     with truth(case, realtime) as (url, server):
         if client in TESTERS:
-            result = test(client, Load(url, case.streams, case.tokens), CLIENT_CORE, server, realtime)
+            result = test(client, load_of(url, case.streams, case.tokens), CLIENT_CORE, server, realtime)
         else:
             command = [sys.executable, "-m", "bench.fidelity.drive", url, f"--route={client}", f"--core={CLIENT_CORE}"]
             command += [f"--streams={case.streams}", f"--tokens={case.tokens}", f"--seconds={case.seconds}"]
@@ -158,7 +158,7 @@ def main() -> None:
 
 def ready(client: str) -> bool:
     if client in TESTERS and not TESTERS[client].ready():
-        print(f"{client} is left out: `python tests/install.py {TESTERS[client].environment} vllm` installs it")
+        print(f"{client} is left out: `python tests/install.py {TESTERS[client].installed} vllm` installs it")
         return False
     return True
 

@@ -23,25 +23,14 @@ from typing import Any, Literal
 from bench.fidelity.core import take
 from bench.fidelity.drive import HERTZ, busy_s, fetch_log, spread
 from bench.footprint import scenario
-from tests.install import ROOT, python_of
+from bench.peers import PEERS, ROOT, TOKENIZER, Load
+from tests.install import python_of
 
-TOKENIZER = ROOT / ".vllm" / "models" / "dense"
 SAMPLE_S = 0.25
 REQUESTS = 4
 """Of each stream."""
 Told = tuple[str, float, list[float]]
 """Of one request: its key in the truth's log, TTFT and gaps in seconds (one gap: their mean)."""
-
-
-@dataclass(frozen=True)
-class Load:
-    url: str
-    streams: int
-    tokens: int
-
-    @property
-    def requests(self) -> int:
-        return REQUESTS * self.streams
 
 
 def swarm_command(route: str) -> Callable[[Load, Path], list[str]]:
@@ -87,33 +76,10 @@ def _nearest(received: list[tuple[int, str]], t_ns: float) -> int:
     return min((max(0, place - 1), min(place, len(received) - 1)), key=lambda at: abs(received[at][0] - t_ns))
 
 
-def vllm_command(load: Load, folder: Path) -> list[str]:
-    return [
-        f"{python_of('vllm')}", "-c", "from vllm.entrypoints.cli.main import main; main()", "bench", "serve",
-        "--backend", "openai-chat", "--base-url", load.url, "--endpoint", "/v1/chat/completions",
-        "--model", "truth", "--tokenizer", f"{TOKENIZER}", "--dataset-name", "random", "--random-input-len", "500",
-        "--random-output-len", f"{load.tokens}", "--num-prompts", f"{load.requests}",
-        "--max-concurrency", f"{load.streams}", "--save-result", "--save-detailed", "--result-dir", f"{folder}",
-        "--result-filename", "result.json", "--disable-tqdm",
-    ]  # fmt: skip
-
-
 def read_vllm(folder: Path, log: dict[str, Any]) -> Iterator[Told]:
     result = json.loads((folder / "result.json").read_text())
     for text, first, gaps in zip(result["generated_texts"], result["ttfts"], result["itls"], strict=True):
         yield text.split(" ", 1)[0], first, gaps[1:-1]  # without the role's and the finishing chunk's
-
-
-def guidellm_command(load: Load, folder: Path) -> list[str]:
-    return [
-        f"{python_of('guidellm').with_name('guidellm')}", "run", "--disable-console",
-        "--backend", f"kind=openai_http,target={load.url},model=truth",
-        "--profile", f"kind=concurrent,streams={load.streams}",
-        "--constraint", f"kind=max_requests,count={load.requests}",
-        "--tokenizer", f"kind=huggingface_auto,model={TOKENIZER}",
-        "--data", f"kind=synthetic_text,prompt_tokens=500,output_tokens={load.tokens}",
-        "--output", f"kind=json,path={folder}/result.json",
-    ]  # fmt: skip
 
 
 def read_guidellm(folder: Path, log: dict[str, Any]) -> Iterator[Told]:
@@ -123,19 +89,9 @@ def read_guidellm(folder: Path, log: dict[str, Any]) -> Iterator[Told]:
         yield request["output"].split(" ", 1)[0], request["time_to_first_token_ms"] / 1e3, [mean_s]
 
 
-def aiperf_command(load: Load, folder: Path) -> list[str]:
-    return [
-        f"{python_of('aiperf').with_name('aiperf')}", "profile", "--url", load.url, "--model", "truth",
-        "--endpoint-type", "chat", "--streaming", "--tokenizer", f"./{TOKENIZER.name}",
-        "--concurrency", f"{load.streams}", "--request-count", f"{load.requests}",
-        "--prompt-input-tokens-mean", "500", "--prompt-output-tokens-mean", f"{load.tokens}",
-        "--output-artifact-dir", f"{folder}/result", "--no-gpu-telemetry", "--no-server-metrics", "--ui-type", "none",
-    ]  # fmt: skip
-
-
 def read_aiperf(folder: Path, log: dict[str, Any]) -> Iterator[Told]:
     keys = {request["id"]: key for key, request in log.items()}
-    for line in (folder / "result" / "profile_export.jsonl").read_text().splitlines():
+    for line in (folder / "results" / "profile_export.jsonl").read_text().splitlines():
         record = json.loads(line)
         key, metrics = keys.get(record["metadata"]["x_request_id"]), record["metrics"]
         if key and "inter_chunk_latency" in metrics:
@@ -147,20 +103,29 @@ def read_aiperf(folder: Path, log: dict[str, Any]) -> Iterator[Told]:
 class Tester:
     command: Callable[[Load, Path], list[str]]
     read: Callable[[Path, dict[str, Any]], Iterator[Told]]
-    environment: str | None = None
+    environment: Callable[[Path], dict[str, str]]
+    installed: str | None = None
     """Its name in `tests/install.py`; None: swarm's own."""
     processes: Literal["one", "several"] = "one"
 
     def ready(self) -> bool:
-        return self.environment is None or (python_of(self.environment).exists() and TOKENIZER.exists())
+        return self.installed is None or (python_of(self.installed).exists() and TOKENIZER.exists())
+
+
+def _swarm(route: str) -> Tester:
+    return Tester(swarm_command(route), read_swarm, lambda folder: os.environ | {"PYTHONPATH": f"{ROOT}"})
+
+
+def _peer(name: str, read: Any, installed: str, processes: Literal["one", "several"]) -> Tester:
+    return Tester(PEERS[name].command, read, PEERS[name].environment, installed, processes)
 
 
 TESTERS = {
-    "swarm run, direct": Tester(swarm_command("direct"), read_swarm),
-    "swarm run, litellm": Tester(swarm_command("litellm"), read_swarm),
-    "vllm bench serve": Tester(vllm_command, read_vllm, "vllm"),
-    "GuideLLM": Tester(guidellm_command, read_guidellm, "guidellm", "several"),
-    "AIPerf": Tester(aiperf_command, read_aiperf, "aiperf", "several"),
+    "swarm run, direct": _swarm("direct"),
+    "swarm run, litellm": _swarm("litellm"),
+    "vllm bench serve": _peer("vllm bench serve", read_vllm, "vllm", "one"),
+    "GuideLLM": _peer("GuideLLM", read_guidellm, "guidellm", "several"),
+    "AIPerf": _peer("AIPerf", read_aiperf, "aiperf", "several"),
 }
 
 
@@ -176,6 +141,10 @@ class Sample:
     server_cpu_s: float
 
 
+def load_of(url: str, streams: int, tokens: int) -> Load:
+    return Load(url, "truth", streams, REQUESTS * streams, tokens)
+
+
 def test(name: str, load: Load, core: int, server: int, realtime: bool) -> dict[str, Any]:
     """Runs one tester to its end.
 
@@ -185,18 +154,12 @@ def test(name: str, load: Load, core: int, server: int, realtime: bool) -> dict[
     fetch_log(load.url)
     with tempfile.TemporaryDirectory() as name_of_folder:
         folder = Path(name_of_folder)
-        metadata = folder / "vllm-0.0.dist-info"  # vLLM's build for the CPU goes by another name
-        metadata.mkdir()
-        metadata.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.0\n")
-        quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-        if name != "AIPerf":  # which then takes a tokenizer's folder for a name that it cannot look up
-            quiet["HF_HUB_OFFLINE"] = "1"
         began = time.perf_counter_ns()
         with open(folder / "output", "wb") as output:
             process = subprocess.Popen(
                 tester.command(load, folder),
-                env=os.environ | quiet | {"PYTHONPATH": f"{folder if tester.environment else ROOT}"},
-                cwd=TOKENIZER.parent if tester.environment else ROOT,
+                env=tester.environment(folder),
+                cwd=folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 preexec_fn=lambda: _prepare(core, realtime, tester.processes == "one"),
