@@ -9,6 +9,7 @@ import typer
 from swarm.errors import ExitCode, SwarmError, UsageError
 
 if TYPE_CHECKING:
+    from swarm.engine.fleet import Sharing
     from swarm.engine.run import Outcome
     from swarm.scenario.schema import Scenario
 
@@ -31,6 +32,22 @@ PrometheusHost = Annotated[str | None, typer.Option(metavar="H", help="Where; de
 Linger = Annotated[str | None, typer.Option(metavar="30s", help="At the end, wait so long for two more scrapes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the run directory.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Load hosts that are neither loopback nor private.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Processes that share the agents; with Ray actors, one a node.")
+]
+Engine = Annotated[str, typer.Option(metavar="local|ray", help="Where they run: this machine, or a Ray cluster.")]
+Address = Annotated[str | None, typer.Option(help="Of the Ray cluster; default: the one that Ray finds.")]
+
+
+def sharing(workers: int | None, engine: str, address: str | None) -> "Sharing":
+    """How the agents are to be shared. Raises UsageError."""
+    from swarm.engine.fleet import Sharing
+
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine {engine}: expected local or ray")
+    if engine == "local" and address is not None:
+        raise UsageError(f"--address {address}: goes with --engine ray")
+    return Sharing("ray" if engine == "ray" else "local", workers, address)
 
 
 def load(

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from swarm.cli.common import (
+    Address,
     Duration,
+    Engine,
     Levels,
     Linger,
     Out,
@@ -17,11 +19,13 @@ from swarm.cli.common import (
     Seed,
     Settings,
     Targets,
+    Workers,
     Yes,
     ask_for_public_hosts,
     finish,
     load,
     prometheus_settings,
+    sharing,
 )
 
 
@@ -39,6 +43,9 @@ def run(
     prometheus_port: PrometheusPort = None,
     prometheus_host: PrometheusHost = None,
     linger: Linger = None,
+    workers: Workers = None,
+    engine: Engine = "local",
+    address: Address = None,
 ) -> None:
     """Run a scenario: each target, level by level; ends with a verdict, a table and the run directory."""
     from swarm.engine.plan import describe
@@ -51,7 +58,7 @@ def run(
     ask_for_public_hosts(loaded, yes)
     from swarm.engine.run import run_scenario
 
-    outcome = run_scenario(loaded, out, sys.stderr if not quiet else None)
+    outcome = run_scenario(loaded, out, sys.stderr if not quiet else None, sharing=sharing(workers, engine, address))
     finish(outcome, quiet=quiet)
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from swarm.agents.driver import Driver
 from swarm.agents.model import ModelDriver
 from swarm.agents.prompt import system_prompt
+from swarm.agents.sandbox import open_sandbox
 from swarm.agents.script import ScriptDriver
+from swarm.agents.tools import Launcher, low_priority
 from swarm.client.retry import RetryPolicy
 from swarm.clock import Clock
 from swarm.engine.schedule import StagePlan
@@ -63,6 +65,12 @@ def stage_spec(
         content=scenario.record.content,
         watch_client=watch_client,
     )
+
+
+def launcher_of(scenario: Scenario) -> Launcher:
+    """What test runs are started with: a sandbox, where the code that they run is the model's and not a task's own."""
+    agents = scenario.agents
+    return open_sandbox() if agents.driver == "model" and agents.isolation == "required" else low_priority
 
 
 def _driver(scenario: Scenario, plan: StagePlan, pinned: bool) -> Driver:

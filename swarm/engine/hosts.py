@@ -23,3 +23,11 @@ def is_private(host: str) -> bool:
         except OSError:
             return True  # the probe will say that it cannot be reached
     return all(address.is_loopback or address.is_private for address in found)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by name or address: every machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -34,9 +34,9 @@ class Part:
         return "" if self.number == 1 else f":{self.number}"
 
     @property
-    def prefix(self) -> str:
-        """Of the ids of its records: they are unique over all parts."""
-        return "0" if self.number == 1 else f"0-{self.number}"
+    def suffix(self) -> str:
+        """Of what begins the ids of its records: they are unique over all parts."""
+        return "" if self.number == 1 else f"-{self.number}"
 
     def check_server(self, target: str, model: str, version: str | None) -> None:
         """Raises UsageError for a server that is not the one which the soak began with."""

@@ -55,7 +55,7 @@ class _Prediction:
     part: Part | None
 
     def next_id(self) -> str:
-        return f"{self.part.prefix if self.part else 0}.{next(self.ids)}"
+        return f"0{self.part.suffix if self.part else ''}.{next(self.ids)}"
 
 
 def predict_scenario(

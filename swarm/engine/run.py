@@ -1,19 +1,17 @@
 """The composition root of `swarm run`: wires clock, targets, clients, tools and sinks, and runs the stages."""
 
 import asyncio
-import gc
 import shutil
-import sys
 import tempfile
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import TextIO
 
-from swarm.agents.sandbox import open_sandbox
-from swarm.agents.tools import Launcher, Toolbox, low_priority
+from swarm.agents.tools import Launcher, Toolbox
 from swarm.client.base import Connection
 from swarm.client.connect import open_client, warm_up
 from swarm.client.metrics import MetricsReader
@@ -21,15 +19,16 @@ from swarm.client.probe import Probe, probe
 from swarm.clock import Clock
 from swarm.engine.backends import break_on_purpose, connection, fault_names, gpu_reader, secrets_of, simulated
 from swarm.engine.checkpoint import keep_checkpoints
-from swarm.engine.compose import recording, stage_spec
-from swarm.engine.crew import LocalCrew
+from swarm.engine.compose import launcher_of, recording, stage_spec
+from swarm.engine.crew import LocalCrew, make_calm
 from swarm.engine.environment import describe_environment, told
 from swarm.engine.export import linger, metrics_of, open_endpoint
+from swarm.engine.fleet import ALONE, Fleet, ShardedCrew, Sharing, open_fleet
 from swarm.engine.part import Part, locked
 from swarm.engine.plan import tasks_of
 from swarm.engine.schedule import Course, StagePlan, load_summary, schedule
 from swarm.engine.server import GpuReader, ServerWatch
-from swarm.engine.stage import run_stage
+from swarm.engine.stage import Crew, StageSpec, run_stage
 from swarm.engine.stop import Stop, on_signals
 from swarm.errors import BackendError, UsageError
 from swarm.exporter.metrics import Metrics
@@ -76,9 +75,14 @@ class _Run:
     metrics: Metrics | None
     ids: "count[int]"
     part: Part | None
+    fleet: Fleet | None
 
     def next_id(self) -> str:
-        return f"{self.part.prefix if self.part else 0}.{next(self.ids)}"
+        return f"{self.prefix('c' if self.fleet else '0')}.{next(self.ids)}"
+
+    def prefix(self, who: str) -> str:
+        """Of the ids of a shard's or a coordinator's records."""
+        return f"{who}{self.part.suffix if self.part else ''}"
 
 
 def run_scenario(
@@ -87,10 +91,12 @@ def run_scenario(
     show: TextIO | None,
     part: Part | None = None,
     course: Course | None = None,
+    sharing: Sharing = ALONE,
 ) -> Outcome:
     """Runs all stages of a scenario into a new run directory; `show` is where the live view goes, None: nowhere.
 
-    `part`: of a soak, its first one. `course`: chooses the stages, in the place of the schedule.
+    `part`: of a soak, its first one. `course`: chooses the stages, in the place of the schedule. `sharing`: among which
+    processes the agents are shared.
     Raises UsageError for what cannot be run and BackendError for a target that cannot be tested, both before any load;
     the run directory is then gone again. What happens later is recorded, and told in the outcome.
     """
@@ -100,22 +106,23 @@ def run_scenario(
     started = datetime.now(UTC)
     directory = rundir.create(scenario.name, started, out)
     try:
-        return asyncio.run(_run(scenario, tuple(tasks), launcher, directory, started, show, part, course))
+        return asyncio.run(_run(scenario, tuple(tasks), launcher, directory, started, show, part, course, sharing))
     except (UsageError, BackendError):
         shutil.rmtree(directory, ignore_errors=True)
         raise
 
 
-def continue_run(scenario: Scenario, directory: Path, started: datetime, show: TextIO | None, part: Part) -> Outcome:
+def continue_run(
+    scenario: Scenario,
+    directory: Path,
+    started: datetime,
+    show: TextIO | None,
+    part: Part,
+    sharing: Sharing = ALONE,
+) -> Outcome:
     """Runs the next part of a soak that was started at `started`, into its directory. Raises as `run_scenario`."""
     tasks, launcher = tuple(tasks_of(scenario)), launcher_of(scenario)
-    return asyncio.run(_run(scenario, tasks, launcher, directory, started, show, part))
-
-
-def launcher_of(scenario: Scenario) -> Launcher:
-    """What test runs are started with: a sandbox, where the code that they run is the model's and not a task's own."""
-    agents = scenario.agents
-    return open_sandbox() if agents.driver == "model" and agents.isolation == "required" else low_priority
+    return asyncio.run(_run(scenario, tasks, launcher, directory, started, show, part, None, sharing))
 
 
 async def _run(
@@ -126,7 +133,8 @@ async def _run(
     started: datetime,
     show: TextIO | None,
     part: Part | None,
-    course: Course | None = None,
+    course: Course | None,
+    sharing: Sharing,
 ) -> Outcome:
     clock, stop = Clock.going_on(part.start_ns) if part else Clock(), Stop()
     view = LiveView(show, clock) if show else None
@@ -137,9 +145,12 @@ async def _run(
         if view:
             view.say(f"{scenario.name if course else load_summary(scenario)}; results in {directory}")
         endpoint = await open_endpoint(scenario, clock, view, stack)
-        backends = await open_backends(scenario, stack)
+        fleet = await stack.enter_async_context(open_fleet(sharing, scenario, tasks))
+        backends = await open_backends(scenario, stack, warm=fleet is None)
         facts = {name: told(backend.connection, backend.facts) for name, backend in backends.items()}
         environment = describe_environment(scenario, started, facts)
+        if fleet:
+            environment["shards"] = fleet.facts()
         if part is None or part.number == 1:
             (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
             rundir.write_json(directory / rundir.ENVIRONMENT, environment)
@@ -151,7 +162,9 @@ async def _run(
         recorder = await stack.enter_async_context(
             recording(scenario, directory, clock, stop, view, metrics=metrics, course=course, used=used)
         )
-        run = _Run(directory.name, scenario, tasks, backends, recorder, clock, stop, view, metrics, count(1), part)
+        run = _Run(
+            directory.name, scenario, tasks, backends, recorder, clock, stop, view, metrics, count(1), part, fleet
+        )
         say = view.say if view else lambda line: None
         if scenario.soak:
             checkpoints = asyncio.create_task(keep_checkpoints(directory, scenario.soak.checkpoint, say))
@@ -165,11 +178,7 @@ async def _run(
             drawing = asyncio.create_task(keep_drawing(view))
             stack.callback(drawing.cancel)
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="swarm-", ignore_cleanup_errors=True)))
-        # What was imported and built so far stays: the collector need not walk through it while agents run.
-        gc.collect()
-        gc.freeze()
-        # A thread that copies files hands the interpreter back after this time, not Python's 5 ms: chunks wait for it.
-        sys.setswitchinterval(0.0005)
+        make_calm()
         salt = f"{directory.name}:{started.timestamp()}{part.salt if part else ''}"
         planned = schedule(scenario, salt)
         for number, plan in enumerate(course.stages(salt, say) if course else planned, 1):
@@ -183,14 +192,16 @@ async def _run(
     return outcome
 
 
-async def open_backends(scenario: Scenario, stack: AsyncExitStack) -> dict[str, Backend]:
-    """Starts what is simulated and asks every target what it can do, all side by side, LiteLLM's import too."""
+async def open_backends(scenario: Scenario, stack: AsyncExitStack, *, warm: bool = True) -> dict[str, Backend]:
+    """Starts what is simulated and asks every target what it can do, all side by side; if `warm`, LiteLLM's import
+    too."""
     # A thread, because the import takes seconds that the servers' start takes too.
-    warming = asyncio.create_task(asyncio.to_thread(warm_up, scenario.route))
+    warming = asyncio.create_task(asyncio.to_thread(warm_up, scenario.route)) if warm else None
     starting = (_backend(scenario, target, stack) for target in scenario.targets)
     # All are waited for, so that none is left starting behind the back of the stack that stops it.
     found = await asyncio.gather(*starting, return_exceptions=True)
-    await warming
+    if warming:
+        await warming
     backends: dict[str, Backend] = {}
     for backend in found:
         if isinstance(backend, BaseException):
@@ -254,12 +265,25 @@ async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: in
         )
     if run.metrics:
         run.metrics.watch(statuses)
-    client = open_client(scenario.route, backend.connection, run.clock)
+    async with (
+        MetricsReader(backend.connection) as reader,
+        _crew(run, spec, backend.connection, tools, statuses) as crew,
+    ):
+        asked = reader if backend.facts.metrics else None
+        watch = ServerWatch(asked, plan, run.clock, run.recorder.publish, backend.gpu)
+        await run_stage(spec, crew, watch, run.clock, run.recorder.publish, run.next_id, run.stop)
+
+
+@asynccontextmanager
+async def _crew(
+    run: _Run, spec: StageSpec, connection: Connection, tools: Toolbox, statuses: list[AgentStatus]
+) -> AsyncIterator[Crew]:
+    """Who runs the agents of a stage: the fleet, or this process."""
+    if run.fleet:
+        yield ShardedCrew(run.fleet, spec, connection, run.clock, statuses, run.next_id, run.prefix)
+        return
+    client = open_client(run.scenario.route, connection, run.clock)
     try:
-        async with MetricsReader(backend.connection) as reader:
-            asked = reader if backend.facts.metrics else None
-            watch = ServerWatch(asked, plan, run.clock, run.recorder.publish, backend.gpu)
-            crew = LocalCrew(spec, client, tools, run.clock, statuses, run.next_id)
-            await run_stage(spec, crew, watch, run.clock, run.recorder.publish, run.next_id, run.stop)
+        yield LocalCrew(spec, client, tools, run.clock, statuses, run.next_id)
     finally:
         await client.close()

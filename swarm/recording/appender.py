@@ -105,7 +105,7 @@ class RecordFile:
         try:
             self._file.add(self._encoder.encode(record))
         except UnicodeEncodeError:
-            self._file.add(self._encoder.encode(_printable(record)))
+            self._file.add(self._encoder.encode(printable(record)))
 
     def flush(self) -> Iterator[None]:
         return self._file.flush()
@@ -114,7 +114,7 @@ class RecordFile:
         self._file.close()
 
 
-def _printable(record: Published) -> Published:
+def printable(record: Published) -> Published:
     """The record without the lone surrogates that a server's error text may hold, and that UTF-8 cannot."""
     texts = {name: value for name, value in msgspec.structs.asdict(record).items() if isinstance(value, str)}
     clean = {name: text.encode("utf-8", "replace").decode() for name, text in texts.items()}
