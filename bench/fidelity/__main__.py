@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.fidelity.drive import busy_s
+from bench.fidelity.drive import BARE, busy_s
 from bench.fidelity.peers import TESTERS, load_of, test
 from bench.fidelity.report import is_quiet, line, medians, write
 
@@ -58,7 +58,7 @@ LIGHT = Case("8 x 50 tok/s, staggered", 8, 50, 100, False)
 
 OWN = ("direct", "litellm")
 PARTS: dict[str, list[tuple[Case, str]]] = {
-    "main": [(case, route) for case in (STAGGERED, BURSTS) for route in OWN],
+    "main": [(case, route) for case in (STAGGERED, BURSTS) for route in (*OWN, BARE)],
     "sdk": [(case, "litellm-sdk") for case in (LADDER[0], STAGGERED, BURSTS)],
     "more": [(case, route) for case in MORE for route in OWN],
     "ladder": [(case, route) for case in LADDER for route in OWN],

@@ -1,4 +1,4 @@
-"""One load through one of swarm's routes, compared with the truth: prints a line of JSON, its times in microseconds."""
+"""One load through one of swarm's routes, or the bare loop, and the truth: prints a line of JSON, microseconds."""
 
 import argparse
 import asyncio
@@ -12,23 +12,36 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from bench.fidelity.bare import observations, receive
 from bench.fidelity.core import take
 from swarm.client.base import ChatRequest, Client, Connection, Observation
 from swarm.client.connect import open_client, warm_up
+from swarm.client.direct import body_of
 from swarm.clock import Clock
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
+BARE = "bare loop"
+"""In the place of a route: what receiving alone costs."""
 HERTZ = os.sysconf("SC_CLK_TCK")
 
 
 def drive(url: str, route: Any, streams: int, tokens: int, seconds: float, words: int) -> dict[str, Any]:
     """Keeps `streams` replies of `tokens` tokens running for `seconds`; the last ones are read to their end."""
     messages = [{"role": "system", "content": "word " * words}, {"role": "user", "content": "go on"}]
-    asyncio.run(_load(url, route, ChatRequest(messages, [], 4, True), streams, 0))  # connections, caches, imports
+    connection = Connection(url + "/v1", "truth")
+
+    def load(tokens: int, seconds: float) -> Any:
+        request = ChatRequest(messages, [], tokens, True)
+        if route == BARE:
+            return receive(url, body_of(request, connection), streams, seconds)
+        return asyncio.run(_load(connection, route, request, streams, seconds))
+
+    load(4, 0)  # connections, caches, imports
     before = fetch_log(url)
     began, cpu, busy = time.perf_counter(), time.process_time(), busy_s()
-    kept, meter = asyncio.run(_load(url, route, ChatRequest(messages, [], tokens, True), streams, seconds))
+    came = load(tokens, seconds)
     took, cpu, busy = time.perf_counter() - began, time.process_time() - cpu, busy_s() - busy
+    kept, meter = (observations(came), None) if route == BARE else came
     log = fetch_log(url)
     server_cpu = (log["cpu_ns"] - before["cpu_ns"]) / 1e9
     itl, ttft = errors(kept, log["requests"])
@@ -48,18 +61,18 @@ def drive(url: str, route: Any, streams: int, tokens: int, seconds: float, words
         "cpu_share": cpu / took,
         "others_share": max(0.0, busy - cpu - server_cpu) / took / (os.cpu_count() or 1),
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "lag_us": spread(lag / 1e3 for lag in meter.lags_ns),
-        "coalesced": meter.coalesced,
-        "stamps": meter.stamp_source,
+        "lag_us": spread(lag / 1e3 for lag in meter.lags_ns) if meter else {},
+        "coalesced": sum(seen.coalesced for seen in kept),
+        "stamps": meter.stamp_source if meter else "kernel",
         "server_slip_p99_us": log["slip_p99_ns"] / 1e3,
     }
 
 
 async def _load(
-    url: str, route: Any, request: ChatRequest, streams: int, seconds: float
+    connection: Connection, route: Any, request: ChatRequest, streams: int, seconds: float
 ) -> tuple[list[Observation], Any]:
     clock = Clock(0)
-    client = open_client(route, Connection(url + "/v1", "truth"), clock)
+    client = open_client(route, connection, clock)
     kept: list[Observation] = []
     until = clock.now() + round(seconds * 1e9)
     await asyncio.gather(*(_agent(client, request, until, clock, kept) for _ in range(streams)))
@@ -136,7 +149,8 @@ def main() -> None:
     options.add_argument("--realtime", action="store_true")
     chosen = options.parse_args()
     take(chosen.core, chosen.realtime)
-    warm_up(chosen.route)
+    if chosen.route != BARE:
+        warm_up(chosen.route)
     gc.collect()
     gc.freeze()  # as a run does before its first stage
     print(json.dumps(drive(chosen.url, chosen.route, chosen.streams, chosen.tokens, chosen.seconds, chosen.prompt)))

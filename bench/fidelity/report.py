@@ -24,6 +24,7 @@ CLIENTS = {
     "swarm run, direct": COLOURS[0],
     "swarm run, litellm": COLOURS[1],
     "litellm-sdk": COLOURS[2],
+    "bare loop": COLOURS[5],
     "vllm bench serve": COLOURS[4],
     "GuideLLM": COLOURS[3],
     "AIPerf": COLOURS[6],
@@ -81,7 +82,8 @@ def write(page: Path, results: list[Run]) -> None:
         (page.parent / "fidelity-load.svg").write_text(ladder(own), encoding="utf-8")
         parts += [
             "### The client by itself",
-            "One process on one core. `litellm` and `direct` are swarm's routes, `litellm-sdk` is plain LiteLLM.",
+            "One process on one core. `litellm` and `direct` are swarm's routes, `litellm-sdk` is plain LiteLLM. "
+            "`bare loop` is the limit: Python that only receives, and parses when all is over.",
             own_table(own),
             "![ITL errors of each load and route](fidelity-errors.svg)",
             "How far it goes: all streams get a token at each step of 5 ms, more and more streams.",
