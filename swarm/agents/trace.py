@@ -119,17 +119,10 @@ class TraceConversation:
 
     def _message(self, line: Line) -> dict[str, Any]:
         if line.made_up:
-            texts = (self._text(part) for part in line.made_up)
-            return line.message | {"content": " ".join(text for text in texts if text)}
+            return made_up(line, self._driver.replay.words, self._driver.salt, self._ticket)
         opening = f"Session {self._driver.salt}\n\n" if not self._messages else ""
         opening += f"Ticket {self._ticket}\n\n" if line.own else ""
         return opened(line.message, opening) if opening else line.message
-
-    def _text(self, part: Part) -> str:
-        whose = "" if part.shared else self._ticket
-        draw = random.Random(f"{self._driver.salt} {whose} {part.link}").randbytes(part.words)
-        words = self._driver.replay.words
-        return " ".join([words[byte % len(words)] for byte in draw])
 
     def accept(self, reply: Observation) -> tuple[Call, ...]:
         turn = self._turns[self._at]
@@ -147,6 +140,16 @@ class TraceConversation:
 
     def add_result(self, call: Call, text: str) -> None:
         """The next prompt holds the result that was recorded."""
+
+
+def made_up(line: Line, words: tuple[str, ...], salt: str, ticket: str) -> dict[str, Any]:
+    """A message with as many words as its parts ask for; equal parts of equal jobs give equal texts."""
+    drawn: list[str] = []
+    for part in line.made_up:
+        whose = "" if part.shared else ticket
+        draw = random.Random(f"{salt} {whose} {part.link}").randbytes(part.words)
+        drawn += [words[byte % len(words)] for byte in draw]
+    return line.message | {"content": " ".join(drawn)}
 
 
 def opened(message: dict[str, Any], opening: str) -> dict[str, Any]:

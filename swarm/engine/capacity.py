@@ -119,7 +119,7 @@ def predicted(scenario: Scenario, profiles: Mapping[str, str], show: TextIO | No
     if unknown := profiles.keys() - {target.name for target in scenario.targets}:
         raise UsageError(f"--profile {min(unknown)}: no such target")
     known = [model for target in scenario.targets if (model := _model_of(target, profiles))]
-    if not known or scenario.agents.driver != "script":
+    if not known or scenario.agents.driver == "model":
         return {}
     once = scenario.stage.model_copy(update={"trials": 1, "until": None})
     search = Search(scenario.model_copy(update={"targets": known, "stage": once}))

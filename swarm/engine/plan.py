@@ -1,10 +1,12 @@
 """What a run would take, before it takes it: `swarm run --dry-run`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
 from swarm.agents.prompt import opening, rendered_schemas, system_prompt
 from swarm.agents.script import BYTES_PER_TOKEN
+from swarm.engine.replay import mean_of_trace, outlook, tasks_of_trace
 from swarm.engine.schedule import load_summary, schedule
 from swarm.errors import ScenarioError
 from swarm.scenario.schema import Scenario, Target, TaskFolder
@@ -14,8 +16,34 @@ ASSUMED_TOKENS_PER_S = 40.0
 """Of each agent, at a server that nothing is known of."""
 
 
+@dataclass(frozen=True)
+class MeanTurn:
+    """An average turn: tokens of its prompt and its reply, the seconds after it, and how many such a job has."""
+
+    prompt_tokens: float
+    reply_tokens: float
+    pause_s: float
+    per_job: float
+
+
+def mean_turn(scenario: Scenario) -> MeanTurn:
+    agents = scenario.agents
+    if agents.trace:
+        return MeanTurn(*mean_of_trace(agents.trace, agents.context, agents.think))
+    scripts = [turns_of(scenario, task) for task in tasks_of(scenario)]
+    turns = [turn for script in scripts for turn in script]
+    return MeanTurn(
+        prompt_tokens=(agents.system_tokens + agents.context) / 2,
+        reply_tokens=mean(turn.reply_tokens.median for turn in turns) * agents.reply_scale,
+        pause_s=mean(sum(call.takes_s for call in turn.calls) for turn in turns) + agents.think,
+        per_job=mean(map(len, scripts)),
+    )
+
+
 def tasks_of(scenario: Scenario) -> list[Task]:
-    """The scenario's tasks. Raises ScenarioError when one cannot begin within the context."""
+    """The scenario's tasks. Raises UsageError when none can begin within the context, or a script cannot."""
+    if scenario.agents.trace:
+        return tasks_of_trace(scenario.agents.trace, scenario.agents.context)
     tasks = load_tasks(Path(scenario.tasks.path) if isinstance(scenario.tasks, TaskFolder) else scenario.tasks)
     agents = scenario.agents
     preamble = system_prompt(agents.system_tokens, "0" * 16) + rendered_schemas()
@@ -43,23 +71,20 @@ def turns_of(scenario: Scenario, task: Task) -> tuple[ScriptTurn, ...]:
 
 def expected(scenario: Scenario, target: Target, level: int, seconds: float) -> tuple[float, float]:
     """Requests and completion tokens of `level` agents in so many seconds: about the most."""
-    turns = [turn for task in tasks_of(scenario) for turn in turns_of(scenario, task)]
-    reply = mean(turn.reply_tokens.median for turn in turns) * scenario.agents.reply_scale
-    pause = mean(sum(call.takes_s for call in turn.calls) for turn in turns) + scenario.agents.think
-    requests = level * seconds / (reply / _tokens_per_s(target, level, _prompt_tokens(scenario)) + pause)
-    return requests, requests * reply
-
-
-def _prompt_tokens(scenario: Scenario) -> float:
-    return (scenario.agents.system_tokens + scenario.agents.context) / 2
+    turn = mean_turn(scenario)
+    serving = turn.reply_tokens / _tokens_per_s(target, level, turn.prompt_tokens)
+    requests = level * seconds / (serving + turn.pause_s)
+    return requests, requests * turn.reply_tokens
 
 
 def describe(scenario: Scenario) -> str:
     """Time, requests and tokens of a run, a line per target; what is assumed is said."""
-    prompt = _prompt_tokens(scenario)
+    prompt = mean_turn(scenario).prompt_tokens
     load_s = (scenario.stage.warmup + scenario.stage.longest) * scenario.stage.trials
     stages = schedule(scenario, "")
     lines = [load_summary(scenario)]
+    if scenario.agents.trace:
+        lines += [f"  {note}" for note in outlook(scenario.agents.trace, scenario.agents.context)]
     for target in scenario.targets:
         of_levels = [expected(scenario, target, level, load_s) for level in scenario.agents.levels]
         requests, tokens = (sum(column) for column in zip(*of_levels, strict=True))

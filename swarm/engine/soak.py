@@ -14,7 +14,7 @@ from swarm.analysis.minutes import Segment
 from swarm.analysis.read import read_events
 from swarm.engine.checkpoint import check_files
 from swarm.engine.part import Part, as_soak, locked
-from swarm.engine.plan import expected, tasks_of, turns_of
+from swarm.engine.plan import expected, mean_turn
 from swarm.engine.predict import continue_prediction, predict_scenario
 from swarm.engine.run import Outcome, continue_run, run_scenario
 from swarm.errors import UsageError
@@ -138,7 +138,7 @@ def disk_bytes(scenario: Scenario) -> int:
     per_token = TOKEN_BYTES if scenario.record.chunks else 0
     said = 0.0
     if scenario.record.content:
-        jobs = requests / fmean(len(turns_of(scenario, task)) for task in tasks_of(scenario))
+        jobs = requests / mean_turn(scenario).per_job
         said = (tokens + jobs * scenario.agents.context) * CONTENT_BYTES
     return round(tokens * per_token + requests * REQUEST_BYTES + seconds * SECOND_BYTES + said)
 

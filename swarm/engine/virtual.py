@@ -8,6 +8,8 @@ import asyncio
 import math
 import selectors
 from array import array
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -16,7 +18,7 @@ from swarm.client.base import ChatRequest, Connection, Meter, Observation, ToolC
 from swarm.client.direct import body_of
 from swarm.client.metrics import pick
 from swarm.clock import Clock
-from swarm.simulator import protocol
+from swarm.simulator import protocol, tokens
 from swarm.simulator.metrics import Metrics, exposition
 from swarm.simulator.plan import plan
 from swarm.simulator.profiles import Profile
@@ -181,6 +183,15 @@ class _Stamps:
         if self.since is not None:
             self.spans.append((self.since, behind))
             self.since = None
+
+
+class VirtualTokenizer:
+    """The simulated server's tokens, without the server."""
+
+    exact = True
+
+    async def count(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] = ()) -> int:
+        return len(tokens.render(messages, tools)) // tokens.TOKEN_BYTES
 
 
 class VirtualClient:

@@ -1,12 +1,8 @@
-"""The scenario: what a run file may say, with its defaults. The names are fixed by the contract of the file format.
-
-Keys whose feature is not built are refused with "not yet", never ignored.
-"""
+"""The scenario: what a run file may say, with its defaults. The names are fixed by the contract of the file format."""
 
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -26,18 +22,6 @@ TaskKind = Literal["lru-cache", "merge-sort", "cron-tests", "flask-layers", "rat
 Route = Literal["litellm", "direct", "litellm-sdk", "litellm-proxy"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Count = Annotated[int, Field(ge=1)]
-
-
-def _not_yet(*available: Any) -> AfterValidator:
-    """Refuses values that the contract names and this version cannot do."""
-
-    def check(value: Any) -> Any:
-        if value not in available:
-            instead = " or ".join(f"use {item}" for item in available if item) or "leave the key out"
-            raise ValueError(f"{value!r} is planned, but not yet available; {instead}")
-        return value
-
-    return AfterValidator(check)
 
 
 class _Section(BaseModel):
@@ -138,15 +122,34 @@ class ClientSettings(_Section):
     ca_file: str | None = None
 
 
+class TraceThink(_Section):
+    """What becomes of the recorded think times."""
+
+    scale: Annotated[float, Field(ge=0, le=100, strict=False)] = 1.0
+    max: Duration | None = None
+
+
+class TraceSettings(_Section):
+    """What `driver: trace` replays: a file, or the directory of a run."""
+
+    path: str
+    format: Literal["swarm", "events", "messages", "mooncake"] | None = None
+    think: TraceThink = TraceThink()
+    workspace: str | None = None
+
+
 _DRIVER_KEYS = {
-    "script": ("history", "script", "reply_scale"),
-    "model": ("isolation", "max_reply_tokens", "keep_reasoning", "compaction", "tool_choice"),
+    ("script",): ("history", "script", "reply_scale"),
+    ("model",): ("max_reply_tokens", "keep_reasoning", "compaction", "tool_choice"),
+    ("trace",): ("trace",),
+    ("model", "trace"): ("isolation",),
+    ("script", "model"): ("max_turns", "system_tokens"),
 }
 
 
 class Agents(_Section):
     levels: Annotated[list[Count], Field(min_length=1)] = [1, 4, 8]
-    driver: Annotated[Literal["script", "model", "trace"], _not_yet("script", "model")] = "script"
+    driver: Literal["script", "model", "trace"] = "script"
     history: Literal["script", "live"] = "script"
     script: Literal["full", "quick"] = "full"
     reply_scale: Annotated[float, Field(gt=0, le=100, strict=False)] = 1.0
@@ -160,6 +163,12 @@ class Agents(_Section):
     keep_reasoning: bool = False
     compaction: Literal["none", "drop-results"] = "none"
     tool_choice: Literal["auto", "required"] = "auto"
+    trace: TraceSettings | None = None
+
+    @field_validator("trace", mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
 
     @field_validator("levels")
     @classmethod
@@ -171,15 +180,17 @@ class Agents(_Section):
     @model_validator(mode="after")
     def _of_this_driver(self) -> Self:
         """A key that the chosen driver would ignore is refused, unless it says what it would by default."""
-        for driver, keys in _DRIVER_KEYS.items():
+        for drivers, keys in _DRIVER_KEYS.items():
             changed = [key for key in keys if getattr(self, key) != type(self).model_fields[key].default]
-            if changed and driver != self.driver:
-                raise ValueError(f"`{changed[0]}` belongs to `driver: {driver}`; leave it out here")
+            if changed and self.driver not in drivers:
+                raise ValueError(f"`{changed[0]}` belongs to `driver: {' or '.join(drivers)}`; leave it out here")
+        if self.driver == "trace" and self.trace is None:
+            raise ValueError("`driver: trace` needs the file to replay: `trace: FILE`")
         return self
 
     @model_validator(mode="after")
     def _room(self) -> Self:
-        if self.context <= self.system_tokens:
+        if self.driver != "trace" and self.context <= self.system_tokens:
             raise ValueError(
                 f"`context` ({self.context} tokens) leaves no room after `system_tokens` ({self.system_tokens})"
             )
@@ -322,6 +333,12 @@ class Scenario(_Section):
         if tasks == []:
             raise ValueError(f"expected at least one of {', '.join(get_args(TaskKind))}")
         return tasks
+
+    @model_validator(mode="after")
+    def _one_kind_of_work(self) -> Self:
+        if self.agents.driver == "trace" and self.tasks != type(self).model_fields["tasks"].default:
+            raise ValueError("`tasks` are for other drivers: those of `driver: trace` are the trace's sessions")
+        return self
 
     @field_validator("thresholds")
     @classmethod

@@ -89,7 +89,18 @@ class ChatRequest(msgspec.Struct):
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
 
+class TokenizeRequest(msgspec.Struct):
+    """A text (`prompt`), or a chat as the model would see it."""
+
+    prompt: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    tools: list[Tool] | None = None
+    add_generation_prompt: bool = True
+    model: str | None = None
+
+
 _decode = msgspec.json.Decoder(ChatRequest).decode
+_decode_tokenize = msgspec.json.Decoder(TokenizeRequest).decode
 
 
 def parse(body: bytes) -> ChatRequest:
@@ -105,6 +116,19 @@ def parse(body: bytes) -> ChatRequest:
     _check_tools(request)
     if request.stream_options is not None and not request.stream:
         raise ApiError(400, "Stream options can only be defined when `stream=True`.", param="stream_options")
+    return request
+
+
+def parse_tokenize(body: bytes) -> TokenizeRequest:
+    """A checked request. Raises ApiError (400)."""
+    try:
+        request = _decode_tokenize(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ApiError(400, str(error), "Bad Request") from None
+    if (request.prompt is None) == (request.messages is None):
+        raise ApiError(400, "exactly one of `prompt` and `messages` must be given")
+    if request.messages is not None:
+        _check_messages(request.messages)
     return request
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 from aiohttp import HttpVersion11, web
 
-from swarm.simulator import faults, profiles, protocol
+from swarm.simulator import faults, profiles, protocol, tokens
 from swarm.simulator.alarm import Alarm
 from swarm.simulator.faults import Fault
 from swarm.simulator.metrics import Metrics, exposition, resident_memory
@@ -180,6 +180,7 @@ class Server:
             [
                 web.post("/v1/chat/completions", self._chat_completions),
                 web.get("/v1/models", self._models),
+                web.post("/tokenize", self._tokenize),
                 web.get("/health", self._health),
                 web.get("/ping", self._health),
                 web.get("/version", self._version),
@@ -314,6 +315,16 @@ class Server:
             "max_model_len": self.profile.max_context,
         }
         return web.json_response({"object": "list", "data": [model]})
+
+    async def _tokenize(self, http: web.Request) -> web.Response:
+        asked = protocol.parse_tokenize(await http.read())
+        if asked.messages is None:
+            rendered = tokens.text_tokens(asked.prompt or "")
+        else:
+            tools = msgspec.to_builtins(asked.tools or [])
+            rendered = tokens.render(asked.messages, tools, asked.add_generation_prompt)
+        ids = memoryview(rendered).cast("I").tolist()
+        return web.json_response({"count": len(ids), "max_model_len": self.profile.max_context, "tokens": ids})
 
     async def _health(self, http: web.Request) -> web.Response:
         return web.Response(status=200 if self.realtime.died_of is None else 503)

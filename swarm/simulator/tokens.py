@@ -27,8 +27,8 @@ def call_head(name: str) -> bytes:
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=TOKEN_BYTES).digest()
 
 
-def render(messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> bytes:
-    """The tokens of a prompt: tools, messages, and the mark that makes the assistant speak. 4 bytes a token."""
+def render(messages: Sequence[dict[str, Any]], tools: Sequence[Any] = (), speak: bool = True) -> bytes:
+    """The tokens of a prompt: tools, messages, and, to `speak`, the mark of the assistant's turn. 4 bytes a token."""
     parts = [text_tokens("<tools>\n"), text_tokens(_encode(tools).decode()), _END] if tools else []
     for message in messages:
         role = message["role"]
@@ -41,7 +41,8 @@ def render(messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> byt
             parts.append(call_head(function["name"]))
             parts.append(text_tokens(function["arguments"]))
         parts.append(_END)
-    parts.append(_OPEN["assistant"])
+    if speak:
+        parts.append(_OPEN["assistant"])
     return b"".join(parts)
 
 

@@ -93,7 +93,7 @@ def test_a_mistake_is_named_with_its_file_line_key_and_the_nearest_valid_name(wr
     [
         ("{driver: model, script: quick}", "`script` belongs to `driver: script`"),
         ("{driver: model, history: live}", "`history` belongs to `driver: script`"),
-        ("{isolation: allow-unsafe}", "`isolation` belongs to `driver: model`"),
+        ("{isolation: allow-unsafe}", "`isolation` belongs to `driver: model or trace`"),
         ("{keep_reasoning: true}", "`keep_reasoning` belongs to `driver: model`"),
         ("{compaction: drop-results}", "`compaction` belongs to `driver: model`"),
         ("{driver: model, max_reply_tokens: 0}", "max_reply_tokens"),
@@ -115,13 +115,17 @@ def test_a_scenario_of_the_model_driver_is_read_back_as_it_was_resolved(write):
 
 
 @pytest.mark.parametrize(
-    "extra",
+    ("extra", "said"),
     [
-        "agents: {driver: trace}",
+        ("agents: {driver: trace}", "`trace: FILE`"),
+        ("agents: {trace: a.jsonl}", "`trace` belongs to `driver: trace`"),
+        ("agents: {driver: trace, trace: a.jsonl, max_turns: 5}", "`max_turns` belongs to `driver: script or model`"),
+        ("agents: {driver: trace, trace: {path: a, think: {scale: -1}}}", "greater than or equal to 0"),
+        ("agents: {driver: trace, trace: a.jsonl}\ntasks: [lru-cache]", "the trace's sessions"),
     ],
 )
-def test_what_is_not_built_is_refused_and_never_ignored(write, extra):
-    assert "not yet available" in refusal(write(TARGET + extra))
+def test_a_replay_names_its_trace_and_nothing_that_it_would_ignore(write, extra, said):
+    assert said in refusal(write(TARGET + extra))
 
 
 @pytest.mark.parametrize(

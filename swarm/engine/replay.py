@@ -1,0 +1,399 @@
+"""A trace made ready for one target: which sessions run, how long each made-up text must be, and what is not known.
+
+Where contents are missing, a prompt is made to have exactly the recorded tokens: a skeleton of it (one word a message)
+is counted by the target's own tokenizer, and what it lacks is filled up with words of one token each. A message that
+was made once keeps its length wherever its beginning comes up again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import msgspec
+
+from swarm.agents.driver import Call, Job, SubAgent
+from swarm.agents.trace import Line, Part, Replay, ReplayTurn, made_up, session_task
+from swarm.client.tokenizer import BYTES_PER_TOKEN, Tokenizer, one_token_words
+from swarm.errors import UsageError
+from swarm.scenario.schema import TraceSettings, TraceThink
+from swarm.tasks import Task
+from swarm.tasks.calls import ARGUMENTS
+from swarm.trace.format import Trace, TraceCall, TraceMessage, TraceTurn
+from swarm.trace.read import load_trace
+from swarm.trace.structure import Pause, Prompt, pause, shared_links, whole_prompts
+
+OPENING_TOKENS = 32
+"""At most, of salt and ticket, which are put before texts as they were said."""
+CHECKED = 8
+"""Made-up prompts that are counted as a whole, to be sure."""
+_WORD = "the"
+
+
+@lru_cache(maxsize=1)
+def trace_of(settings: TraceSettings) -> Trace:
+    """Raises UsageError for a file that cannot be read as a trace."""
+    return load_trace(Path(settings.path), settings.format)
+
+
+def replayable(turns: Sequence[TraceTurn]) -> list[Prompt]:
+    """A session's turns that had a reply whose length is known, or can be."""
+    return [
+        prompt
+        for prompt in whole_prompts(turns)
+        if prompt.turn.error is None and (prompt.turn.completion_tokens or prompt.turn.reply is not None)
+    ]
+
+
+def lengths(prompt: Prompt) -> tuple[int, int]:
+    """Tokens of prompt and reply as far as the trace knows them, else of 4 bytes each."""
+    turn, reply = prompt.turn, prompt.turn.reply
+    parts = [_tokens(message) for message in prompt.messages]
+    schemas = (prompt.tools.bytes or 0) / BYTES_PER_TOKEN if prompt.tools else 0
+    written = (reply.tokens or (reply.bytes or 0) / BYTES_PER_TOKEN) if reply else 0
+    return turn.prompt_tokens or max(1, round(sum(parts) + schemas)), turn.completion_tokens or max(1, round(written))
+
+
+def _tokens(message: TraceMessage) -> float:
+    return message.tokens if message.tokens is not None else (message.bytes or 0) / BYTES_PER_TOKEN
+
+
+def tasks_of_trace(settings: TraceSettings, context: int) -> list[Task]:
+    """The sessions that begin within the context; a sub-agent's is part of its parent's. UsageError if none does."""
+    trace = trace_of(settings)
+    tasks, shortest = [], 0
+    for name, turns in trace.sessions().items():
+        prompts = replayable(turns)
+        if turns[0].parent is None and prompts:
+            needed = sum(lengths(prompts[0]))
+            shortest = min(shortest or needed, needed)
+            if needed <= context:
+                tasks.append(session_task(name, Path(settings.workspace or ".")))
+    if not tasks and shortest:
+        raise UsageError(
+            f"agents.context: {context} tokens, but the shortest first turn in {settings.path} takes about {shortest}; "
+            "raise `context`"
+        )
+    if not tasks:
+        raise UsageError(f"{settings.path}: no session in it has a turn that can be replayed")
+    return tasks
+
+
+def mean_of_trace(settings: TraceSettings, context: int, think_s: float) -> tuple[float, float, float, float]:
+    """Of its turns that fit: tokens of prompt and reply, seconds after each, and turns of a session."""
+    trace = trace_of(settings)
+    sizes: list[tuple[int, int]] = []
+    pauses: list[float] = []
+    for turns in trace.sessions().values():
+        prompts = replayable(turns)
+        sizes += [size for size in map(lengths, prompts) if sum(size) <= context]
+        for one, other in pairwise(prompts):
+            after = pause(one.turn, other.turn)
+            planned = _pause_ns(after, settings.think)
+            pauses.append(think_s if planned is None else planned / 1e9)
+    prompt, reply = (fmean(column) for column in zip(*sizes, strict=True))
+    return prompt, reply, sum(pauses) / len(sizes), len(sizes) / len(tasks_of_trace(settings, context))
+
+
+def outlook(settings: TraceSettings, context: int) -> Iterator[str]:
+    """What a replay will not do as it was recorded, and what the trace does not say: as far as it alone tells."""
+    trace = trace_of(settings)
+    sessions = trace.sessions()
+    yield f"{settings.path}: {len(sessions)} sessions, {len(trace.turns)} turns"
+    yield from trace.header.notes
+    yield from _cut_off(
+        [[sum(lengths(prompt)) for prompt in replayable(turns)] for turns in sessions.values()], context
+    )
+
+
+def _pause_ns(before: Pause, think: TraceThink) -> int | None:
+    """What is planned for a pause: tools as they were, think times scaled and capped; None: as the scenario says."""
+    if before.ns is None or before.kind == "tool":
+        return before.ns
+    return round(before.ns * think.scale if think.max is None else min(before.ns * think.scale, think.max * 1e9))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    replay: Replay
+    notes: tuple[str, ...]
+    """What differs from what was recorded, or is not known of it: a sentence each."""
+
+
+async def prepare(settings: TraceSettings, context: int, tokenizer: Tokenizer) -> Prepared:
+    """All sessions, made for the target of `tokenizer`. Raises BackendError where that cannot count."""
+    making = _Making(trace_of(settings), settings, tokenizer)
+    sessions = {name: await making.session(name) for name in making.prompts}
+    replay = Replay(_fitting(sessions, context), await one_token_words(tokenizer))
+    needed = [[_needs(turn) for turn in turns] for turns in sessions.values()]
+    notes = [*making.trace.header.notes, *making.notes(), *_cut_off(needed, context)]
+    return Prepared(replay, (*notes, *await _checked(replay, tokenizer)))
+
+
+class _Making:
+    """Of the turns of all sessions."""
+
+    def __init__(self, trace: Trace, settings: TraceSettings, tokenizer: Tokenizer) -> None:
+        self.trace = trace
+        self._settings = settings
+        self._tokenizer = tokenizer
+        sessions = trace.sessions()
+        self.prompts = {name: replayable(turns) for name, turns in sessions.items()}
+        self._left_out = len(trace.turns) - sum(map(len, self.prompts.values()))
+        self._children: dict[tuple[str, int], list[list[TraceTurn]]] = {}
+        for turns in sessions.values():
+            if parent := turns[0].parent:
+                self._children.setdefault((parent.session, parent.turn), []).append(turns)
+        self._shared = shared_links(trace)
+        self._words: dict[str, int] = {}
+        """Link -> the length of the text that is made up for it."""
+        self._skeletons: dict[bytes, int] = {}
+        self._off: list[int] = []
+        """Tokens that prompts have too many, where no text could be made short enough."""
+        self._waited: set[str] = set()
+        """Tools whose calls cannot be carried out."""
+
+    async def session(self, name: str) -> tuple[ReplayTurn, ...]:
+        prompts = self.prompts[name]
+        said = all(message.content is not None for prompt in prompts for message in prompt.messages) and all(
+            prompt.turn.blocks is None for prompt in prompts
+        )
+        sizes = await self._sizes(prompts) if said else []
+        skeleton: list[dict[str, Any]] = []
+        turns = []
+        for at, prompt in enumerate(prompts):
+            before = prompts[at - 1] if at else None
+            following = prompts[at + 1] if at + 1 < len(prompts) else None
+            kept = _alike(before, prompt)
+            if said:
+                tokens, added = sizes[at], self._as_said(prompt, kept)
+            else:
+                _lay_out(skeleton, prompt, before, kept)
+                tokens, added = await self._made_up(prompt, kept, skeleton)
+            turns.append(
+                ReplayTurn(
+                    kept=kept,
+                    added=added,
+                    prompt_tokens=tokens,
+                    reply_tokens=await self._reply_tokens(prompt),
+                    tools=(prompt.tools.content or []) if said and prompt.tools else [],
+                    think_ns=self._think(pause(before.turn, prompt.turn)) if before else None,
+                    calls=self._calls(prompt.turn, following.turn) if following else (),
+                )
+            )
+        return tuple(turns)
+
+    def _as_said(self, prompt: Prompt, kept: int) -> tuple[Line, ...]:
+        own = next((at for at, link in enumerate(prompt.chain) if link not in self._shared), None)
+        return tuple(
+            Line(message.content or {}, own=at == own) for at, message in enumerate(prompt.messages) if at >= kept
+        )
+
+    async def _sizes(self, prompts: list[Prompt]) -> list[int]:
+        """Tokens of prompts as they were said: the last one is counted, the others are in proportion to their bytes."""
+        if not prompts or not self._tokenizer.exact:
+            return [lengths(prompt)[0] + OPENING_TOKENS for prompt in prompts]
+        texts = [
+            sum(message.bytes or 0 for message in prompt.messages) + ((prompt.tools.bytes or 0) if prompt.tools else 0)
+            for prompt in prompts
+        ]
+        last = prompts[-1]
+        tools = (last.tools.content or []) if last.tools else []
+        counted = await self._tokenizer.count([message.content or {} for message in last.messages], tools)
+        return [max(1, round(counted * text / max(1, texts[-1]))) + OPENING_TOKENS for text in texts]
+
+    async def _made_up(self, prompt: Prompt, kept: int, skeleton: list[dict[str, Any]]) -> tuple[int, tuple[Line, ...]]:
+        """What the prompt will have in tokens, and its new messages."""
+        base = await self._count(skeleton) - len(skeleton)
+        if prompt.turn.blocks is not None:
+            words = max(1, (prompt.turn.prompt_tokens or 1) - base)
+            made = (Line(skeleton[0], tuple(self._blocks(prompt, words))),)
+            self._off.append(base + words - (prompt.turn.prompt_tokens or 1))
+            return base + words, made
+        self._fit(prompt, base, kept)
+        sizes = [self._words[link] for link in prompt.chain]
+        tokens = base + sum(sizes)
+        if prompt.turn.prompt_tokens is not None:
+            self._off.append(tokens - prompt.turn.prompt_tokens)
+        lines = [
+            Line(message, (Part(link, words, link in self._shared),))
+            for message, link, words in zip(skeleton, prompt.chain, sizes, strict=True)
+        ]
+        return tokens, tuple(lines[kept:])
+
+    def _blocks(self, prompt: Prompt, words: int) -> Iterator[Part]:
+        each = self.trace.header.block_tokens or words
+        for number, link in enumerate(prompt.chain):
+            last = number == len(prompt.chain) - 1
+            size = words if last else min(each, words)
+            words -= size
+            yield Part(link, size, link in self._shared)
+
+    def _fit(self, prompt: Prompt, base: int, kept: int) -> None:
+        """Sizes of the texts that are new: as known, and of what is left a share by bytes each, at least a word."""
+        new = [at for at, link in enumerate(prompt.chain) if link not in self._words]
+        if not new:
+            return
+        weights = {at: prompt.messages[at].bytes or 1 for at in new}
+        if 0 in weights and prompt.tools:
+            weights[0] += prompt.tools.bytes or 0  # schemas that are not known become part of the first text
+        sizes = {at: prompt.messages[at].tokens or 0 for at in new}
+        unknown = [at for at in new if not sizes[at]]
+        if prompt.turn.prompt_tokens is None:
+            left = round(sum(weights[at] for at in unknown) / BYTES_PER_TOKEN)
+        else:
+            before = sum(self._words.get(link, 0) for link in prompt.chain)
+            left = prompt.turn.prompt_tokens - base - before - sum(sizes.values())
+        total = sum(weights[at] for at in unknown)
+        rest = left
+        for at in unknown:
+            sizes[at] = max(1, left * weights[at] // total)
+            rest -= sizes[at]
+        if prompt.turn.prompt_tokens is not None:
+            sizes[new[-1]] = max(1, sizes[new[-1]] + rest)
+        for at, size in sizes.items():
+            self._words[prompt.chain[at]] = max(1, size)
+
+    async def _count(self, skeleton: list[dict[str, Any]]) -> int:
+        key = msgspec.json.encode(skeleton)
+        if key not in self._skeletons:
+            self._skeletons[key] = await self._tokenizer.count(skeleton)
+        return self._skeletons[key]
+
+    async def _reply_tokens(self, prompt: Prompt) -> int:
+        """Recorded, or what the target's tokenizer makes of the reply's text, or an estimate."""
+        reply = prompt.turn.reply
+        if prompt.turn.completion_tokens or reply is None or reply.content is None or not self._tokenizer.exact:
+            return lengths(prompt)[1]
+        asked = {"role": "user", "content": _WORD}
+        said = await self._tokenizer.count([asked, reply.content])
+        return max(1, said - await self._count([asked, {"role": "assistant", "content": ""}]))
+
+    def _think(self, before: Pause) -> int | None:
+        """The think time before a turn, in nanoseconds; None: the scenario's own."""
+        return 0 if before.kind == "tool" and before.ns is not None else _pause_ns(before, self._settings.think)
+
+    def _calls(self, turn: TraceTurn, following: TraceTurn) -> tuple[Call, ...]:
+        """The calls that follow a reply. What the trace tells is the time of all of them, so they share it."""
+        after, children = pause(turn, following), self._children.get((turn.session, turn.number), [])
+        recorded = turn.reply.calls if turn.reply and after.kind == "tool" else ()
+        if children and not recorded:
+            recorded = (TraceCall(id="", name="sub-agent"),)
+        beside = tuple(self._sub_agent(turn, following, child) for child in children)
+        took = after.ns or 0
+        if ends := [_end(child) for child, sub in zip(children, beside, strict=True) if sub.joins]:
+            took = max(0, (following.t_ns or 0) - max(ends))
+        return tuple(
+            self._call(f"call_{turn.number}_{at}", call, took // len(recorded), beside if at == 0 else ())
+            for at, call in enumerate(recorded)
+        )
+
+    def _call(self, identity: str, call: TraceCall, took_ns: int, beside: tuple[SubAgent, ...]) -> Call:
+        if self._settings.workspace and not beside:
+            if call.name in ARGUMENTS and call.arguments is not None:
+                return Call(identity, call.name, call.arguments)
+            self._waited.add(call.name)
+        return Call(identity, call.name, {}, took_ns, beside)
+
+    def _sub_agent(self, turn: TraceTurn, following: TraceTurn, child: list[TraceTurn]) -> SubAgent:
+        task = session_task(child[0].session, Path(self._settings.workspace or "."))
+        started = max(0, (child[0].t_ns or 0) - (turn.end_ns or 0))
+        return SubAgent(Job(task, ""), started, joins=_end(child) <= (following.t_ns or 0))
+
+    def notes(self) -> Iterator[str]:
+        if self._left_out:
+            yield f"{self._left_out} turns failed when they were recorded, or had no reply; they are left out"
+        if not self._tokenizer.exact:
+            yield "the target has no /tokenize: the lengths of prompts are estimates from what it counts (usage)"
+        if wrong := [off for off in self._off if off]:
+            most = max(map(abs, wrong))
+            yield f"{len(wrong)} of {len(self._off)} prompts are off their recorded length, by {most} tokens at most"
+        if self._waited:
+            names = sorted(self._waited)
+            shown = ", ".join(names[:5]) + (" and others" if len(names) > 5 else "")
+            yield f"calls of {shown} are waited for: swarm has no such tools, or the trace not their arguments"
+
+
+def _alike(before: Prompt | None, prompt: Prompt) -> int:
+    """Leading messages that two prompts of a session share; a prompt of blocks is one message, and always new."""
+    if before is None or prompt.turn.blocks is not None:
+        return 0
+    pairs = enumerate(zip(before.chain, prompt.chain, strict=False))
+    return next((at for at, (old, new) in pairs if old != new), min(len(before.chain), len(prompt.chain)))
+
+
+def _lay_out(skeleton: list[dict[str, Any]], prompt: Prompt, before: Prompt | None, kept: int) -> None:
+    """Puts the prompt's new messages into the skeleton, a word each; results stand behind their calls by their ids."""
+    del skeleton[kept:]
+    if prompt.turn.blocks is not None:
+        skeleton.append({"role": "user", "content": _WORD})
+        return
+    calls = before.turn.reply.calls if before and before.turn.reply else ()
+    open_ids: list[str] = []
+    for message in prompt.messages[kept:]:
+        role = message.role if message.role in ("system", "assistant", "tool") else "user"
+        line: dict[str, Any] = {"role": role, "content": _WORD}
+        if role == "assistant" and calls and before:
+            open_ids = [f"call_{before.turn.number}_{at}" for at in range(len(calls))]
+            line["tool_calls"] = [
+                {"id": identity, "type": "function", "function": {"name": call.name or "unnamed", "arguments": "{}"}}
+                for identity, call in zip(open_ids, calls, strict=True)
+            ]
+            calls = ()
+        elif role == "tool":
+            line |= {"tool_call_id": open_ids.pop(0)} if open_ids else {"role": "user"}
+        skeleton.append(line)
+
+
+def _end(turns: Sequence[TraceTurn]) -> int:
+    """When a session ended, in nanoseconds; 0 where the trace has no times."""
+    return max((turn.end_ns or turn.t_ns or 0 for turn in turns), default=0)
+
+
+def _fitting(sessions: dict[str, tuple[ReplayTurn, ...]], context: int) -> dict[str, tuple[ReplayTurn, ...]]:
+    """Without the sub-agents that cannot begin within the context."""
+    begins = {name for name, turns in sessions.items() if turns and _needs(turns[0]) <= context}
+    return {
+        name: tuple(
+            replace(turn, calls=tuple(replace(call, sub_agents=_among(call, begins)) for call in turn.calls))
+            for turn in turns
+        )
+        for name, turns in sessions.items()
+        if name in begins
+    }
+
+
+def _among(call: Call, names: set[str]) -> tuple[SubAgent, ...]:
+    return tuple(sub for sub in call.sub_agents if sub.job.task.variant in names)
+
+
+def _needs(turn: ReplayTurn) -> int:
+    return turn.prompt_tokens + turn.reply_tokens
+
+
+def _cut_off(sessions: Sequence[Sequence[int]], context: int) -> Iterator[str]:
+    """`sessions`: the tokens that each turn of each session needs."""
+    fits = [[needed <= context for needed in turns] for turns in sessions if turns]
+    never, some = sum(not fit[0] for fit in fits), sum(fit[0] and not all(fit) for fit in fits)
+    if some:
+        yield f"{some} of {len(fits)} sessions outgrow agents.context ({context} tokens), and end there (context_limit)"
+    if never:
+        yield f"{never} of {len(fits)} sessions do not begin within agents.context ({context} tokens), and are left out"
+
+
+async def _checked(replay: Replay, tokenizer: Tokenizer) -> list[str]:
+    """Counts the last made-up prompts of a few sessions as a whole: words may not add up in every vocabulary."""
+    checked = [turns for turns in replay.sessions.values() if any(line.made_up for line in turns[-1].added)]
+    off = []
+    for turns in checked[:CHECKED] if tokenizer.exact else ():
+        messages: list[dict[str, Any]] = []
+        for turn in turns:
+            del messages[turn.kept :]
+            messages += [made_up(line, replay.words, "", "") for line in turn.added]
+        off.append(abs(await tokenizer.count(messages) - turns[-1].prompt_tokens))
+    if any(off):
+        return [f"{len(off)} made-up prompts were counted as a whole: they are up to {max(off)} tokens off"]
+    return []
