@@ -10,6 +10,7 @@ from swarm.cli import profiles
 from swarm.cli.capacity import capacity
 from swarm.cli.compare import compare
 from swarm.cli.nightly import check, history
+from swarm.cli.record import record
 from swarm.cli.report import report
 from swarm.cli.run import predict, run
 from swarm.cli.scenario import init, validate
@@ -40,6 +41,7 @@ for command in (
     validate,
     doctor,
     serve,
+    record,
     profiles.calibrate,
 ):
     app.command()(command)

@@ -79,11 +79,14 @@ def ask_for_public_hosts(scenario: "Scenario", yes: bool) -> None:
     """Goes on only with a yes where a target is neither on this machine nor on a private network."""
     from swarm.engine.hosts import public_hosts
 
-    if (hosts := public_hosts(scenario)) and not yes:
-        _ask(f"{' and '.join(hosts)}: not on this machine or network. Tokens cost money, and it is someone's server.")
+    ask_for_hosts(public_hosts(scenario), yes)
 
 
-def _ask(warning: str) -> None:
+def ask_for_hosts(hosts: list[str], yes: bool) -> None:
+    """Goes on only with a yes where there are `hosts`, which are public ones."""
+    if not hosts or yes:
+        return
+    warning = f"{' and '.join(hosts)}: not on this machine or network. Tokens cost money, and it is someone's server."
     if not sys.stdin.isatty():
         raise UsageError(f"{warning} Run again with --yes if you mean it.")
     typer.confirm(f"{warning} Go on?", abort=True, err=True)

@@ -50,6 +50,8 @@ _USER = "user"
 _PLACEHOLDER = re.compile(rf"{_USER}(?:-[0-9a-f]{{8}})?")
 _NOT_TELLING = frozenset({"root", "user", "admin", "ubuntu", "debian", "node", "app", "shared", "public", "home"})
 _MOST_PATTERN_CHARS = 2000
+_KNOWN = "known-secret"
+_LEAST_KNOWN = 12
 
 
 @dataclass(frozen=True)
@@ -183,16 +185,25 @@ class Redactor:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = rules
         self._salt = os.urandom(32)
+        self._known: set[str] = set()
         self.found: Counter[str] = Counter()
         """Finds by the rule's name."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the rules, each once."""
-        return tuple(dict.fromkeys(rule.name for rule in self._rules))
+        return (*dict.fromkeys(rule.name for rule in self._rules), _KNOWN)
+
+    def learn(self, secret: str) -> None:
+        """A secret that is known as such, and is taken out wherever it stands; what may be a word is not."""
+        if len(secret) >= _LEAST_KNOWN:
+            self._known.add(secret)
 
     def text(self, text: str) -> str:
         """The text without what the rules find, and in characters that UTF-8 has."""
+        for secret in self._known:
+            if secret in text:
+                text = text.replace(secret, self._placeholder(_KNOWN, secret))
         for rule in self._rules:
             text = rule.pattern.sub(lambda match, rule=rule: self._replaced(match, rule), text)  # type: ignore[misc]
         return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,213 @@
+"""The composition root of `swarm record`: the proxy, the trace that it fills, and a line that says how it goes."""
+
+import asyncio
+import shutil
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from swarm.client import failures
+from swarm.client.base import Connection
+from swarm.client.wire import plain_session
+from swarm.clock import Clock
+from swarm.engine.stop import Stop, on_signals
+from swarm.errors import BackendError, UsageError
+from swarm.proxy.recording import Recording, Totals
+from swarm.proxy.relay import GRACE_S, Relay, Upstream
+from swarm.recording.appender import RecordingError
+from swarm.trace.format import TraceHeader, TraceWriter
+from swarm.trace.redact import Redactor, Rule
+
+HOST = "127.0.0.1"
+FRAME_S = 0.5
+PLAIN_S = 10.0
+
+NOTES = (
+    "sessions are read off the prompts: a request belongs to the session whose last prompt and reply it repeats, or "
+    "one of whose calls it holds; an agent that rewrites its whole history (compaction) begins a new one",
+    "a session has a parent where its first message repeats an argument of a call; a sub-agent told otherwise has none",
+    "tokens are counted for whole prompts and replies, not for single messages",
+)
+NO_CONTENT = "texts are left out: what is there are keys, lengths, and names of tools"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """How a recording ended."""
+
+    path: Path
+    totals: Totals
+    redacted: Counter[str]
+    """Finds by rule."""
+    passed: Counter[str]
+    """POST requests that went through unrecorded, by path."""
+
+
+def upstream_base(url: str) -> str:
+    """An upstream's address as OpenAI's clients take it, with its version. Raises UsageError."""
+    parts = urlsplit(url)
+    try:
+        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:  # the port
+        known = False
+    if not known or parts.query or parts.fragment or parts.username is not None or parts.password is not None:
+        raise UsageError(
+            f"--upstream: expected an address such as http://127.0.0.1:8000/v1, without a key in it; found {url!r}"
+        )
+    return url.rstrip("/") if parts.path.strip("/") else f"{url.rstrip('/')}/v1"
+
+
+def record(
+    upstream: Upstream, out: Path | None, port: int, rules: Sequence[Rule], content: bool, show: TextIO | None
+) -> Recorded:
+    """Records until SIGINT or SIGTERM. Says where it listens on stdout, and how it goes on `show`; None: nowhere.
+
+    Raises UsageError for what cannot be opened and BackendError for an upstream that is not there, before anything is
+    recorded.
+    """
+    return asyncio.run(_record(upstream, out, port, rules, content, show))
+
+
+async def _record(
+    upstream: Upstream, out: Path | None, port: int, rules: Sequence[Rule], content: bool, show: TextIO | None
+) -> Recorded:
+    upstream = replace(upstream, served=await _served(upstream.connection))
+    listening, clock, started, redactor = _bind(port), Clock(), datetime.now(UTC), Redactor(rules)
+    if upstream.connection.api_key:
+        redactor.learn(upstream.connection.api_key)
+    header = TraceHeader(
+        source="recorded",
+        recorded_at=started.isoformat(timespec="seconds"),
+        content=content,
+        redacted=redactor.names if content else (),
+        notes=NOTES if content else (*NOTES, NO_CONTENT),
+    )
+    path, writer = _open(out, header, started)
+    recording = Recording(writer, redactor, content)
+    relay = Relay(upstream, clock, recording.keep)
+    stop, view = Stop(), _View(show, relay, recording.totals)
+    with on_signals(stop):
+        try:
+            await relay.serve(listening)
+            address = f"http://{HOST}:{listening.getsockname()[1]}"
+            print(f"listening on {address}", flush=True)
+            view.say(f"recording to {path}; base URL for OpenAI's clients {address}/v1, for Anthropic's {address}")
+            while not await _stopped(stop, view.period_s):
+                view.draw()
+            view.say("stopping" + (f": {relay.open} open answers may end within {GRACE_S:g} s" if relay.open else ""))
+        finally:
+            await relay.close()
+            _end(recording)
+    return Recorded(path, recording.totals, redactor.found, relay.passed)
+
+
+async def _served(connection: Connection) -> str | None:
+    """The only model of an upstream, if it tells; BackendError where there is no upstream."""
+    url = f"{connection.api_base}/models"
+    try:
+        async with plain_session(connection) as session, session.get(url) as reply:
+            models = msgspec.json.decode(await reply.read(), type=_Models).data if reply.status == 200 else []
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None  # it answers, if not as OpenAI's API would
+    except (aiohttp.ClientError, OSError) as error:
+        failure = failures.from_exception(error, url)
+        if failure is None:
+            raise
+        raise BackendError(f"--upstream: {failure.message}") from None
+    return models[0].id if len(models) == 1 else None
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model] = []
+
+
+def _bind(port: int) -> socket.socket:
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        raise UsageError(f"{HOST}:{port}: cannot listen: {error.strerror or error}; choose another --port") from None
+
+
+def _open(out: Path | None, header: TraceHeader, started: datetime) -> tuple[Path, TraceWriter]:
+    """A new trace; UsageError where something is already there, or nothing can be."""
+    path = out if out is not None else Path("traces") / f"{started:%Y%m%dT%H%M%SZ}.jsonl"
+    if path.exists():
+        raise UsageError(f"{path}: exists already, and a recording never overwrites; choose another --out")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path, TraceWriter(path, header)
+    except OSError as error:
+        raise UsageError(f"{path.parent}: cannot be made: {error.strerror}; choose another --out") from None
+    except RecordingError as error:
+        raise UsageError(f"{error}; choose another --out") from None
+
+
+def _end(recording: Recording) -> None:
+    try:
+        recording.close()
+    except RecordingError as error:
+        recording.totals.stopped = recording.totals.stopped or str(error)
+
+
+async def _stopped(stop: Stop, within_s: float) -> bool:
+    try:
+        await asyncio.wait_for(stop.wait(), within_s)
+    except TimeoutError:
+        return False
+    return True
+
+
+class _View:
+    """A line that says how the recording goes: rewritten on a terminal, now and then elsewhere."""
+
+    def __init__(self, out: TextIO | None, relay: Relay, totals: Totals) -> None:
+        self._out = out
+        self._relay = relay
+        self._totals = totals
+        self._terminal = out is not None and out.isatty()
+        self._drawn = ""
+
+    @property
+    def period_s(self) -> float:
+        return FRAME_S if self._terminal else PLAIN_S
+
+    def say(self, line: str) -> None:
+        """Prints a line that stays."""
+        if self._out is not None:
+            self._out.write(f"\r\x1b[K{line}\n" if self._terminal else f"{line}\n")
+            self._out.flush()
+
+    def draw(self) -> None:
+        line = _summary_line(self._relay, self._totals)
+        if self._out is None or line == self._drawn:
+            return
+        self._drawn = line
+        if self._terminal:
+            self._out.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
+            self._out.flush()
+        else:
+            self.say(line)
+
+
+def _summary_line(relay: Relay, totals: Totals) -> str:
+    if totals.stopped is not None:
+        return f"NOT RECORDING any more, still serving: {totals.stopped}"
+    parts = [
+        f"{totals.turns} turns in {totals.sessions} sessions, {relay.open} open",
+        f"{totals.prompt_tokens:,} prompt and {totals.completion_tokens:,} completion tokens",
+        *([f"{totals.failed} failed or cancelled"] if totals.failed else []),
+        *([totals.model] if totals.model else []),
+    ]
+    return ", ".join(parts)

@@ -1,0 +1,203 @@
+"""Anthropic's messages for an upstream that speaks OpenAI's chat completions, translated by LiteLLM.
+
+Only LiteLLM's translators are used, not its way of sending: a chunk costs 0.16 ms instead of more than 1, nothing is
+retried or made up on the way, and what is recorded are the bytes of the wire. They have moved before, so all that this
+project knows of them is in here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import web
+from multidict import CIMultiDict
+
+from swarm.client.failures import error_text
+from swarm.client.litellm_codec import load
+from swarm.client.sse import EventStream, TooLongError
+from swarm.errors import UsageError
+from swarm.proxy.answer import PlainAnswer, error_body
+
+_PLACES = ("pass_through", "experimental_pass_through")
+_FORWARDED = frozenset(
+    {"messages", "model", "tools", "tool_choice", "parallel_tool_calls", "max_tokens", "stream", "temperature"}
+    | {"top_p", "top_k", "stop", "response_format", "reasoning_effort"}
+)
+_EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
+"""vLLM's words for efforts that only some models know."""
+_MISFITS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, ValueError, LookupError, AttributeError)
+"""What LiteLLM's translators raise for what does not have the shape that they expect."""
+
+
+class TranslationError(Exception):
+    """What cannot be translated; says why."""
+
+
+@dataclass(frozen=True)
+class Translated:
+    """A request in OpenAI's words, and what its answer needs to find its way back."""
+
+    body: bytes
+    model: str
+    """As the client named it."""
+    stream: bool
+    tool_names: dict[str, str]
+    """The client's names of tools, where they were too long for OpenAI's API."""
+
+
+class Translator:
+    """LiteLLM's translators; making one imports LiteLLM, about three seconds. Raises UsageError where they are gone."""
+
+    def __init__(self) -> None:
+        load()
+        for place in _PLACES:
+            try:
+                adapter = import_module(f"litellm.llms.anthropic.{place}.adapters.transformation").AnthropicAdapter
+            except (ImportError, AttributeError):
+                continue
+            break
+        else:
+            raise UsageError(
+                "this version of LiteLLM has no translator of Anthropic's messages where swarm looks for it: install "
+                "another, or name an upstream that takes them as they are (vLLM does) with --upstream-api anthropic"
+            )
+        types = import_module("litellm.types.utils")
+        self._adapter, self._whole, self._chunk = adapter(), types.ModelResponse, types.ModelResponseStream
+
+    def request(self, body: bytes, model: str | None) -> Translated:
+        """The request for the upstream, with `model` in the place of the client's. Raises TranslationError."""
+        try:
+            asked = msgspec.json.decode(body, type=dict[str, Any])
+            named, stream = str(asked["model"]), asked.get("stream") is True
+            given, names = self._adapter.translate_completion_input_params_with_tool_mapping(asked)
+            wanted = {name: value for name, value in given.items() if name in _FORWARDED and value is not None}
+            wanted["model"] = model or named
+            for message in wanted["messages"]:
+                message.pop("thinking_blocks", None)  # signed by Anthropic for itself; reasoning_content has the text
+            if effort := wanted.get("reasoning_effort"):
+                wanted["reasoning_effort"] = _EFFORTS.get(effort, effort)
+            if stream:
+                wanted["stream_options"] = {"include_usage": True}
+            return Translated(msgspec.json.encode(wanted), named, stream, dict(names))
+        except _MISFITS as error:
+            raise TranslationError(f"this request cannot be translated: {_words(error)}") from error
+
+    def whole(self, body: bytes, asked: Translated) -> bytes:
+        """A reply that is no stream. Raises TranslationError."""
+        try:
+            reply = self._whole(**msgspec.json.decode(body))
+            message = self._adapter.translate_completion_output_params(reply, asked.tool_names)
+            return msgspec.json.encode({**message, "model": asked.model})
+        except _MISFITS as error:
+            raise TranslationError(f"the upstream's answer cannot be translated: {_words(error)}") from error
+
+    async def events(self, chunks: "asyncio.Queue[bytes | None]", asked: Translated) -> AsyncIterator[bytes]:
+        """The events of a streamed reply, each as soon as its chunk is there; None ends them."""
+        broken: TranslationError | None = None
+
+        async def arriving() -> AsyncIterator[Any]:
+            nonlocal broken
+            while (chunk := await chunks.get()) is not None:
+                try:
+                    yield self._read(chunk)
+                except TranslationError as error:
+                    broken = error
+                    return
+
+        stream = self._adapter.translate_completion_output_params_streaming(arriving(), asked.model, asked.tool_names)
+        async for event in stream:
+            if broken is not None:
+                break
+            yield event
+        if broken is not None:
+            yield b"event: error\ndata: " + error_body("anthropic", 500, str(broken)) + b"\n\n"
+
+    def _read(self, chunk: bytes) -> Any:
+        try:
+            fields = msgspec.json.decode(chunk, type=dict[str, Any])
+            if "error" not in fields and fields.get("object") != "error":
+                return self._chunk(**fields)
+        except _MISFITS as error:
+            raise TranslationError(f"the upstream's chunk cannot be translated: {_words(error)}") from error
+        raise TranslationError(error_text(chunk))
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+class TranslatedAnswer:
+    """The upstream's answer in Anthropic's words (see `swarm.proxy.answer.Answer`)."""
+
+    def __init__(self, http: web.Request, translator: Translator, asked: Translated) -> None:
+        self._plain = PlainAnswer(http)
+        self._translator = translator
+        self._asked = asked
+        self._status = 0
+        self._headers: CIMultiDict[str] = CIMultiDict()
+        self._body = bytearray()  # of an answer that is no stream
+        self._events = EventStream()
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._writing: asyncio.Task[None] | None = None
+        self._whole = False
+
+    @property
+    def response(self) -> web.StreamResponse | None:
+        return self._plain.response
+
+    async def begin(self, reply: aiohttp.ClientResponse) -> None:
+        self._status = reply.status
+        self._headers = CIMultiDict((name, reply.headers[name]) for name in ("Retry-After",) if name in reply.headers)
+        if self._asked.stream and reply.status == 200 and reply.content_type == "text/event-stream":
+            await self._plain.start(200, "OK", CIMultiDict({"Content-Type": "text/event-stream; charset=utf-8"}))
+            self._writing = asyncio.create_task(self._write())
+
+    def write(self, data: bytes) -> None:
+        if self._writing is None:
+            self._body += data
+            return
+        try:
+            for event in self._events.feed(data):
+                self._whole = self._whole or event == b"[DONE]"
+                if not self._whole:
+                    self._chunks.put_nowait(event)
+        except TooLongError:
+            self._chunks.put_nowait(b"an event of the upstream is too long")
+
+    async def _write(self) -> None:
+        async for event in self._translator.events(self._chunks, self._asked):
+            self._plain.write(event)
+
+    async def end(self) -> None:
+        if self._writing is None:
+            await self._end_document()
+        elif self._whole:
+            self._chunks.put_nowait(None)
+            await self._writing
+            await self._plain.end()
+        else:
+            self.cut()  # LiteLLM would make an ending up
+
+    async def _end_document(self) -> None:
+        status, body = self._status, bytes(self._body)
+        try:
+            body = self._translator.whole(body, self._asked) if status == 200 else _error(status, body)
+        except TranslationError as error:
+            status, body = 502, error_body("anthropic", 502, str(error))
+        self._headers.update({"Content-Type": "application/json", "Content-Length": str(len(body))})
+        await self._plain.start(status, None, self._headers)
+        self._plain.write(body)
+        await self._plain.end()
+
+    def cut(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+        self._plain.cut()
+
+
+def _error(status: int, body: bytes) -> bytes:
+    return error_body("anthropic", status, error_text(body))

@@ -1,0 +1,111 @@
+"""From the bytes of an exchange to a turn: the prompt's messages, the reply as a message, what the server counted."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from swarm.client import failures
+from swarm.client.base import Failure, Observation
+from swarm.client.sse import ChatStream, Chunk
+from swarm.proxy.exchange import Exchange
+
+_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One chat completion in OpenAI's form; times as in its exchange."""
+
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]]
+    model: str
+    sent_ns: int
+    first_token_ns: int | None
+    """None also where the answer was no stream."""
+    end_ns: int
+    status: int | None
+    error: str | None
+    """Kind of the failure, or `cancelled` where the client left first; None: the reply is whole."""
+    reply: dict[str, Any] | None
+    """The assistant message; None: not a token of it came."""
+    seen: Observation
+    """What the server counted, the reasoning, and why the reply ended."""
+
+
+class _Request(msgspec.Struct):
+    messages: list[dict[str, Any]]
+    model: str = ""
+    tools: list[dict[str, Any]] | None = None
+
+
+def read(exchange: Exchange) -> Turn | None:
+    """The turn that an exchange was; None where its request or the packing of its answer cannot be read."""
+    body = exchange.body()
+    try:
+        request = msgspec.json.decode(exchange.request, type=_Request)
+    except _JSON_ERRORS:
+        return None
+    if body is None:
+        return None
+    seen, streamed = Observation(send_ns=exchange.sent_ns), exchange.content_type == "text/event-stream"
+    if exchange.status == 200 and streamed:
+        _read_stream(exchange, body, seen)
+    elif exchange.status == 200:
+        _read_document(body, exchange.end_ns, seen)
+    elif exchange.status is not None:
+        seen.failure = failures.from_status(exchange.status, exchange.headers, body, "the upstream")
+    failure = exchange.failure or seen.failure
+    whole = seen.end_ns is not None and seen.failure is None
+    return Turn(
+        messages=request.messages,
+        tools=request.tools or [],
+        model=request.model,
+        sent_ns=exchange.sent_ns,
+        first_token_ns=seen.stamps[0] if seen.stamps and not exchange.packed and streamed else None,
+        end_ns=seen.end_ns or exchange.end_ns,
+        status=exchange.status,
+        error=None if whole else "cancelled" if exchange.left else failure.kind if failure else "cut",
+        reply=_message(seen),
+        seen=seen,
+    )
+
+
+def _read_stream(exchange: Exchange, body: bytes, seen: Observation) -> None:
+    stream = ChatStream(seen)
+    for data, stamp_ns in [(body, exchange.end_ns)] if exchange.packed else exchange.pieces:
+        stream.feed(data, stamp_ns)
+    if not exchange.left and exchange.failure is None:
+        stream.end(exchange.end_ns)
+    stream.close()
+
+
+def _read_document(body: bytes, end_ns: int, seen: Observation) -> None:
+    """A reply that came as a whole is read as a stream of one chunk."""
+    stream = ChatStream(seen)
+    try:
+        document = msgspec.json.decode(body, type=dict[str, Any])
+        choices = [{**choice, "delta": choice.get("message")} for choice in document.get("choices") or ()]
+        chunk = msgspec.convert({**document, "choices": choices[:1]}, Chunk)
+    except (*_JSON_ERRORS, TypeError, AttributeError):
+        seen.failure = failures.not_a_stream("what is no chat completion", body, "the upstream")
+        return
+    if chunk.error is not None or not choices:
+        seen.failure = Failure("in_band", failures.error_text(body))
+        return
+    stream.take(chunk, end_ns)
+    stream.close()
+    seen.end_ns = end_ns
+
+
+def _message(seen: Observation) -> dict[str, Any] | None:
+    """The reply as the message that it becomes in the next prompt."""
+    if not (seen.content or seen.reasoning or seen.tool_calls):
+        return None
+    message: dict[str, Any] = {"role": "assistant", "content": seen.content or None}
+    if seen.tool_calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in seen.tool_calls
+        ]
+    return message
