@@ -17,6 +17,8 @@ from swarm.agents.tools import Toolbox, ToolResult
 from swarm.client.base import ChatRequest, Observation
 from swarm.tasks import Task
 
+NOWHERE = Path("no-workspace")
+"""In the place of a repository, where calls are only waited for."""
 KIND = "trace"
 """The kind of all tasks that are sessions of a trace."""
 
@@ -160,9 +162,9 @@ def opened(message: dict[str, Any], opening: str) -> dict[str, Any]:
     return message | {"content": opening + (content or "")}
 
 
-def session_task(session: str, workspace: Path) -> Task:
+def session_task(session: str, workspace: str | None) -> Task:
     """A session as a task; `workspace` is what its calls work on, where they are carried out."""
-    return Task(KIND, session, session, "", workspace, (), ())
+    return Task(KIND, session, session, "", Path(workspace) if workspace else NOWHERE, (), ())
 
 
 class ReplayTools:

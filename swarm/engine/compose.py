@@ -1,16 +1,19 @@
 """What every way to run a scenario has in common, in real time or in virtual time: its stages and its recording."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from swarm.agents.agent import Tools
 from swarm.agents.driver import Driver
 from swarm.agents.model import ModelDriver
 from swarm.agents.prompt import system_prompt
 from swarm.agents.sandbox import open_sandbox
 from swarm.agents.script import ScriptDriver
-from swarm.agents.tools import Launcher, low_priority
+from swarm.agents.tools import Launcher, Toolbox, low_priority
+from swarm.agents.trace import Replay, ReplayTools, TraceDriver
 from swarm.client.retry import RetryPolicy
 from swarm.clock import Clock
 from swarm.engine.schedule import StagePlan
@@ -41,10 +44,11 @@ def stage_spec(
     watch_client: bool = True,
     pinned: bool = True,
     secrets: tuple[str, ...] = (),
+    replay: Replay | None = None,
 ) -> StageSpec:
     """The stage `plan` of a scenario with all its agents; `pinned`: the target keeps to reply lengths.
 
-    `secrets` are kept out of the files.
+    `secrets` are kept out of the files. `replay`: the trace, made ready for the target, where one is to be replayed.
     """
     agents, settings = scenario.agents, scenario.stage
     return StageSpec(
@@ -52,13 +56,13 @@ def stage_spec(
         shard=0,
         plan=plan,
         numbers=tuple(range(plan.agents)),
-        driver=_driver(scenario, plan, pinned),
+        driver=_replaying(scenario, plan, pinned, replay) if replay else _driver(scenario, plan, pinned),
         tasks=tasks,
         retry=RetryPolicy(scenario.client.retries),
         warmup_s=settings.warmup,
         duration_s=settings.duration,
         think_s=agents.think,
-        max_turns=agents.max_turns,
+        max_turns=sys.maxsize if replay else agents.max_turns,
         seed=agents.seed,
         until=settings.until,
         redact=Redaction(secrets),
@@ -68,9 +72,30 @@ def stage_spec(
 
 
 def launcher_of(scenario: Scenario) -> Launcher:
-    """What test runs are started with: a sandbox, where the code that they run is the model's and not a task's own."""
+    """What test runs are started with: a sandbox, where the code that they run is a model's and not a task's own."""
     agents = scenario.agents
-    return open_sandbox() if agents.driver == "model" and agents.isolation == "required" else low_priority
+    foreign = agents.driver == "model" or (agents.trace is not None and agents.trace.workspace is not None)
+    return open_sandbox() if foreign and agents.isolation == "required" else low_priority
+
+
+def tools_of(scenario: Scenario, root: Path, launcher: Launcher, test_slots: int | None = None) -> Tools:
+    """What carries out the agents' calls; `root` is an existing directory for their workspaces."""
+    trace = scenario.agents.trace
+    toolbox = None if trace and trace.workspace is None else Toolbox(root, test_slots=test_slots, launcher=launcher)
+    return ReplayTools(toolbox) if trace or toolbox is None else toolbox
+
+
+def _replaying(scenario: Scenario, plan: StagePlan, pinned: bool, replay: Replay) -> Driver:
+    sampling = scenario.sampling
+    return TraceDriver(
+        replay,
+        plan.salt,
+        scenario.agents.context,
+        pinned=pinned,
+        temperature=sampling.temperature,
+        sampling_seed=sampling.seed,
+        extra_body=sampling.extra_body,
+    )
 
 
 def _driver(scenario: Scenario, plan: StagePlan, pinned: bool) -> Driver:

@@ -163,7 +163,11 @@ class Fleet:
         machine = shard.facts["machine"]
         neighbours = sum(other.facts is not None and other.facts["machine"] == machine for other in self.shards)
         elsewhere = machine != self.here["machine"]
-        repositories = {task.repository: pack(task.repository) for task in self._tasks} if elsewhere else {}
+        repositories = (
+            {place: pack(place) for place in {task.repository for task in self._tasks} if place.is_dir()}
+            if elsewhere
+            else {}
+        )
         await shard.ask(READY_S, "set_up", Setup(self._scenario, neighbours, repositories))
 
     async def restore(self) -> None:

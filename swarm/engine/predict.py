@@ -11,7 +11,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from swarm.agents.recorded import RecordedTools, Results, recorded_results
+from swarm.agents.agent import Tools
+from swarm.agents.recorded import RecordedTools, recorded_results
+from swarm.agents.trace import Replay, ReplayTools
 from swarm.client.base import Connection
 from swarm.clock import VirtualClock
 from swarm.engine.compose import recording, stage_spec
@@ -19,12 +21,13 @@ from swarm.engine.crew import LocalCrew
 from swarm.engine.environment import describe_environment
 from swarm.engine.part import Part
 from swarm.engine.plan import tasks_of
+from swarm.engine.replay import Prepared, prepare
 from swarm.engine.run import Outcome
 from swarm.engine.schedule import Course, StagePlan, load_summary, schedule
 from swarm.engine.server import ServerWatch
 from swarm.engine.stage import run_stage
 from swarm.engine.stop import Stop, on_signals
-from swarm.engine.virtual import VirtualClient, VirtualLoop, VirtualServer
+from swarm.engine.virtual import VirtualClient, VirtualLoop, VirtualServer, VirtualTokenizer
 from swarm.errors import UsageError
 from swarm.recording import rundir
 from swarm.recording.recorder import Recorder
@@ -47,7 +50,9 @@ class _Prediction:
     scenario: Scenario
     tasks: tuple[Task, ...]
     servers: dict[str, VirtualServer]
-    tools: RecordedTools
+    tools: Tools
+    replays: dict[str, Replay]
+    """By target, where a trace is replayed."""
     recorder: Recorder
     clock: VirtualClock
     stop: Stop
@@ -78,11 +83,17 @@ def predict_scenario(
     directory = rundir.create(scenario.name, started, out)
     try:
         (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
+        prepared = _prepared(scenario)
         facts = {target.name: _facts(_profile(scenario, target)) for target in scenario.targets}
+        for name, made in prepared.items():
+            facts[name]["notes"] = made.notes
         environment = describe_environment(scenario, started, facts, predicted=True)
         rundir.write_json(directory / rundir.ENVIRONMENT, environment)
         _say(show, f"{scenario.name if course else load_summary(scenario)}, in virtual time; results in {directory}")
-        return _in_virtual_time(scenario, directory, started, show, part, course)
+        for name, made in prepared.items():
+            for note in made.notes:
+                _say(show, f"{name}: {note}")
+        return _in_virtual_time(scenario, prepared, directory, started, show, part, course)
     except UsageError:
         shutil.rmtree(directory, ignore_errors=True)
         raise
@@ -92,11 +103,23 @@ def continue_prediction(
     scenario: Scenario, directory: Path, started: datetime, show: TextIO | None, part: Part
 ) -> Outcome:
     """Predicts the next part of a soak that was started at `started`, into its directory."""
-    return _in_virtual_time(scenario, directory, started, show, part)
+    return _in_virtual_time(scenario, _prepared(scenario), directory, started, show, part)
+
+
+def _prepared(scenario: Scenario) -> dict[str, Prepared]:
+    """The trace, made ready for each target, where one is to be replayed; its calls take as long as they took."""
+    if scenario.agents.trace is None:
+        return {}
+    waiting = scenario.agents.trace.model_copy(update={"workspace": None})
+    tokenizer = VirtualTokenizer()
+    return {
+        target.name: asyncio.run(prepare(waiting, scenario.agents.context, tokenizer)) for target in scenario.targets
+    }
 
 
 def _in_virtual_time(
     scenario: Scenario,
+    prepared: dict[str, Prepared],
     directory: Path,
     started: datetime,
     show: TextIO | None,
@@ -105,11 +128,15 @@ def _in_virtual_time(
 ) -> Outcome:
     known = {target.name: _profile(scenario, target) for target in scenario.targets}
     tasks = tuple(tasks_of(scenario))
-    results = asyncio.run(recorded_results(tasks, scenario.agents.script))
+    tools: Tools = ReplayTools()
+    if not prepared:
+        tools = RecordedTools(asyncio.run(recorded_results(tasks, scenario.agents.script)))
+    replays = {name: made.replay for name, made in prepared.items()}
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(part.start_ns / 1e9 if part else 0.0)) as runner:
         loop = cast(VirtualLoop, runner.get_loop())
         servers = {name: VirtualServer(profile, loop) for name, profile in known.items()}
-        return runner.run(_predict(scenario, servers, tasks, results, directory, started, show, part, course))
+        predicting = _predict(scenario, servers, tasks, tools, replays, directory, started, show, part, course)
+        return runner.run(predicting)
 
 
 def _profile(scenario: Scenario, target: Target) -> Profile:
@@ -120,8 +147,8 @@ def _profile(scenario: Scenario, target: Target) -> Profile:
             f"targets.{name}: there is no model of a running server to predict with; put `simulate: PROFILE` in the "
             "place of `api_base` (`swarm profiles` lists them; `swarm calibrate RUN` makes one from a measured run)"
         )
-    if scenario.agents.driver != "script":
-        raise UsageError(f"agents.driver: {scenario.agents.driver!r} cannot be predicted; use script")
+    if scenario.agents.driver == "model":
+        raise UsageError("agents.driver: what a model decides cannot be predicted; use script or trace")
     if target.simulate.faults:
         raise UsageError(f"targets.{name}.simulate.faults: cannot be predicted; leave them out")
     return profiles.load(
@@ -133,7 +160,8 @@ async def _predict(
     scenario: Scenario,
     servers: dict[str, VirtualServer],
     tasks: tuple[Task, ...],
-    results: dict[Path, Results],
+    tools: Tools,
+    replays: dict[str, Replay],
     directory: Path,
     started: datetime,
     show: TextIO | None,
@@ -148,7 +176,7 @@ async def _predict(
             recording(scenario, directory, clock, stop, None, FLUSH_S, course=course, used=used)
         )
         run = _Prediction(
-            directory.name, scenario, tasks, servers, RecordedTools(results), recorder, clock, stop, count(1), part
+            directory.name, scenario, tasks, servers, tools, replays, recorder, clock, stop, count(1), part
         )
         salt = f"{directory.name}{part.salt if part else ''}"
         planned = schedule(scenario, salt)
@@ -170,7 +198,8 @@ def _facts(profile: Profile) -> dict[str, Any]:
 
 
 async def _stage(run: _Prediction, plan: StagePlan) -> None:
-    spec = stage_spec(run.id, run.scenario, run.tasks, plan, watch_client=False)
+    replay = run.replays.get(plan.target)
+    spec = stage_spec(run.id, run.scenario, run.tasks, plan, watch_client=False, replay=replay)
     if run.part:
         spec = run.part.of_stage(run.scenario, spec)
     server = run.servers[plan.target]

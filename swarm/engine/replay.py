@@ -71,7 +71,7 @@ def tasks_of_trace(settings: TraceSettings, context: int) -> list[Task]:
             needed = sum(lengths(prompts[0]))
             shortest = min(shortest or needed, needed)
             if needed <= context:
-                tasks.append(session_task(name, Path(settings.workspace or ".")))
+                tasks.append(session_task(name, settings.workspace))
     if not tasks and shortest:
         raise UsageError(
             f"agents.context: {context} tokens, but the shortest first turn in {settings.path} takes about {shortest}; "
@@ -299,7 +299,7 @@ class _Making:
         return Call(identity, call.name, {}, took_ns, beside)
 
     def _sub_agent(self, turn: TraceTurn, following: TraceTurn, child: list[TraceTurn]) -> SubAgent:
-        task = session_task(child[0].session, Path(self._settings.workspace or "."))
+        task = session_task(child[0].session, self._settings.workspace)
         started = max(0, (child[0].t_ns or 0) - (turn.end_ns or 0))
         return SubAgent(Job(task, ""), started, joins=_end(child) <= (following.t_ns or 0))
 

@@ -11,21 +11,25 @@ from itertools import count
 from pathlib import Path
 from typing import TextIO
 
-from swarm.agents.tools import Launcher, Toolbox
+from swarm.agents.agent import Tools
+from swarm.agents.tools import Launcher
+from swarm.agents.trace import Replay
 from swarm.client.base import Connection
 from swarm.client.connect import open_client, warm_up
 from swarm.client.metrics import MetricsReader
 from swarm.client.probe import Probe, probe
+from swarm.client.tokenizer import open_tokenizer
 from swarm.clock import Clock
 from swarm.engine.backends import break_on_purpose, connection, fault_names, gpu_reader, secrets_of, simulated
 from swarm.engine.checkpoint import keep_checkpoints
-from swarm.engine.compose import launcher_of, recording, stage_spec
+from swarm.engine.compose import launcher_of, recording, stage_spec, tools_of
 from swarm.engine.crew import LocalCrew, make_calm
 from swarm.engine.environment import describe_environment, told
 from swarm.engine.export import linger, metrics_of, open_endpoint
 from swarm.engine.fleet import ALONE, Fleet, ShardedCrew, Sharing, open_fleet
 from swarm.engine.part import Part, locked
 from swarm.engine.plan import tasks_of
+from swarm.engine.replay import prepare
 from swarm.engine.schedule import Course, StagePlan, load_summary, schedule
 from swarm.engine.server import GpuReader, ServerWatch
 from swarm.engine.stage import Crew, StageSpec, run_stage
@@ -58,6 +62,8 @@ class Backend:
     connection: Connection
     facts: Probe
     gpu: GpuReader | None = None
+    replay: Replay | None = None
+    """The trace, made ready for it."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +176,8 @@ async def _run(
             checkpoints = asyncio.create_task(keep_checkpoints(directory, scenario.soak.checkpoint, say))
             stack.callback(checkpoints.cancel)
         if view:
-            if scenario.agents.driver == "model" and scenario.agents.isolation == "allow-unsafe":
-                view.say("agents.isolation: allow-unsafe: what the model writes is run with all your rights")
+            if scenario.agents.isolation == "allow-unsafe":
+                view.say("agents.isolation: allow-unsafe: what a model wrote is run with all your rights")
             for backend in backends.values():
                 for note in backend.facts.notes:
                     view.say(f"{backend.target.name}: {note}")
@@ -185,7 +191,7 @@ async def _run(
             if stop.reason is not None:
                 break
             of = number if course else len(planned)
-            await _stage(run, plan, Toolbox(root, launcher=launcher), number, of)
+            await _stage(run, plan, tools_of(scenario, root, launcher), number, of)
         outcome = Outcome(directory, stop.reason, stop.by_signal)
         if endpoint and not stop.by_signal:
             await linger(endpoint, scenario.prometheus.linger, recorder, stop)
@@ -217,6 +223,11 @@ async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) ->
     gpu = await stack.enter_async_context(reader) if (reader := gpu_reader(target)) else None
     reach = connection(scenario, target, address)
     facts = await probe(reach)
+    reach, replay = replace(reach, model=facts.model, honours=facts.honours), None
+    if scenario.agents.trace:
+        async with open_tokenizer(reach) as tokenizer:
+            prepared = await prepare(scenario.agents.trace, scenario.agents.context, tokenizer)
+        facts, replay = replace(facts, notes=(*facts.notes, *prepared.notes)), prepared.replay
     if target.simulate and target.simulate.faults:
         await break_on_purpose(reach, target.simulate.faults)  # only now, so that a probe cannot fail by chance
         facts = replace(facts, notes=(*facts.notes, f"faults on purpose: {fault_names(target.simulate.faults)}"))
@@ -230,7 +241,7 @@ async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) ->
             f"agents.driver: model, but {target.name} ({facts.model}) lets no model call tools; start it so that it "
             "does (vLLM: --enable-auto-tool-choice --tool-call-parser ...), or use `driver: script`"
         )
-    return Backend(target, replace(reach, model=facts.model, honours=facts.honours), facts, gpu)
+    return Backend(target, reach, facts, gpu, replay)
 
 
 async def keep_drawing(view: LiveView) -> None:
@@ -240,11 +251,11 @@ async def keep_drawing(view: LiveView) -> None:
         await asyncio.sleep(view.period_s)
 
 
-async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: int) -> None:
+async def _stage(run: _Run, plan: StagePlan, tools: Tools, number: int, of: int) -> None:
     scenario, backend = run.scenario, run.backends[plan.target]
     settings = scenario.stage
     pinned, secrets = backend.facts.honours.pinned_length, secrets_of(backend.target)
-    spec = stage_spec(run.id, scenario, run.tasks, plan, pinned=pinned, secrets=secrets)
+    spec = stage_spec(run.id, scenario, run.tasks, plan, pinned=pinned, secrets=secrets, replay=backend.replay)
     if run.part:
         spec = run.part.of_stage(scenario, spec)
     statuses = [AgentStatus(agent) for agent in spec.numbers]
@@ -276,7 +287,7 @@ async def _stage(run: _Run, plan: StagePlan, tools: Toolbox, number: int, of: in
 
 @asynccontextmanager
 async def _crew(
-    run: _Run, spec: StageSpec, connection: Connection, tools: Toolbox, statuses: list[AgentStatus]
+    run: _Run, spec: StageSpec, connection: Connection, tools: Tools, statuses: list[AgentStatus]
 ) -> AsyncIterator[Crew]:
     """Who runs the agents of a stage: the fleet, or this process."""
     if run.fleet:

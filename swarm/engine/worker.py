@@ -21,11 +21,10 @@ import msgspec
 
 from swarm import __version__
 from swarm.agents.agent import Tools
-from swarm.agents.tools import Toolbox
 from swarm.client.base import Client, Connection
 from swarm.client.connect import open_client, warm_up
 from swarm.clock import Clock
-from swarm.engine.compose import launcher_of
+from swarm.engine.compose import launcher_of, tools_of
 from swarm.engine.crew import LocalCrew, make_calm
 from swarm.engine.stage import StageSpec
 from swarm.errors import SwarmError
@@ -143,7 +142,7 @@ class Worker:
             self._repositories[path] = root / f"repository-{number}"
             unpack(packed, self._repositories[path])
         slots = max(1, (os.cpu_count() or 1) // setup.neighbours)
-        self._tools = Toolbox(root, test_slots=slots, launcher=launcher_of(setup.scenario))
+        self._tools = tools_of(setup.scenario, root, launcher_of(setup.scenario), slots)
         warm_up(setup.scenario.route)
         make_calm()
 
