@@ -6,13 +6,14 @@ from typing import Any
 
 from swarm.analysis.agents import jain, per_agent, rates, spread, together
 from swarm.analysis.attribution import attribution
-from swarm.analysis.client import summary, timing_of
+from swarm.analysis.client import processes, summary, timing_of
 from swarm.analysis.confidence import intervals
 from swarm.analysis.degradation import degradation
 from swarm.analysis.distribution import Distribution, mean
 from swarm.analysis.jobs import ENOUGH_PER_AGENT
 from swarm.analysis.plan import Limits
 from swarm.analysis.requests import plus
+from swarm.analysis.shards import shards
 from swarm.analysis.steady import Warmup, warmup
 from swarm.analysis.trial import Trial
 from swarm.analysis.validity import counters_skipped, too_few_turns, trial_reasons
@@ -109,6 +110,7 @@ def measured(agents: int, ran: Sequence[Trial], pairs: Sequence[tuple[Trial, Tri
         **_counts(trials),
         "attribution": attribution([(trial.causes, base.causes) for trial, base in pairs]),
         "client": summary([trial.client for trial in trials]),
+        "shards": shards(ran),
     }
 
 
@@ -240,9 +242,10 @@ def _unsure(closed: WindowEnd) -> str | None:
 
 
 def _notes_on_client(trials: Sequence[Trial], limits: Limits) -> list[str]:
-    if not any(trial.client.watched_ns for trial in trials):
+    watched = processes(trial.client for trial in trials)
+    if not watched:
         return ["the client did not watch itself in the window, so that check is missing"]
-    timing = timing_of([trial.client for trial in trials])
+    timing = timing_of(watched)
     lag, error = timing.lag_p99_s(), timing.p99_s()
     if lag is None or error is None or lag <= limits.max_lag_s or error > limits.max_lag_s:
         return []

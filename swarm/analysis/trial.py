@@ -21,6 +21,8 @@ from swarm.recording.records import (
     ClientSample,
     Job,
     ServerSample,
+    Shard,
+    ShardLost,
     Stage,
     StageEnd,
     Tool,
@@ -49,6 +51,10 @@ class Trial:
         self.client = Client(self.window)
         self.causes = Causes(self.window, began.agents)
         self._explain = explain
+        self.shards: dict[int, Shard] = {}
+        """Those that shared the agents, by number; none where one process had them all."""
+        self.lost: dict[int, ShardLost] = {}
+        """Those of them that ended before the stage, and had agents."""
         self.agents: dict[int, Agent] = {}
         self.templates: dict[str, Template] = {}
         self.overruns = 0
@@ -96,6 +102,10 @@ class Trial:
                 self.load.add_agent_end(record)
             case ClientSample():
                 self.client.add(record)
+            case Shard():
+                self.shards[record.shard] = record
+            case ShardLost() if record.numbers:
+                self.lost[record.shard] = record
 
     def go_on(self, part: Stage) -> None:
         """The next part of a soak begins. Agents that were killed with the last one could not say how long they lived:

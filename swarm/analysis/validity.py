@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from swarm.analysis.client import busy_share, cpu_share
+from swarm.analysis.client import Process
 from swarm.analysis.plan import Limits
 from swarm.analysis.trial import Trial
+from swarm.analysis.words import counted
 
 ALIVE_SHARE = 0.95
 TURNS_PER_AGENT = 10
@@ -24,7 +25,7 @@ def trial_reasons(trial: Trial, limits: Limits) -> list[str]:
     reasons = [] if trial.ended.interrupted is None else [_interrupted(trial, trial.ended.interrupted)]
     if not trial.seconds:
         return reasons
-    checks = (_alive, _client, _simulator, _errors, _restart, _lengths, _usage, _counters, _silence)
+    checks = (_lost, _alive, _client, _simulator, _errors, _restart, _lengths, _usage, _counters, _silence)
     return reasons + [reason for check in checks if (reason := check(trial, limits))]
 
 
@@ -43,6 +44,8 @@ def counters_skipped(trial: Trial) -> str | None:
     """Said, where the server's own counters cannot be held against ours."""
     if trial.window.holes:
         return "token counts were not checked against the server's own counters, as the soak was broken off in between"
+    if trial.lost:
+        return "token counts were not checked against the server's own counters, as those of lost shards are missing"
     if trial.ended is None or trial.ended.counters:
         return None
     return "token counts were not checked against the server's own counters: it has none, or they were not read"
@@ -66,8 +69,42 @@ def _alive(trial: Trial, _: Limits) -> str | None:
     )
 
 
+def _lost(trial: Trial, _: Limits) -> str | None:
+    """One is enough: what it had not handed over is missing from every number, and its agents left the rest alone."""
+    if not trial.lost:
+        return None
+    each = [
+        f"{shard.name} after {max(0, shard.t_ns - trial.began.t_ns) / 1e9:.1f} s with {_agents(shard.numbers)}: "
+        f"{_one_line(shard.reason)}"
+        for _, shard in sorted(trial.lost.items())
+    ]
+    return f"shards were lost: {'; '.join(each)}; run it again"
+
+
+def _agents(numbers: Sequence[int]) -> str:
+    if not numbers:
+        return "no agents"
+    shown = ", ".join(map(str, numbers[:8]))
+    more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
+    return f"{counted(len(numbers), 'agent')} ({shown}{more})"
+
+
 def _client(trial: Trial, limits: Limits) -> str | None:
-    cpu, busy, timing = cpu_share([trial.client]), busy_share([trial.client]), trial.client.timing
+    """Every process by itself: one that was too slow is not made up for by the others."""
+    slow = {
+        number: why for number, process in sorted(trial.client.processes.items()) if (why := _slow(process, limits))
+    }
+    if not slow:
+        return None
+    first, why = next(iter(slow.items()))
+    if first not in trial.shards:
+        return why
+    more = f" (and so it was at {counted(len(slow) - 1, 'other shard')})" if len(slow) > 1 else ""
+    return f"{trial.shards[first].name}: {why}{more}"
+
+
+def _slow(process: Process, limits: Limits) -> str | None:
+    cpu, busy, timing = process.cpu_share, process.busy_share, process.timing
     if cpu is not None and cpu > limits.max_cpu_share:
         return (
             f"the client was too slow: swarm used {_percent(cpu)} of a CPU core "
@@ -151,7 +188,7 @@ def _usage(trial: Trial, _: Limits) -> str | None:
 
 
 def _counters(trial: Trial, _: Limits) -> str | None:
-    comparable = trial.ended is not None and not trial.restarts and not trial.window.holes
+    comparable = trial.ended is not None and not (trial.restarts or trial.window.holes or trial.lost)
     counters = (trial.ended.counters if trial.ended and comparable else None) or {}
     for name, account in (("prompt", trial.accounts.prompt), ("completion", trial.accounts.completion)):
         server, least, most = counters.get(f"{name}_tokens"), account.least, account.most
