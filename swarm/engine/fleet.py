@@ -245,6 +245,25 @@ def _check_reach(scenario: Scenario) -> None:
             raise UsageError(f"targets.{target.name}.api_base: {target.api_base} is another server on another machine")
 
 
+async def offset_of(shard: Shard, here: str) -> tuple[int, int]:
+    """The shard's clock less ours, and the round trip, in nanoseconds: the offset is right to half of that.
+
+    As NTP does it (RFC 5905): the best of several exchanges, each taken to have read the clock halfway. `here` is this
+    machine, all processes of which read one monotonic clock.
+    """
+    if shard.facts and shard.facts["machine"] == here:
+        return 0, 0
+    best = None
+    for _ in range(EXCHANGES):
+        sent = time.perf_counter_ns()
+        theirs = await shard.ask(ANSWER_S, "now")
+        received = time.perf_counter_ns()
+        if best is None or received - sent < best[1]:
+            best = theirs - (sent + received) // 2, received - sent
+    assert best
+    return best
+
+
 def _nowhere(_: records.Record) -> None: ...
 
 
@@ -297,30 +316,13 @@ class ShardedCrew:
 
     async def _prepare(self, shard: Shard) -> None:
         try:
-            offset, _ = self._offsets[shard.number] = await self._offset(shard)
+            offset, _ = self._offsets[shard.number] = await offset_of(shard, self._fleet.here["machine"])
             origin = self._clock.origin_ns + offset
             work = Assignment(self._specs[shard.number], self._connection, origin, self._prefix(shard.life))
             await shard.ask(READY_S, "prepare", work)
         except LostError as lost:
             shard.lost = f"it was not ready when the stage began: {lost}"
             await shard.drop()
-
-    async def _offset(self, shard: Shard) -> tuple[int, int]:
-        """The shard's clock less ours, and the round trip, in nanoseconds: the offset is right to half of that.
-
-        As NTP does it (RFC 5905): the best of several exchanges, each taken to have read the clock halfway.
-        """
-        if shard.facts and shard.facts["machine"] == self._fleet.here["machine"]:
-            return 0, 0  # all processes of a system read one monotonic clock
-        best = None
-        for _ in range(EXCHANGES):
-            sent = time.perf_counter_ns()
-            theirs = await shard.ask(ANSWER_S, "now")
-            received = time.perf_counter_ns()
-            if best is None or received - sent < best[1]:
-                best = theirs - (sent + received) // 2, received - sent
-        assert best
-        return best
 
     async def begin(self, stage_id: str, start_ns: int, publish: Publish) -> None:
         self._stage_id, self._start_ns, self._publish = stage_id, start_ns, publish
