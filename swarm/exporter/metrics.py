@@ -19,6 +19,7 @@ from swarm.recording.records import (
     Published,
     Record,
     ServerSample,
+    Shard,
     Stage,
 )
 from swarm.recording.status import AgentStatus
@@ -51,7 +52,9 @@ class Metrics:
         self._templates: dict[tuple[str, int, int], Mapping[str, Template]] = {}
         """Of each target, level and trial, for the contention ratio."""
         self._statuses: Sequence[AgentStatus] = ()
-        self._client: ClientSample | None = None
+        self._clients: dict[str, ClientSample] = {}
+        """The load generator's last look at itself, by the labels that tell its shards apart, if it has any."""
+        self._shared = False
         self._servers: dict[str, ServerSample] = {}
 
     def watch(self, statuses: Sequence[AgentStatus]) -> None:
@@ -76,7 +79,9 @@ class Metrics:
         elif isinstance(record, Stage):
             self._begin(record)
         elif isinstance(record, ClientSample):
-            self._client = record
+            self._clients[f',shard="{record.shard}"' if self._shared else ""] = record
+        elif isinstance(record, Shard):
+            self._shared = True
         elif self._stage is not None and isinstance(record, Record):
             self._count(self._stage, record)
             yield from self._stage.add(record)
@@ -87,7 +92,7 @@ class Metrics:
         if key in self._templates:
             return  # another shard begins the same stage
         stage = MeasuredStage(record, self._labels(record.target, agents=record.agents), self._info.slos)
-        self._before, self._stage, self._client = self._stage, stage, None
+        self._before, self._stage, self._clients = self._stage, stage, {}
         self._templates[key] = stage.templates
         for name, counters in self._counters.items():
             for known in counters.values():
@@ -194,8 +199,8 @@ class Metrics:
             "Prompt and reply of an agent's last turn.",
             [(f'{stage.labels},agent="{agent}"', size) for agent, size in sorted(stage.context_tokens.items())],
         )
-        if self._client is not None:
-            yield from _client_families(stage.labels, self._client)
+        if self._clients:
+            yield from _client_families({stage.labels + shard: seen for shard, seen in self._clients.items()})
 
 
 def _all_series(name: str) -> list[str]:
@@ -242,23 +247,27 @@ def _merged(shown: Sequence[MeasuredStage]) -> Iterator[Family]:
         yield Family(same[0].name, same[0].kind, same[0].help, samples)
 
 
-def _client_families(stage: str, sample: ClientSample) -> Iterator[Family]:
-    if sample.lag_ns:
-        last = len(sample.lag_ns) - 1
+def _client_families(samples: Mapping[str, ClientSample]) -> Iterator[Family]:
+    """`samples`: by labels."""
+    if lagging := {shard: sample.lag_ns for shard, sample in samples.items() if sample.lag_ns}:
         name = "swarm_client_lag_seconds"
         yield Family(
             name,
             "summary",
             "How late the load generator was in the last second: its event loop, and stamp to reading of chunks.",
             [
-                (f'{name}{{{stage},quantile="{quantile:g}"}}', sample.lag_ns[round(quantile * last)] / 1e9)
+                (f'{name}{{{shard},quantile="{quantile:g}"}}', lags[round(quantile * (len(lags) - 1))] / 1e9)
+                for shard, lags in lagging.items()
                 for quantile in LAG_QUANTILES
             ],
         )
-    if sample.rss_bytes is not None:
-        yield gauges("swarm_client_resident_memory_bytes", "Memory of the load generator.", [(stage, sample.rss_bytes)])
+    yield gauges(
+        "swarm_client_resident_memory_bytes",
+        "Memory of the load generator.",
+        [(shard, sample.rss_bytes) for shard, sample in samples.items() if sample.rss_bytes is not None],
+    )
     yield gauges(
         "swarm_client_cpu_ratio",
         "CPU time of the load generator, as a share of one core, in the last second.",
-        [(stage, sample.cpu_ns / (sample.end_ns - sample.t_ns))],
+        [(shard, sample.cpu_ns / (sample.end_ns - sample.t_ns)) for shard, sample in samples.items()],
     )

@@ -7,12 +7,12 @@ rich.Live costs 16.
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from swarm.clock import Clock
 from swarm.recording.recorder import Sink
-from swarm.recording.records import AgentEnd, Attempt, ClientSample, Published
+from swarm.recording.records import AgentEnd, Attempt, ClientSample, Published, ShardLost
 from swarm.recording.status import AgentStatus
 from swarm.recording.timing import TimingError
 
@@ -35,8 +35,8 @@ class StageView:
     """Load that is planned after this stage, in seconds."""
     requests: int = 0
     errors: int = 0
-    client: ClientSample | None = None
-    """The load generator's last look at itself."""
+    clients: dict[int, ClientSample] = field(default_factory=dict)
+    """The load generator's last look at itself, of each shard."""
 
 
 class LiveView(Sink):
@@ -73,7 +73,10 @@ class LiveView(Sink):
             stage.requests += 1
             stage.errors += record.error is not None
         elif isinstance(record, ClientSample):
-            stage.client = record
+            stage.clients[record.shard] = record
+        elif isinstance(record, ShardLost):
+            agents = f"{len(record.numbers)} agent{'s' * (len(record.numbers) != 1)}"
+            self.say(f"{record.name} was lost with {agents}: {record.reason}")
         elif isinstance(record, AgentEnd) and record.crash:
             self.say(f"agent {record.agent} crashed: {record.crash.splitlines()[-1]}")
 
@@ -150,18 +153,20 @@ def _totals(stage: StageView) -> str:
 
 def _itself(stage: StageView) -> list[str]:
     """Whether swarm is in the way: a line, once it has looked at itself."""
-    sample = stage.client
-    if sample is None:
+    samples = list(stage.clients.values())
+    if not samples:
         return []
-    timing = TimingError.of([sample])
-    took, error, lag = sample.end_ns - sample.t_ns, timing.p99_s(), timing.lag_p99_s()
-    parts = [f"swarm itself: {sample.cpu_ns / took:.0%} of a core"]
+    timing, cpu_ns = TimingError.of(samples), sum(sample.cpu_ns for sample in samples)
+    busiest = max(sample.cpu_ns / (sample.end_ns - sample.t_ns) for sample in samples)
+    error, lag = timing.p99_s(), timing.lag_p99_s()
+    who = "swarm itself" if len(samples) == 1 else f"the busiest of {len(samples)} shards"
+    parts = [f"{who}: {busiest:.0%} of a core"]
     if lag is not None:
         parts.append(f"lag {lag * 1000:.1f} ms")
     if error is not None:
-        parts.append(f"times right to {error * 1000:.2g} ms ({sample.stamp_source} stamps)")
-        parts.append(f"{sample.cpu_ns / sample.chunks / 1000:.0f} us a chunk")
-        parts.append(f"{sample.coalesced / sample.chunks:.1%} coalesced")
+        parts.append(f"times right to {error * 1000:.2g} ms ({'kernel' if timing.by_kernel else 'user'} stamps)")
+        parts.append(f"{cpu_ns / timing.chunks / 1000:.0f} us a chunk")
+        parts.append(f"{timing.coalesced / timing.chunks:.1%} coalesced")
     return [", ".join(parts)]
 
 

@@ -241,6 +241,12 @@ class Stage:
         }
         return self._publish(records.ClientSample, end - 1, **given | fields)
 
+    def join(self, shard: int, name: str, numbers: list[int], **clock: int) -> None:
+        self._publish(records.Shard, -self.warmup_s, shard=shard, name=name, numbers=numbers, **clock)
+
+    def lose(self, t: float, shard: int, name: str, numbers: list[int], reason: str) -> None:
+        self._publish(records.ShardLost, t, shard=shard, name=name, numbers=numbers, reason=reason)
+
     def server(self, t: float, **metrics: float) -> None:
         self.run.published.append(
             records.ServerSample(

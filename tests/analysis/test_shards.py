@@ -8,7 +8,6 @@ import pytest
 from synthetic import Run, Stage, ns
 
 from swarm.analysis.schema import results_schema
-from swarm.recording import records
 
 Analysed = Callable[[Run], dict[str, Any]]
 NAMES = ("shard 0 (node 10.0.0.1)", "shard 1 (node 10.0.0.2)")
@@ -19,15 +18,7 @@ def shared() -> tuple[Run, Stage]:
     run = Run(levels=[2])
     stage = run.stage(agents=2)
     for shard, name in enumerate(NAMES):
-        stage._publish(
-            records.Shard,
-            -2.0,
-            shard=shard,
-            name=name,
-            numbers=[shard],
-            offset_ns=shard * ns(100.5),
-            round_trip_ns=shard * ns(0.002),
-        )
+        stage.join(shard, name, [shard], offset_ns=shard * ns(100.5), round_trip_ns=shard * ns(0.002))
         stage.work(shard, shard=shard)
     return run, stage
 
@@ -81,9 +72,7 @@ def test_a_slow_shard_tells_how_many_others_were_slow(only_stage: Analysed) -> N
 
 def test_a_lost_shard_makes_the_stage_invalid_and_is_named_with_its_agents(only_stage: Analysed) -> None:
     run, stage = shared()
-    stage._publish(
-        records.ShardLost, 4.0, shard=1, name=NAMES[1], numbers=[1], reason="its process was killed (SIGKILL)"
-    )
+    stage.lose(4.0, 1, NAMES[1], [1], "its process was killed (SIGKILL)")
     stage.live(0, -2, 10)
     stage.live(1, -2, 4)
     stage.end(alive=False, counters={"prompt_tokens": 1.0, "completion_tokens": 1.0})
@@ -102,8 +91,8 @@ def test_a_shard_that_had_no_agents_is_no_loss(only_stage: Analysed) -> None:
     run = Run()
     stage = run.stage()
     stage.work()
-    stage._publish(records.Shard, -2.0, shard=1, name=NAMES[1], numbers=[])
-    stage._publish(records.ShardLost, 4.0, shard=1, name=NAMES[1], numbers=[], reason="gone")
+    stage.join(1, NAMES[1], [])
+    stage.lose(4.0, 1, NAMES[1], [], "gone")
     stage.end()
     assert only_stage(run)["valid"]
 

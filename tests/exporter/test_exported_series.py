@@ -160,6 +160,19 @@ def test_the_clients_lag_and_the_servers_metrics_are_told():
     assert "swarm_server_requests_waiting" not in found  # the server did not say
 
 
+def test_every_shard_tells_of_its_own_lag_and_work():
+    run = Run()
+    stage = run.stage(agents=2)
+    for shard in (0, 1):
+        stage.join(shard, f"shard {shard}", [shard])
+        stage.watch(3, shard=shard, lag_ns=[1_000_000 * (shard + 1)], cpu_ns=100_000_000 * (shard + 1), rss_bytes=shard)
+    found = shown(played(run), stage.at(4))
+    for shard in (0, 1):
+        assert series(found, "swarm_client_lag_seconds", shard=f"{shard}", quantile="1") == 0.001 * (shard + 1)
+        assert series(found, "swarm_client_cpu_ratio", shard=f"{shard}") == 0.1 * (shard + 1)
+        assert series(found, "swarm_client_resident_memory_bytes", shard=f"{shard}") == shard
+
+
 def test_a_shard_that_begins_the_same_stage_changes_nothing():
     run = Run()
     stage = run.healthy()
