@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from swarm import __version__
-from swarm.cli import profiles
+from swarm.cli import profiles, trace
 from swarm.cli.capacity import capacity
 from swarm.cli.compare import compare
 from swarm.cli.nightly import check, history
@@ -46,6 +46,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(profiles.app, name="profiles")
+app.add_typer(trace.app, name="trace")
 
 
 def main() -> None:

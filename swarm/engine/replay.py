@@ -24,7 +24,7 @@ from swarm.tasks import Task
 from swarm.tasks.calls import ARGUMENTS
 from swarm.trace.format import Trace, TraceCall, TraceMessage, TraceTurn
 from swarm.trace.read import load_trace
-from swarm.trace.structure import Pause, Prompt, pause, shared_links, whole_prompts
+from swarm.trace.structure import Pause, Prompt, new_lengths, pause, shared_links, whole_prompts
 
 OPENING_TOKENS = 32
 """At most, of salt and ticket, which are put before texts as they were said."""
@@ -213,7 +213,7 @@ class _Making:
             made = (Line(skeleton[0], tuple(self._blocks(prompt, words))),)
             self._off.append(base + words - (prompt.turn.prompt_tokens or 1))
             return base + words, made
-        self._fit(prompt, base, kept)
+        self._fit(prompt, base)
         sizes = [self._words[link] for link in prompt.chain]
         tokens = base + sum(sizes)
         if prompt.turn.prompt_tokens is not None:
@@ -232,30 +232,14 @@ class _Making:
             words -= size
             yield Part(link, size, link in self._shared)
 
-    def _fit(self, prompt: Prompt, base: int, kept: int) -> None:
-        """Sizes of the texts that are new: as known, and of what is left a share by bytes each, at least a word."""
-        new = [at for at, link in enumerate(prompt.chain) if link not in self._words]
-        if not new:
-            return
-        weights = {at: prompt.messages[at].bytes or 1 for at in new}
-        if 0 in weights and prompt.tools:
-            weights[0] += prompt.tools.bytes or 0  # schemas that are not known become part of the first text
-        sizes = {at: prompt.messages[at].tokens or 0 for at in new}
-        unknown = [at for at in new if not sizes[at]]
-        if prompt.turn.prompt_tokens is None:
-            left = round(sum(weights[at] for at in unknown) / BYTES_PER_TOKEN)
-        else:
-            before = sum(self._words.get(link, 0) for link in prompt.chain)
-            left = prompt.turn.prompt_tokens - base - before - sum(sizes.values())
-        total = sum(weights[at] for at in unknown)
-        rest = left
-        for at in unknown:
-            sizes[at] = max(1, left * weights[at] // total)
-            rest -= sizes[at]
-        if prompt.turn.prompt_tokens is not None:
-            sizes[new[-1]] = max(1, sizes[new[-1]] + rest)
-        for at, size in sizes.items():
-            self._words[prompt.chain[at]] = max(1, size)
+    def _fit(self, prompt: Prompt, base: int) -> None:
+        """Sizes of the texts that are new: at least a word each; the last makes the prompt as long as it was."""
+        new = new_lengths(prompt, self._words, base)
+        self._words |= {prompt.chain[at]: max(1, int(tokens)) for at, tokens in new.items()}
+        if new and prompt.turn.prompt_tokens is not None:
+            last = prompt.chain[max(new)]
+            missing = prompt.turn.prompt_tokens - base - sum(self._words[link] for link in prompt.chain)
+            self._words[last] = max(1, self._words[last] + missing)
 
     async def _count(self, skeleton: list[dict[str, Any]]) -> int:
         key = msgspec.json.encode(skeleton)

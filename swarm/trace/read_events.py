@@ -63,6 +63,7 @@ def read_events(path: Path) -> Trace:
     content = all(turn.prompt is not None for job in jobs for turn in job.turns)
     if not content:
         notes["it has no contents (record.content was off): prompts are made up, with the recorded lengths"] = None
+        notes["it does not say whether replies came back as they were written: they are taken for new text"] = None
         notes["what first prompts share is told by the cached tokens of the server, in whole blocks"] = None
     shared = _shared(jobs)
     turns = [turn for job in jobs for turn in (_said(job, schemas, keys) if content else _counted(job, keys, shared))]
@@ -145,7 +146,7 @@ def _counted(job: _Job, keys: Keys, shared: dict[_Stage, int]) -> Iterator[Trace
             added = [*[system][: has_system - kept], opening]
         messages, tokens_before = kept + len(added), tokens
         reply = TraceReply(
-            key=keys.of([job.name, "reply", number]),
+            key=keys.of([job.name, "written", number]),  # what it became in the history is not known
             tokens=turn.attempt.completion_tokens,
             calls=_calls(turn),
         )

@@ -11,6 +11,8 @@ from typing import Literal
 
 from swarm.trace.format import Trace, TraceMessage, TraceTools, TraceTurn, prompts
 
+BYTES_PER_TOKEN = 4.0
+"""Where a trace knows bytes and no tokens."""
 SYSTEM_ROLES = frozenset({"system", "developer"})
 
 
@@ -55,6 +57,32 @@ def after_reply(prompt: Prompt) -> str | None:
     if prompt.turn.reply is None or prompt.turn.blocks is not None:
         return None
     return _link(prompt.chain[-1] if prompt.chain else _first(prompt.tools), prompt.turn.reply.key)
+
+
+def new_lengths(prompt: Prompt, known: Mapping[str, float], overhead: float = 0) -> dict[int, float]:
+    """Tokens of the messages, by their places, whose links are not in `known`, which holds those of the others.
+
+    As the trace tells them; what is left of the prompt's own number, less `overhead`, belongs to the others by their
+    bytes, or to the last one. Tool schemas are part of the first message.
+    """
+    told: dict[int, float] = {}
+    shares: dict[int, int] = {}
+    for at, (link, message) in enumerate(zip(prompt.chain, prompt.messages, strict=True)):
+        if link in known:
+            continue
+        if message.tokens is None:
+            shares[at] = max(1, message.bytes or 0)
+        else:
+            told[at] = message.tokens
+    if 0 in shares and prompt.tools:
+        shares[0] += prompt.tools.bytes or 0
+    if prompt.turn.prompt_tokens is None:
+        return told | {at: share / BYTES_PER_TOKEN for at, share in shares.items()}
+    if told and not shares:
+        shares[max(told)] = 1
+    left = prompt.turn.prompt_tokens - overhead - sum(known.get(link, 0) for link in prompt.chain)
+    left -= sum(tokens for at, tokens in told.items() if at not in shares)
+    return told | {at: max(0.0, left) * share / sum(shares.values()) for at, share in shares.items()}
 
 
 def _first(tools: TraceTools | None) -> str:

@@ -1,0 +1,142 @@
+"""What is in a trace, for people: a few lines for a terminal, and a picture."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from swarm.report.plot import HEIGHT, WIDTH, Axis, plot
+from swarm.report.table import number, percent
+
+Description = dict[str, Any]
+"""As of `swarm.trace.statistics.describe`."""
+_ROWS: tuple[tuple[str, str, int], ...] = (
+    ("turns a session", "turns_per_session", 0),
+    ("prompt, tokens", "prompt_tokens", 0),
+    ("new in it, tokens", "new_tokens", 0),
+    ("reply, tokens", "reply_tokens", 0),
+    ("tools after a reply, s", "tool_s", 2),
+    ("thinking, s", "think_s", 1),
+)
+_COLUMNS = ("p10", "p50", "p90", "p99", "max")
+MOST_TOOLS = 8
+
+
+def print_trace(name: str, found: Description, console: Console) -> None:
+    """Sessions and turns, a table of lengths and pauses, the cache, the tools, and what the trace does not say."""
+
+    def say(line: str, style: str | None = None) -> None:
+        console.print(line, style=style, highlight=False, markup=False)
+
+    say(f"{name}: {_sessions(found)}")
+    say("")
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("", no_wrap=True)
+    for column in (*_COLUMNS, "mean", "in all"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for title, key, digits in _ROWS:
+        if spread := found[key]:
+            cells = [number(spread[column], digits) for column in (*_COLUMNS, "mean")]
+            table.add_row(title, *cells, number(spread["total"], 0))
+    console.print(table)
+    say("")
+    cache = found["cache"]
+    recorded = "" if cache["recorded"] is None else f"; the server told {percent(cache['recorded'], 1)}"
+    say(
+        f"A cache that forgets nothing could have {percent(cache['best_by_block'], 1)} of the prompt tokens, in blocks "
+        f"of 16 ({percent(cache['best_by_message'], 1)} message by message){recorded}."
+    )
+    say(f"A replay can reach {percent(cache['best_of_a_replay'], 1)}: replies are then other text than the history's.")
+    if found["calls"]:
+        shown = [f"{count} {tool}" for tool, count in list(found["calls"].items())[:MOST_TOOLS]]
+        more = len(found["calls"]) - len(shown)
+        say(f"Calls: {', '.join(shown)}{f', and of {more} other tools' if more else ''}.")
+    for note in found["notes"]:
+        say(f"  note: {note}", "dim")
+
+
+def _sessions(found: Description) -> str:
+    parts = [f"{found['sessions']} sessions"]
+    if found["sub_agents"]:
+        parts[0] += f" ({found['sub_agents']} of sub-agents)"
+    parts.append(f"{found['turns']} turns")
+    if found["failed_turns"]:
+        parts[-1] += f" ({found['failed_turns']} failed)"
+    if found["span_s"] is not None:
+        parts.append(f"over {found['span_s'] / 60:,.1f} min")
+    if found["recorded_at"]:
+        parts.append(f"from {found['recorded_at']}")
+    contents = "with contents" if found["content"] else "without contents"
+    return f"{', '.join(parts)}; {found['source']}, {contents}" + (
+        "; lengths are estimates" if found["estimated"] else ""
+    )
+
+
+def to_svg(name: str, found: Description) -> str:
+    """Context growth, cache, lengths and pauses, as four plots in one SVG document."""
+    panels = [_growth(found), _cache(found), _lengths(found), _pauses(found)]
+    drawn = [panel for panel in panels if panel]
+    parts = [
+        f'<svg x="{WIDTH * (at % 2)}" y="{HEIGHT * (at // 2)}" width="{WIDTH}" height="{HEIGHT}"'
+        + panel.removeprefix("<svg")
+        for at, panel in enumerate(drawn)
+    ]
+    wide, high = WIDTH * min(2, len(drawn)), HEIGHT * -(-len(drawn) // 2)
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}">\n' + "\n".join(parts) + "</svg>\n"
+
+
+def _growth(found: Description) -> str:
+    def line(key: str) -> list[tuple[float, float]]:
+        return [(row["turn"], row["prompt_tokens"][key]) for row in found["by_turn"]]
+
+    series = {"longest": line("max"), "median": line("p50"), "shortest": line("min")}
+    most = max(value for _, value in series["longest"])
+    title = f"Context: {found['sessions']} sessions, {found['turns']} turns"
+    return plot(title, _turns(found), Axis("prompt tokens", 0, most * 1.15), series, lines=list(series))
+
+
+def _cache(found: Description) -> str:
+    named = {
+        "best possible": "best_by_block",
+        "best of a replay": "best_of_a_replay",
+        "recorded": "recorded",
+    }
+    series = {
+        title: [(row["turn"], row["cache"][key] * 100) for row in found["by_turn"] if row["cache"][key] is not None]
+        for title, key in named.items()
+    }
+    shown = {title: points for title, points in series.items() if points}
+    axis = Axis("% of prompt tokens", 0, 105)
+    return plot("Prefix cache", _turns(found), axis, shown, lines=list(shown), legend_below=True)
+
+
+def _lengths(found: Description) -> str:
+    return _curves(
+        "Lengths",
+        "tokens",
+        {"prompt": found["prompt_tokens"], "new in the prompt": found["new_tokens"], "reply": found["reply_tokens"]},
+        least=1,
+    )
+
+
+def _pauses(found: Description) -> str:
+    return _curves("Between turns", "seconds", {"tools": found["tool_s"], "thinking": found["think_s"]}, least=0.001)
+
+
+def _curves(title: str, unit: str, spreads: dict[str, Any], least: float) -> str:
+    """Cumulative distributions; empty where nothing is known."""
+    known = {name: spread["curve"] for name, spread in spreads.items() if spread}
+    if not known:
+        return ""
+    low = max(least, min(value for curve in known.values() for value in curve))
+    high = max(low * 10, *(value for curve in known.values() for value in curve))
+    x = Axis(f"{unit} or fewer", low, high, log=True)
+    series = {
+        name: [(max(low, value), 100 * at / (len(curve) - 1)) for at, value in enumerate(curve)]
+        for name, curve in known.items()
+    }
+    return plot(title, x, Axis("% of turns", 0, 105), series, lines=list(series), legend_below=True)
+
+
+def _turns(found: Description) -> Axis:
+    return Axis("turn of the session", 0, max(2, found["by_turn"][-1]["turn"]) + 1)
