@@ -7,16 +7,20 @@ from typing import Annotated, Any
 import typer
 
 from swarm.cli.common import (
+    Address,
     Duration,
+    Engine,
     Out,
     Quiet,
     ScenarioPath,
     Seed,
     Settings,
     Targets,
+    Workers,
     Yes,
     ask_for_public_hosts,
     load,
+    sharing,
     show,
 )
 from swarm.errors import ExitCode, UsageError
@@ -42,6 +46,9 @@ def capacity(
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     quiet: Quiet = False,
     yes: Yes = False,
+    workers: Workers = None,
+    engine: Engine = "local",
+    address: Address = None,
 ) -> None:
     """Find the most agents that each target carries within an SLO, with few stages; ends with a sentence a target."""
     from swarm.engine.capacity import find_capacity, with_slos
@@ -49,7 +56,10 @@ def capacity(
     loaded = with_slos(load(scenario, settings, target, None, duration, seed), slo, max_agents)
     if not predict:
         ask_for_public_hosts(loaded, yes)
-    outcome = find_capacity(loaded, out, None if quiet else sys.stderr, virtual=predict, profiles=_profiles(profile))
+    among = sharing(workers, engine, address, virtual=predict)
+    outcome = find_capacity(
+        loaded, out, None if quiet else sys.stderr, virtual=predict, profiles=_profiles(profile), sharing=among
+    )
     results = show(outcome.directory, quiet=quiet or as_json)
     if as_json:
         print(json.dumps({"directory": str(outcome.directory), **results["capacity"]}, indent=2))

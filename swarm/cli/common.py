@@ -39,14 +39,16 @@ Engine = Annotated[str, typer.Option(metavar="local|ray", help="Where they run: 
 Address = Annotated[str | None, typer.Option(help="Of the Ray cluster; default: the one that Ray finds.")]
 
 
-def sharing(workers: int | None, engine: str, address: str | None) -> "Sharing":
-    """How the agents are to be shared. Raises UsageError."""
+def sharing(workers: int | None, engine: str, address: str | None, *, virtual: bool = False) -> "Sharing":
+    """How the agents are to be shared: in virtual time, not at all. Raises UsageError."""
     from swarm.engine.fleet import Sharing
 
     if engine not in ("local", "ray"):
         raise UsageError(f"--engine {engine}: expected local or ray")
     if engine == "local" and address is not None:
         raise UsageError(f"--address {address}: goes with --engine ray")
+    if virtual and (engine == "ray" or workers):
+        raise UsageError("--predict: virtual time passes in one process; leave --workers and --engine out")
     return Sharing("ray" if engine == "ray" else "local", workers, address)
 
 

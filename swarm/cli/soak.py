@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from swarm.cli.common import (
+    Address,
     Duration,
+    Engine,
     Levels,
     Linger,
     Out,
@@ -17,11 +19,13 @@ from swarm.cli.common import (
     Seed,
     Settings,
     Targets,
+    Workers,
     Yes,
     ask_for_public_hosts,
     finish,
     load,
     prometheus_settings,
+    sharing,
 )
 from swarm.errors import UsageError
 
@@ -47,6 +51,9 @@ def soak(
     prometheus_port: PrometheusPort = None,
     prometheus_host: PrometheusHost = None,
     linger: Linger = None,
+    workers: Workers = None,
+    engine: Engine = "local",
+    address: Address = None,
 ) -> None:
     """Load one target for hours: windows, checkpoints, drift; ends with a verdict and the run directory."""
     from swarm.engine.soak import resume_soak, run_soak
@@ -54,15 +61,16 @@ def soak(
     settings = [*(settings or []), *prometheus_settings(prometheus_port, prometheus_host, linger)]
     changed = any((settings, target, agents, duration, seed is not None))
     loaded = load(scenario, settings, target, agents, duration, seed, soak=True) if scenario else None
+    among = sharing(workers, engine, address, virtual=virtual)
     progress = None if quiet else sys.stderr
     if resume:
         if out or virtual or (changed and not loaded):
             raise UsageError("--resume goes on with a run as it was started: give it no other options")
-        outcome = resume_soak(resume, progress, loaded)
+        outcome = resume_soak(resume, progress, loaded, among)
     elif loaded is None:
         raise UsageError("give a scenario to soak with, or --resume RUN")
     else:
         if not virtual:
             ask_for_public_hosts(loaded, yes)
-        outcome = run_soak(loaded, out, progress, virtual=virtual)
+        outcome = run_soak(loaded, out, progress, virtual=virtual, sharing=among)
     finish(outcome, quiet=quiet)

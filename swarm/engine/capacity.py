@@ -11,6 +11,7 @@ from swarm.analysis.plan import Limits
 from swarm.analysis.stage import stage
 from swarm.analysis.trial import Trial
 from swarm.analysis.words import counted
+from swarm.engine.fleet import ALONE, Sharing
 from swarm.engine.predict import predict_scenario
 from swarm.engine.run import Outcome, run_scenario
 from swarm.engine.schedule import StagePlan, stage_plan
@@ -99,6 +100,7 @@ def find_capacity(
     *,
     virtual: bool = False,
     profiles: Mapping[str, str] | None = None,
+    sharing: Sharing = ALONE,
 ) -> Outcome:
     """Searches the capacity of every target into a new run directory; `virtual`: on the contention model alone.
 
@@ -111,7 +113,7 @@ def find_capacity(
     start = {**predicted(scenario, profiles or {}, show), **scenario.capacity.start}
     capacity = scenario.capacity.model_copy(update={"start": start})
     begun = scenario.model_copy(update={"capacity": capacity})
-    return run_scenario(begun, out, show, course=Search(begun))
+    return run_scenario(begun, out, show, course=Search(begun), sharing=sharing)
 
 
 def predicted(scenario: Scenario, profiles: Mapping[str, str], show: TextIO | None) -> dict[str, int]:

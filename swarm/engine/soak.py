@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from swarm.analysis.minutes import Segment
 from swarm.analysis.read import read_events
 from swarm.engine.checkpoint import check_files
+from swarm.engine.fleet import ALONE, Sharing
 from swarm.engine.part import Part, as_soak, locked
 from swarm.engine.plan import expected, mean_turn
 from swarm.engine.predict import continue_prediction, predict_scenario
@@ -32,7 +33,9 @@ CONTENT_BYTES = 5
 """What a token of text takes where contents are recorded; a job's messages are as many tokens as its context."""
 
 
-def run_soak(scenario: Scenario, out: Path | None, show: TextIO | None, *, virtual: bool = False) -> Outcome:
+def run_soak(
+    scenario: Scenario, out: Path | None, show: TextIO | None, *, virtual: bool = False, sharing: Sharing = ALONE
+) -> Outcome:
     """A new soak. Raises UsageError for what cannot be soaked, or does not fit on the disk, and as `run_scenario`."""
     soak = as_soak(scenario)
     needed, free = disk_bytes(soak), shutil.disk_usage(_existing(out or Path("runs"))).free
@@ -43,10 +46,14 @@ def run_soak(scenario: Scenario, out: Path | None, show: TextIO | None, *, virtu
             f"the soak may take {_size(needed)} on the disk, and {_size(free)} are free; free some, choose another "
             "--out, or use `record.chunks: false`"
         )
-    return (predict_scenario if virtual else run_scenario)(soak, out, show, Part())
+    if virtual:
+        return predict_scenario(soak, out, show, Part())
+    return run_scenario(soak, out, show, Part(), sharing=sharing)
 
 
-def resume_soak(directory: Path, show: TextIO | None, scenario: Scenario | None = None) -> Outcome:
+def resume_soak(
+    directory: Path, show: TextIO | None, scenario: Scenario | None = None, sharing: Sharing = ALONE
+) -> Outcome:
     """Goes on with a soak that was killed, interrupted, or stopped by a full disk. `scenario`: what it must be of.
 
     Raises UsageError where there is nothing to go on with, or the scenario or the server is another one now.
@@ -68,8 +75,9 @@ def resume_soak(directory: Path, show: TextIO | None, scenario: Scenario | None 
             print(f"{directory}: part {part.number}, {left} of load to go", file=show, flush=True)
         for name in (rundir.EVENTS, rundir.SERVER, rundir.HISTOGRAMS):
             put_aside(directory / name)
-    go_on = continue_prediction if environment["predicted"] else continue_run
-    return go_on(recorded, directory, started, show, part)
+    if environment["predicted"]:
+        return continue_prediction(recorded, directory, started, show, part)
+    return continue_run(recorded, directory, started, show, part, sharing)
 
 
 def _environment(directory: Path) -> dict[str, Any]:
