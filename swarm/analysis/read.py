@@ -63,6 +63,8 @@ def read_plan(directory: Path) -> Plan:
         raise UsageError(f"{directory}: not readable as a run directory: {error}") from None
     if not isinstance(scenario, dict) or not isinstance(environment, dict):
         raise UsageError(f"{directory}: not readable as a run directory: expected keys and values in its scenario.yaml")
+    if "shard" in environment:
+        raise UsageError(f"{directory}: is one shard of a run; merge them with `swarm report DIR DIR ...`")
     try:
         return plan_from(scenario, environment)
     except UsageError as error:

@@ -1,5 +1,6 @@
 """`swarm report`: recorded runs, read again."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,14 +18,19 @@ def report(
     svg: Annotated[Path | None, typer.Option(help="Write the ending, as terminals show it, as a picture.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write validity and thresholds as JUnit XML.")] = None,
     openmetrics: Annotated[Path | None, typer.Option(help="Write time-stamped series for Prometheus.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Of shards: the directory to merge them into.")] = None,
 ) -> None:
-    """Read run directories again: recompute the results from the recorded files, and show them."""
+    """Read run directories again: recompute the results from the recorded files, and show them.
+
+    The directories of a run's shards (`swarm run --shard`) are merged into one first, beside that of the first.
+    """
     import json
 
     from swarm.analysis.results import analyse
     from swarm.recording.rundir import write_whole
     from swarm.report.markdown import to_markdown
 
+    runs = _whole(runs, out)
     if svg and len(runs) > 1:
         raise UsageError("--svg draws one run; give one RUN")
     if openmetrics and len(runs) > 1:
@@ -57,3 +63,19 @@ def report(
         from swarm.report.html import to_html
 
         write_whole(html, to_html([read_view(run, results) for run, results in zip(runs, found, strict=True)]))
+
+
+def _whole(directories: list[Path], out: Path | None) -> list[Path]:
+    """Whole runs: shards among the directories are merged into a new one, which comes first."""
+    from swarm.engine.merge import merge, piece_of
+
+    pieces = [piece for directory in directories if (piece := piece_of(directory))]
+    if not pieces:
+        if out:
+            raise UsageError("--out: is where shards are merged into, and no RUN is a shard")
+        return directories
+    merged, notes = merge(pieces, out)
+    for line in (*notes, f"merged into {merged}"):
+        print(line, file=sys.stderr)
+    shards = {piece.directory for piece in pieces}
+    return [merged, *(directory for directory in directories if directory not in shards)]

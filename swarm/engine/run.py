@@ -29,9 +29,11 @@ from swarm.engine.export import linger, metrics_of, open_endpoint
 from swarm.engine.fleet import ALONE, Fleet, ShardedCrew, Sharing, open_fleet
 from swarm.engine.part import Part, locked
 from swarm.engine.plan import tasks_of
+from swarm.engine.rendezvous import Common
 from swarm.engine.replay import prepare
 from swarm.engine.schedule import Course, StagePlan, load_summary, schedule
 from swarm.engine.server import GpuReader, ServerWatch
+from swarm.engine.shard import MeetingCrew, Place, Share, join
 from swarm.engine.stage import Crew, StageSpec, run_stage
 from swarm.engine.stop import Stop, on_signals
 from swarm.errors import BackendError, UsageError
@@ -52,6 +54,8 @@ class Outcome:
     directory: Path
     stopped: str | None
     by_signal: bool
+    lost: tuple[str, ...] = ()
+    """Other shards that did not come to a stage, as far as this one knows."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,11 @@ class _Run:
     ids: "count[int]"
     part: Part | None
     fleet: Fleet | None
+    share: Share | None
 
     def next_id(self) -> str:
-        return f"{self.prefix('c' if self.fleet else '0')}.{next(self.ids)}"
+        mine = str(self.share.place.index) if self.share else "0"
+        return f"{self.prefix('c' if self.fleet else mine)}.{next(self.ids)}"
 
     def prefix(self, who: str) -> str:
         """Of the ids of a shard's or a coordinator's records."""
@@ -98,11 +104,12 @@ def run_scenario(
     part: Part | None = None,
     course: Course | None = None,
     sharing: Sharing = ALONE,
+    place: Place | None = None,
 ) -> Outcome:
     """Runs all stages of a scenario into a new run directory; `show` is where the live view goes, None: nowhere.
 
     `part`: of a soak, its first one. `course`: chooses the stages, in the place of the schedule. `sharing`: among which
-    processes the agents are shared.
+    processes the agents are shared. `place`: among shards that nobody leads; only its agents are run.
     Raises UsageError for what cannot be run and BackendError for a target that cannot be tested, both before any load;
     the run directory is then gone again. What happens later is recorded, and told in the outcome.
     """
@@ -110,9 +117,11 @@ def run_scenario(
         scenario = scenario.model_copy(update={"capacity": None})
     tasks, launcher = tasks_of(scenario), launcher_of(scenario)
     started = datetime.now(UTC)
-    directory = rundir.create(scenario.name, started, out)
+    directory = rundir.create(f"{scenario.name}-shard-{place.index}" if place else scenario.name, started, out)
     try:
-        return asyncio.run(_run(scenario, tuple(tasks), launcher, directory, started, show, part, course, sharing))
+        return asyncio.run(
+            _run(scenario, tuple(tasks), launcher, directory, started, show, part, course, sharing, place)
+        )
     except (UsageError, BackendError):
         shutil.rmtree(directory, ignore_errors=True)
         raise
@@ -141,9 +150,11 @@ async def _run(
     part: Part | None,
     course: Course | None,
     sharing: Sharing,
+    place: Place | None = None,
 ) -> Outcome:
     clock, stop = Clock.going_on(part.start_ns) if part else Clock(), Stop()
     view = LiveView(show, clock) if show else None
+    say = view.say if view else lambda line: None
     async with AsyncExitStack() as stack:
         if part:
             stack.enter_context(locked(directory))
@@ -157,21 +168,27 @@ async def _run(
         environment = describe_environment(scenario, started, facts)
         if fleet:
             environment["shards"] = fleet.facts()
+        name, salt = directory.name, f"{directory.name}:{started.timestamp()}{part.salt if part else ''}"
+        share = None
+        if place:
+            name = f"{scenario.name}-{started:%Y%m%dT%H%M%SZ}"
+            common = Common(run=name, started_at=environment["started_at"], salt=salt, origin_ns=clock.origin_ns)
+            servers = {target: (found["model"], found["version"]) for target, found in facts.items()}
+            share = await join(place, scenario, servers, common, clock, stop, say, stack)
+            name, salt = share.common.run, share.common.salt
+            environment["shard"] = share.told()
         if part is None or part.number == 1:
             (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
             rundir.write_json(directory / rundir.ENVIRONMENT, environment)
         else:
             for name, backend in backends.items():
                 part.check_server(name, backend.facts.model, backend.facts.version)
-        metrics = metrics_of(endpoint, directory.name, scenario, environment)
+        metrics = metrics_of(endpoint, name, scenario, environment)
         used = part.used() if part else None
         recorder = await stack.enter_async_context(
             recording(scenario, directory, clock, stop, view, metrics=metrics, course=course, used=used)
         )
-        run = _Run(
-            directory.name, scenario, tasks, backends, recorder, clock, stop, view, metrics, count(1), part, fleet
-        )
-        say = view.say if view else lambda line: None
+        run = _Run(name, scenario, tasks, backends, recorder, clock, stop, view, metrics, count(1), part, fleet, share)
         if scenario.soak:
             checkpoints = asyncio.create_task(keep_checkpoints(directory, scenario.soak.checkpoint, say))
             stack.callback(checkpoints.cancel)
@@ -185,14 +202,13 @@ async def _run(
             stack.callback(drawing.cancel)
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="swarm-", ignore_cleanup_errors=True)))
         make_calm()
-        salt = f"{directory.name}:{started.timestamp()}{part.salt if part else ''}"
         planned = schedule(scenario, salt)
         for number, plan in enumerate(course.stages(salt, say) if course else planned, 1):
             if stop.reason is not None:
                 break
             of = number if course else len(planned)
             await _stage(run, plan, tools_of(scenario, root, launcher), number, of)
-        outcome = Outcome(directory, stop.reason, stop.by_signal)
+        outcome = Outcome(directory, stop.reason, stop.by_signal, share.lost if share else ())
         if endpoint and not stop.by_signal:
             await linger(endpoint, scenario.prometheus.linger, recorder, stop)
     return outcome
@@ -258,6 +274,10 @@ async def _stage(run: _Run, plan: StagePlan, tools: Tools, number: int, of: int)
     spec = stage_spec(run.id, scenario, run.tasks, plan, pinned=pinned, secrets=secrets, replay=backend.replay)
     if run.part:
         spec = run.part.of_stage(scenario, spec)
+    if run.share:
+        spec = run.share.of_stage(spec)
+        if not spec.numbers:
+            return
     statuses = [AgentStatus(agent) for agent in spec.numbers]
     if run.view:
         now = run.clock.now()
@@ -278,23 +298,25 @@ async def _stage(run: _Run, plan: StagePlan, tools: Tools, number: int, of: int)
         run.metrics.watch(statuses)
     async with (
         MetricsReader(backend.connection) as reader,
-        _crew(run, spec, backend.connection, tools, statuses) as crew,
+        _crew(run, spec, number, backend.connection, tools, statuses) as crew,
     ):
-        asked = reader if backend.facts.metrics else None
-        watch = ServerWatch(asked, plan, run.clock, run.recorder.publish, backend.gpu)
+        watches = run.share is None or run.share.place.index == 0  # one is enough
+        asked, gpu = reader if backend.facts.metrics and watches else None, backend.gpu if watches else None
+        watch = ServerWatch(asked, plan, run.clock, run.recorder.publish, gpu)
         await run_stage(spec, crew, watch, run.clock, run.recorder.publish, run.next_id, run.stop)
 
 
 @asynccontextmanager
 async def _crew(
-    run: _Run, spec: StageSpec, connection: Connection, tools: Tools, statuses: list[AgentStatus]
+    run: _Run, spec: StageSpec, number: int, connection: Connection, tools: Tools, statuses: list[AgentStatus]
 ) -> AsyncIterator[Crew]:
-    """Who runs the agents of a stage: the fleet, or this process."""
+    """Who runs the agents of a stage, which is number `number`: the fleet, or this process."""
     if run.fleet:
         yield ShardedCrew(run.fleet, spec, connection, run.clock, statuses, run.next_id, run.prefix)
         return
     client = open_client(run.scenario.route, connection, run.clock)
     try:
-        yield LocalCrew(spec, client, tools, run.clock, statuses, run.next_id)
+        crew = LocalCrew(spec, client, tools, run.clock, statuses, run.next_id)
+        yield MeetingCrew(crew, run.share, spec, number, run.next_id, run.stop) if run.share else crew
     finally:
         await client.close()
