@@ -1,4 +1,4 @@
-"""`swarm run --workers N` end to end: real processes and pipes, the simulated vLLM; and what is left of a killed one."""
+"""`swarm run --workers N` end to end: real processes and pipes, the simulated vLLM; and what a killed one leaves."""
 
 import json
 import os
