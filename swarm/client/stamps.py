@@ -390,8 +390,10 @@ def unframed(data: bytes) -> bytes | None:
 class Stamper:
     """Makes connectors whose connections stamp, and keeps count of how."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, may_wait: bool = True) -> None:
+        """`may_wait`: reads of a running stream may be handed on later, with their stamps, as its sink only counts."""
         self.clock = clock
+        self._may_wait = may_wait
         self._witness = _stamping_pair() if sys.platform == "linux" else None
         self._kernel_time = KernelTime(clock) if self._witness else None
         self._sockets: WeakValueDictionary[int, StampedSocket] = WeakValueDictionary()
@@ -412,7 +414,7 @@ class Stamper:
         if hooks_fit(connector, loop):
             connector._factory = partial(StampedHandler, self, loop)  # type: ignore[assignment]
             self._can_stamp = self._kernel_time is not None
-            self.drain = Drain(loop) if self._can_stamp else None
+            self.drain = Drain(loop) if self._can_stamp and self._may_wait else None
         return connector
 
     def close(self) -> None:

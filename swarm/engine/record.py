@@ -80,7 +80,7 @@ async def _record(
     upstream: Upstream, out: Path | None, port: int, rules: Sequence[Rule], content: bool, show: TextIO | None
 ) -> Recorded:
     upstream = replace(upstream, served=await _served(upstream.connection))
-    listening, clock, started, redactor = _bind(port), Clock(), datetime.now(UTC), Redactor(rules)
+    listening, clock, started, redactor = bind(port), Clock(), datetime.now(UTC), Redactor(rules)
     if upstream.connection.api_key:
         redactor.learn(upstream.connection.api_key)
     header = TraceHeader(
@@ -133,11 +133,16 @@ class _Models(msgspec.Struct):
     data: list[_Model] = []
 
 
-def _bind(port: int) -> socket.socket:
+def bind(port: int) -> socket.socket:
+    """A socket to listen on. It names TCP, or asyncio would leave Nagle's algorithm on, which holds tokens back."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((HOST, port))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((HOST, port))
     except OSError as error:
+        listening.close()
         raise UsageError(f"{HOST}:{port}: cannot listen: {error.strerror or error}; choose another --port") from None
+    return listening
 
 
 def _open(out: Path | None, header: TraceHeader, started: datetime) -> tuple[Path, TraceWriter]:

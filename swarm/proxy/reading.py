@@ -1,5 +1,6 @@
 """From the bytes of an exchange to a turn: the prompt's messages, the reply as a message, what the server counted."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,8 @@ import msgspec
 from swarm.client import failures
 from swarm.client.base import Failure, Observation
 from swarm.client.sse import ChatStream, Chunk
+from swarm.proxy import messages
+from swarm.proxy.anthropic import TranslationError
 from swarm.proxy.exchange import Exchange
 
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -39,12 +42,16 @@ class _Request(msgspec.Struct):
     tools: list[dict[str, Any]] | None = None
 
 
-def read(exchange: Exchange) -> Turn | None:
-    """The turn that an exchange was; None where its request or the packing of its answer cannot be read."""
+def read(exchange: Exchange, in_openais: Callable[[bytes], bytes]) -> Turn | None:
+    """The turn that an exchange was; None where its request or the packing of its answer cannot be read.
+
+    `in_openais` translates a request of Anthropic's, and raises TranslationError for what is none.
+    """
     body = exchange.body()
     try:
-        request = msgspec.json.decode(exchange.request, type=_Request)
-    except _JSON_ERRORS:
+        asked = in_openais(exchange.request) if exchange.api == "anthropic" else exchange.request
+        request = msgspec.json.decode(asked, type=_Request)
+    except (*_JSON_ERRORS, TranslationError):
         return None
     if body is None:
         return None
@@ -52,7 +59,8 @@ def read(exchange: Exchange) -> Turn | None:
     if exchange.status == 200 and streamed:
         _read_stream(exchange, body, seen)
     elif exchange.status == 200:
-        _read_document(body, exchange.end_ns, seen)
+        read_whole = messages.read_document if exchange.api == "anthropic" else _read_document
+        read_whole(body, exchange.end_ns, seen)
     elif exchange.status is not None:
         seen.failure = failures.from_status(exchange.status, exchange.headers, body, "the upstream")
     failure = exchange.failure or seen.failure
@@ -72,8 +80,12 @@ def read(exchange: Exchange) -> Turn | None:
 
 
 def _read_stream(exchange: Exchange, body: bytes, seen: Observation) -> None:
+    pieces = [(body, exchange.end_ns)] if exchange.packed else exchange.pieces
+    if exchange.api == "anthropic":
+        messages.read_stream(pieces, seen)
+        return
     stream = ChatStream(seen)
-    for data, stamp_ns in [(body, exchange.end_ns)] if exchange.packed else exchange.pieces:
+    for data, stamp_ns in pieces:
         stream.feed(data, stamp_ns)
     if not exchange.left and exchange.failure is None:
         stream.end(exchange.end_ns)

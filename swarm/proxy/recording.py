@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from swarm.proxy.anthropic import Translator
 from swarm.proxy.exchange import Exchange
 from swarm.proxy.reading import Turn, read
 from swarm.proxy.sessions import Answered, Asked, Said, Sessions, common, opening, quote
@@ -63,6 +64,7 @@ class Recording:
         self._keys = Keys()
         self._sessions = Sessions()
         self._tools: dict[str, str] = {}  # session -> key of its last tools
+        self._translator: Translator | None = None
         self._bug: BaseException | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trace")
 
@@ -80,7 +82,7 @@ class Recording:
         if self.totals.stopped is not None:
             return
         self._redactor.learn(exchange.key)
-        turn = read(exchange)
+        turn = read(exchange, self._in_openais)
         if turn is None:
             self.totals.unreadable += 1
             return
@@ -91,6 +93,11 @@ class Recording:
             self.totals.stopped = str(error)
             return
         self._count(line)
+
+    def _in_openais(self, request: bytes) -> bytes:
+        if self._translator is None:
+            self._translator = Translator()
+        return self._translator.request(request, None).body
 
     def _taken(self, future: "Future[None]") -> None:
         if (bug := future.exception()) is not None:

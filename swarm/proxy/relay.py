@@ -82,7 +82,7 @@ class Relay:
         """POST requests that were passed on without being recorded, by path."""
         self.open = 0
         """Turns that are under way."""
-        self._stamper = Stamper(clock)
+        self._stamper = Stamper(clock, may_wait=False)
         self._session = aiohttp.ClientSession(
             connector=self._stamper.connector(
                 limit=0, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=300, ssl=trust(upstream.connection)
