@@ -74,7 +74,7 @@ def _sessions(found: Description) -> str:
 
 def to_svg(name: str, found: Description) -> str:
     """Context growth, cache, lengths and pauses, as four plots in one SVG document."""
-    panels = [_growth(found), _cache(found), _lengths(found), _pauses(found)]
+    panels = [_growth(name, found), _cache(found), _lengths(found), _pauses(found)]
     drawn = [panel for panel in panels if panel]
     parts = [
         f'<svg x="{WIDTH * (at % 2)}" y="{HEIGHT * (at // 2)}" width="{WIDTH}" height="{HEIGHT}"'
@@ -85,14 +85,15 @@ def to_svg(name: str, found: Description) -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}">\n' + "\n".join(parts) + "</svg>\n"
 
 
-def _growth(found: Description) -> str:
+def _growth(name: str, found: Description) -> str:
     def line(key: str) -> list[tuple[float, float]]:
         return [(row["turn"], row["prompt_tokens"][key]) for row in found["by_turn"]]
 
     series = {"longest": line("max"), "median": line("p50"), "shortest": line("min")}
     most = max(value for _, value in series["longest"])
-    title = f"Context: {found['sessions']} sessions, {found['turns']} turns"
-    return plot(title, _turns(found), Axis("prompt tokens", 0, most * 1.15), series, lines=list(series))
+    title = f"{name}: {found['sessions']} sessions, {found['turns']} turns"
+    axis = Axis("prompt tokens", 0, most * 1.05)
+    return plot(title, _turns(found), axis, series, lines=list(series), legend_below=True)
 
 
 def _cache(found: Description) -> str:
