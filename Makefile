@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 SCENARIO ?= scenarios/four-agents.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench test-vllm test-peers test-soak clean
+.PHONY: help run test check format bench test-vllm test-peers test-ray test-soak clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,11 +36,14 @@ test-vllm: $(VENV)/.dev  ## Serve a MoE and a dense model with a real vLLM on th
 test-peers: $(VENV)/.dev  ## Drive the simulated server with vllm bench serve, GuideLLM and AIPerf (4 GB)
 	tests/peers/run.sh
 
+test-ray: $(VENV)/.dev  ## Run on two real Ray nodes on this machine (250 MB; Linux, three minutes)
+	tests/ray/run.sh
+
 test-soak: $(VENV)/.dev  ## A million requests of one soak in virtual time: memory stays flat (half an hour)
 	SWARM_TEST_SOAK=1 $(BIN)/pytest tests/soak/test_million.py
 
 clean:  ## Remove what was installed and built
-	rm -rf $(VENV) .vllm .peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .vllm .peers .ray build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "swarm needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python"; exit 1; }

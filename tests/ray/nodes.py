@@ -1,0 +1,92 @@
+"""Two Ray nodes on one machine, each in a network of its own, joined by a cable: they are two machines to everything
+but the clock, which is the same, so that a measured offset is known to be 0."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+RAY = Path(sys.executable).with_name("ray")
+FIRST, SECOND = "10.77.0.1", "10.77.0.2"
+ADDRESS = f"{FIRST}:6399"
+COMMON = ("--num-cpus=4", "--object-store-memory=80000000", "--disable-usage-stats", "--block")
+
+
+def until(condition: Callable[[], object], limit_s: float = 60.0) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "never came true"
+        time.sleep(0.1)
+
+
+class Cluster:
+    """The nodes; everything that it starts is ended by `close`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._elsewhere = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        until(lambda: _network(self._elsewhere.pid) != _network(os.getpid()))
+        _ip("link set lo up")
+        _ip("link add swarm0 type veth peer name swarm1")
+        _ip(f"link set swarm1 netns {self._elsewhere.pid}")
+        _ip(f"addr add {FIRST}/24 dev swarm0")
+        _ip("link set swarm0 up")
+        for command in ("link set lo up", f"addr add {SECOND}/24 dev swarm1", "link set swarm1 up"):
+            subprocess.run([*self._there, "ip", *command.split()], check=True)
+        # A short path: sockets lie in it.
+        head = ("--head", f"--node-ip-address={FIRST}", "--port=6399", "--include-dashboard=false")
+        self._first = self._start("first", [], *head)
+        self.second: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _there(self) -> list[str]:
+        return ["nsenter", f"--target={self._elsewhere.pid}", "--net"]
+
+    def _start(self, name: str, before: list[str], *options: str, **environment: str) -> "subprocess.Popen[bytes]":
+        with (self._folder / f"{name}.log").open("wb") as log:
+            return subprocess.Popen(
+                [*before, RAY, "start", *options, *COMMON], stdout=log, stderr=log, env={**os.environ, **environment}
+            )
+
+    def join(self, **environment: str) -> None:
+        """Starts the second node, and waits for it. `environment`: of its own."""
+        known = self.nodes()
+        options = (f"--address={ADDRESS}", f"--node-ip-address={SECOND}")
+        self.second = self._start("second", self._there, *options, **environment)
+        until(lambda: self.nodes() == known + 1)
+
+    def part(self, *, kill: bool = False) -> None:
+        """Ends the second node; `kill`: its raylet only, without a word."""
+        assert self.second
+        if kill:
+            subprocess.run(["kill", "-9", *self._raylets(self.second.pid)], check=True)
+        else:
+            self.second.terminate()
+        self.second.wait(30)
+        until(lambda: self.nodes() == 1)
+
+    def _raylets(self, parent: int) -> list[str]:
+        found = subprocess.run(["pgrep", "-P", str(parent), "raylet"], capture_output=True, text=True, check=True)
+        return found.stdout.split()
+
+    def nodes(self) -> int:
+        """How many are active."""
+        told = subprocess.run([RAY, "status", f"--address={ADDRESS}"], capture_output=True, text=True)
+        active = told.stdout.partition("Active:")[2].partition("Pending:")[0]
+        return active.count(" node_")
+
+    def close(self) -> None:
+        for process in (self.second, self._first, self._elsewhere):
+            if process:
+                process.terminate()
+                process.wait(30)
+
+
+def _network(pid: int) -> str:
+    return os.readlink(f"/proc/{pid}/ns/net")
+
+
+def _ip(command: str) -> None:
+    subprocess.run(["ip", *command.split()], check=True)

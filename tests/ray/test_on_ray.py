@@ -1,0 +1,167 @@
+"""`swarm run --engine ray` on two real Ray nodes: the same run as in one process, and what happens when a part dies."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from nodes import ADDRESS, FIRST, SECOND, Cluster, until
+from small_runs import PROFILE, REPLY_TOKENS, SWARM, records, results, swarm, write_project
+
+import swarm as package
+
+pytestmark = pytest.mark.ray
+ON_RAY = ("--engine", "ray", "--address", ADDRESS)
+LEVELS = [1, 16, 256]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("ray"))
+    try:
+        until(lambda: cluster.nodes() == 1)
+        cluster.join()
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """Three small tasks, and a simulated server that both nodes reach."""
+    command = [sys.executable, "-m", "swarm.simulator", f"--profile={PROFILE}", f"--host={FIRST}", "--port=0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        base = server.stdout.readline().removeprefix("listening on ").strip() + "/v1"
+        yield write_project(
+            tmp_path_factory.mktemp("project"),
+            targets=[{"name": "moe", "architecture": "moe", "api_base": base}],
+            agents={"levels": [4], "system_tokens": 1500, "context": "4k"},
+        )
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def both(project, cluster):
+    """One process, and both nodes: 1, 16 and 256 agents each, the same seed."""
+    levels = ",".join(map(str, LEVELS))
+    for out, options in (("alone", ()), ("ray", ON_RAY)):
+        done = swarm("run", "small.yaml", "--agents", levels, "--duration", "12s", *options, "--out", out, cwd=project)
+        print(done.stdout, done.stderr)
+        assert done.returncode in (0, 3)
+    return project / "alone", project / "ray"
+
+
+def test_every_token_is_one_that_the_server_counted(both):
+    for ended in records(both[1], "stage_end"):
+        mine = [attempt for attempt in records(both[1], "attempt") if attempt["agents"] == ended["agents"]]
+        assert {attempt["agent"] for attempt in mine} == set(range(ended["agents"]))
+        complete = [attempt for attempt in mine if not attempt.get("aborted")]
+        assert all(attempt["completion_tokens"] == REPLY_TOKENS for attempt in complete)
+        ours = sum(attempt.get("completion_tokens") or 0 for attempt in mine)
+        assert ours <= ended["counters"]["completion_tokens"] <= ours + 4 * (len(mine) - len(complete))
+        prompts = sum(attempt["prompt_tokens"] for attempt in mine if attempt.get("prompt_tokens"))
+        assert ended["counters"]["prompt_tokens"] == pytest.approx(prompts, rel=0.01)
+
+
+def test_percentiles_are_those_of_one_process(both):
+    (one,), (two,) = (results(directory)["targets"] for directory in both)
+    for alone, shared in zip(one["stages"], two["stages"], strict=True):
+        assert shared["achieved"]["agents_alive_mean"] == pytest.approx(shared["agents"], rel=0.02)
+        rates = [stage["throughput"]["output_tokens_per_s"] for stage in (alone, shared)]
+        assert rates[1] == pytest.approx(rates[0], rel=0.1)
+        for metric, stat, noise in (("ttft_s", "p50", 0.15), ("itl_s", "p50", 0.15), ("e2e_s", "p90", 0.2)):
+            ours, theirs = (stage["latency"][metric][stat] for stage in (shared, alone))
+            assert ours == pytest.approx(theirs, rel=noise), (shared["agents"], metric, stat)
+
+
+def test_each_node_is_judged_by_itself_and_its_clock_is_right(both):
+    (target,) = results(both[1])["targets"]
+    for stage in target["stages"]:
+        first, second = stage["shards"]
+        assert FIRST in first["name"]
+        assert SECOND in second["name"]
+        assert (first["agents"], second["agents"]) == (-(-stage["agents"] // 2), stage["agents"] // 2)
+        # Both nodes read the clock of one kernel: what was measured is the error of the measurement.
+        assert abs(second["clock_offset_s"]) <= second["clock_uncertainty_s"] < 0.1
+        assert second["clock_offset_s"] != 0
+        assert all(shard["cpu_share"] is not None for shard in stage["shards"])
+
+
+def started(project, out, *options):
+    """A run on both nodes that is at work, and its shards as its environment tells of them."""
+    process = subprocess.Popen(
+        [SWARM, "run", "small.yaml", *ON_RAY, *options, "--out", out],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    events = project / out / "events.jsonl"
+    until(lambda: events.exists() and events.read_text().count('"type":"attempt"') >= 8)
+    return process, json.loads((project / out / "environment.json").read_text())["shards"]
+
+
+def of_trial(directory, number):
+    return {attempt["agent"] for attempt in records(directory, "attempt") if attempt["trial"] == number}
+
+
+def test_a_killed_actor_makes_its_stage_invalid_and_is_back_for_the_next(project, cluster):
+    process, shards = started(project, "killed", "--set", "stage.trials=2")
+    os.kill(shards[1]["pid"], signal.SIGKILL)
+    said, _ = process.communicate(timeout=90)
+    print(said)
+    assert process.returncode == 3
+    ((stage,),) = (target["stages"] for target in results(project / "killed")["targets"])
+    reason = stage["trials_detail"][0]["invalid_reasons"][0]
+    assert reason.startswith(f"shards were lost: shard 1 (node {SECOND}")
+    assert "with 2 agents (1, 3)" in reason
+    assert of_trial(project / "killed", 2) == {0, 1, 2, 3}
+
+
+def test_a_killed_coordinator_takes_its_actors_with_it(project, cluster):
+    process, shards = started(project, "beheaded", "--duration", "60s")
+    process.kill()
+    process.wait()
+    until(lambda: not any(Path(f"/proc/{shard['pid']}").exists() for shard in shards), 40)
+    assert swarm("report", "beheaded", cwd=project).returncode == 0
+    assert results(project / "beheaded")["targets"][0]["stages"][0]["tokens"]["completion"] > 0
+
+
+def test_a_lost_node_makes_its_stage_invalid_and_the_next_runs_on_what_is_left(project, cluster):
+    process, _ = started(project, "lost", "--set", "stage.trials=2", "--duration", "8s")
+    cluster.part(kill=True)
+    said, _ = process.communicate(timeout=120)
+    print(said)
+    assert process.returncode == 3
+    lost = records(project / "lost", "shard_lost")
+    assert [(one["trial"], one["numbers"]) for one in lost] == [(1, [1, 3])]
+    joined = [shard for shard in records(project / "lost", "shard") if shard["trial"] == 2]
+    assert all(FIRST in shard["name"] for shard in joined)
+    assert of_trial(project / "lost", 2) == {0, 1, 2, 3}
+
+
+def test_a_node_with_another_version_is_refused_by_name_before_any_load(project, cluster, tmp_path):
+    """The second node has a copy of swarm that calls itself 9.9.9."""
+    copy = tmp_path / "swarm"
+    shutil.copytree(Path(package.__file__).parent, copy)
+    (copy / "__init__.py").write_text('__version__ = "9.9.9"\n')
+    cluster.join(PYTHONPATH=str(tmp_path))
+    done = swarm("run", "small.yaml", *ON_RAY, "--out", "refused", cwd=project)
+    assert done.returncode == 2
+    assert f"error: shard 1 (node {SECOND}" in done.stderr
+    assert "has swarm 9.9.9, and the coordinator " in done.stderr
+    assert not (project / "refused").exists()
+
+
+def test_no_cluster_is_told(project):
+    done = swarm("run", "small.yaml", "--engine", "ray", "--address", f"{FIRST}:1", "--out", "none", cwd=project)
+    assert done.returncode == 5
+    assert done.stderr.startswith("error: --engine ray: ")
+    assert not (project / "none").exists()
