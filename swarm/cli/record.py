@@ -92,8 +92,8 @@ def summary(done: "Recorded") -> list[str]:
         lines.append(f"{totals.uncounted} turns without token counts: the upstream does not tell")
     if totals.unreadable:
         lines.append(f"{totals.unreadable} requests are not in the trace: they, or their answers, could not be read")
-    if done.redacted:
-        lines.append("redacted: " + ", ".join(f"{count} {name}" for name, count in done.redacted.most_common()))
+    if totals.redacted:
+        lines.append("redacted: " + ", ".join(f"{count} {name}" for name, count in totals.redacted.most_common()))
     if done.passed:
         passed = ", ".join(f"{count} POST {path}" for path, count in done.passed.most_common())
         lines.append(f"passed on without being recorded: {passed}")

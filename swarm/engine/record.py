@@ -20,10 +20,11 @@ from swarm.client.wire import plain_session
 from swarm.clock import Clock
 from swarm.engine.stop import Stop, on_signals
 from swarm.errors import BackendError, UsageError
-from swarm.proxy.recording import Recording, Totals
+from swarm.proxy.apart import RecordingApart
+from swarm.proxy.recording import Totals
 from swarm.proxy.relay import GRACE_S, Relay, Upstream
 from swarm.recording.appender import RecordingError
-from swarm.trace.format import TraceHeader, TraceWriter
+from swarm.trace.format import TraceHeader
 from swarm.trace.redact import Redactor, Rule
 
 HOST = "127.0.0.1"
@@ -45,8 +46,6 @@ class Recorded:
 
     path: Path
     totals: Totals
-    redacted: Counter[str]
-    """Finds by rule."""
     passed: Counter[str]
     """POST requests that went through unrecorded, by path."""
 
@@ -80,20 +79,18 @@ async def _record(
     upstream: Upstream, out: Path | None, port: int, rules: Sequence[Rule], content: bool, show: TextIO | None
 ) -> Recorded:
     upstream = replace(upstream, served=await _served(upstream.connection))
-    listening, clock, started, redactor = bind(port), Clock(), datetime.now(UTC), Redactor(rules)
-    if upstream.connection.api_key:
-        redactor.learn(upstream.connection.api_key)
+    listening, clock, started = bind(port), Clock(), datetime.now(UTC)
     header = TraceHeader(
         source="recorded",
         recorded_at=started.isoformat(timespec="seconds"),
         content=content,
-        redacted=redactor.names if content else (),
+        redacted=Redactor(rules).names if content else (),
         notes=NOTES if content else (*NOTES, NO_CONTENT),
     )
-    path, writer = _open(out, header, started)
-    recording = Recording(writer, redactor, content)
+    path = _path(out, started)
+    recording = _open(path, header, rules, upstream.connection.api_key)
     relay = Relay(upstream, clock, recording.keep)
-    stop, view = Stop(), _View(show, relay, recording.totals)
+    stop, view = Stop(), _View(show, relay, recording)
     with on_signals(stop):
         try:
             await relay.serve(listening)
@@ -105,8 +102,8 @@ async def _record(
             view.say("stopping" + (f": {relay.open} open answers may end within {GRACE_S:g} s" if relay.open else ""))
         finally:
             await relay.close()
-            _end(recording)
-    return Recorded(path, recording.totals, redactor.found, relay.passed)
+            totals = _end(recording)
+    return Recorded(path, totals, relay.passed)
 
 
 async def _served(connection: Connection) -> str | None:
@@ -145,25 +142,32 @@ def bind(port: int) -> socket.socket:
     return listening
 
 
-def _open(out: Path | None, header: TraceHeader, started: datetime) -> tuple[Path, TraceWriter]:
-    """A new trace; UsageError where something is already there, or nothing can be."""
+def _path(out: Path | None, started: datetime) -> Path:
+    """Where the trace goes; UsageError where something is already there."""
     path = out if out is not None else Path("traces") / f"{started:%Y%m%dT%H%M%SZ}.jsonl"
     if path.exists():
         raise UsageError(f"{path}: exists already, and a recording never overwrites; choose another --out")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path, TraceWriter(path, header)
     except OSError as error:
         raise UsageError(f"{path.parent}: cannot be made: {error.strerror}; choose another --out") from None
+    return path
+
+
+def _open(path: Path, header: TraceHeader, rules: Sequence[Rule], key: str | None) -> RecordingApart:
+    try:
+        return RecordingApart(path, header, rules, [key] if key else [])
     except RecordingError as error:
         raise UsageError(f"{error}; choose another --out") from None
 
 
-def _end(recording: Recording) -> None:
+def _end(recording: RecordingApart) -> Totals:
+    """What was recorded in the end; a trace that could not be finished says so."""
     try:
         recording.close()
     except RecordingError as error:
-        recording.totals.stopped = recording.totals.stopped or str(error)
+        return replace(recording.totals, stopped=recording.totals.stopped or str(error))
+    return recording.totals
 
 
 async def _stopped(stop: Stop, within_s: float) -> bool:
@@ -177,10 +181,10 @@ async def _stopped(stop: Stop, within_s: float) -> bool:
 class _View:
     """A line that says how the recording goes: rewritten on a terminal, now and then elsewhere."""
 
-    def __init__(self, out: TextIO | None, relay: Relay, totals: Totals) -> None:
+    def __init__(self, out: TextIO | None, relay: Relay, recording: RecordingApart) -> None:
         self._out = out
         self._relay = relay
-        self._totals = totals
+        self._recording = recording
         self._terminal = out is not None and out.isatty()
         self._drawn = ""
 
@@ -195,7 +199,7 @@ class _View:
             self._out.flush()
 
     def draw(self) -> None:
-        line = _summary_line(self._relay, self._totals)
+        line = _summary(self._relay, self._recording.totals)
         if self._out is None or line == self._drawn:
             return
         self._drawn = line
@@ -206,7 +210,7 @@ class _View:
             self.say(line)
 
 
-def _summary_line(relay: Relay, totals: Totals) -> str:
+def _summary(relay: Relay, totals: Totals) -> str:
     if totals.stopped is not None:
         return f"NOT RECORDING any more, still serving: {totals.stopped}"
     parts = [

@@ -1,9 +1,9 @@
-"""From exchanges to the lines of a trace, in a thread of its own: nothing here may hold up what goes by."""
+"""From exchanges to the lines of a trace."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -34,7 +34,7 @@ _MOST_QUOTES = 32
 
 @dataclass(slots=True)
 class Totals:
-    """What has been recorded so far; read by others while it grows."""
+    """What has been recorded so far."""
 
     sessions: int = 0
     turns: int = 0
@@ -48,16 +48,18 @@ class Totals:
     """Requests for a turn that are not in the trace, as they or their answers could not be read."""
     model: str = ""
     """Of the last turn."""
+    redacted: Counter[str] = field(default_factory=Counter)
+    """Finds by rule."""
     stopped: str | None = None
     """Why nothing is recorded any more; None: all is well."""
 
 
 class Recording:
-    """Writes turns as they end. `keep` may be called on an event loop: it hands the work over."""
+    """Writes turns as they end."""
 
     def __init__(self, writer: TraceWriter, redactor: Redactor, content: bool) -> None:
         """`content`: whether texts are written, redacted; else keys and lengths alone."""
-        self.totals = Totals()
+        self._totals = Totals(redacted=redactor.found)
         self._writer = writer
         self._redactor = redactor
         self._content = content
@@ -65,47 +67,37 @@ class Recording:
         self._sessions = Sessions()
         self._tools: dict[str, str] = {}  # session -> key of its last tools
         self._translator: Translator | None = None
-        self._bug: BaseException | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trace")
 
-    def keep(self, exchange: Exchange) -> None:
-        self._thread.submit(self._take, exchange).add_done_callback(self._taken)
+    def take(self, exchange: Exchange) -> Totals:
+        """Writes a turn; once that fails, as on a full disk, no more are: `stopped` says so."""
+        if self._totals.stopped is None:
+            self._redactor.learn(exchange.key)
+            turn = read(exchange, self._in_openais)
+            if turn is None:
+                self._totals.unreadable += 1
+            else:
+                self._write(self._line(turn))
+        return self._totals
 
     def close(self) -> None:
-        """Waits for what has been kept. Raises RecordingError, and what went wrong with us."""
-        self._thread.shutdown()
+        """Raises RecordingError."""
         self._writer.close()
-        if self._bug is not None:
-            raise self._bug
 
-    def _take(self, exchange: Exchange) -> None:
-        if self.totals.stopped is not None:
-            return
-        self._redactor.learn(exchange.key)
-        turn = read(exchange, self._in_openais)
-        if turn is None:
-            self.totals.unreadable += 1
-            return
-        line = self._line(turn)
+    def _write(self, line: TraceTurn) -> None:
         try:
             self._writer.add(line)
         except RecordingError as error:
-            self.totals.stopped = str(error)
-            return
-        self._count(line)
+            self._totals.stopped = str(error)
+        else:
+            self._count(line)
 
     def _in_openais(self, request: bytes) -> bytes:
         if self._translator is None:
             self._translator = Translator()
         return self._translator.request(request, None).body
 
-    def _taken(self, future: "Future[None]") -> None:
-        if (bug := future.exception()) is not None:
-            self._bug = self._bug or bug
-            self.totals.stopped = f"a bug of swarm's: {type(bug).__name__}: {bug}"
-
     def _count(self, line: TraceTurn) -> None:
-        totals = self.totals
+        totals = self._totals
         totals.turns += 1
         totals.sessions = len(self._sessions)
         totals.failed += line.error is not None

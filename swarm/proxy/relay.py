@@ -217,7 +217,7 @@ class Relay:
         with self._stamper.line() as line:
             try:
                 async with self._session.post(url, headers=headers, data=body, allow_redirects=False) as reply:
-                    exchange.status, exchange.headers = reply.status, reply.headers
+                    exchange.status, exchange.headers = reply.status, CIMultiDict(reply.headers)
                     if may_refuse and reply.status in (400, 422):
                         return False
                     await answer.begin(reply)

@@ -75,6 +75,10 @@ def looks_random(value: str) -> bool:
     return -sum(share * math.log2(share) for share in shares) > 2.5
 
 
+def _no_placeholder(name: str) -> bool:
+    return not _PLACEHOLDER.fullmatch(name)
+
+
 def _no_word(value: str) -> bool:
     return not re.fullmatch("[a-z-]+|[A-Za-z][a-z]+", value)
 
@@ -122,7 +126,7 @@ def path_rules(home: Path, user: str, workspace: Path | None) -> tuple[Rule, ...
         Rule(
             "user",
             re.compile(rf"(?:/home/|/Users/|[A-Za-z]:\\{{1,2}}Users\\{{1,2}})(?P<secret>{_NAME})", re.IGNORECASE),
-            accepts=lambda name: not _PLACEHOLDER.fullmatch(name),
+            accepts=_no_placeholder,
         )
     )
     if len(user) >= 3 and user.lower() not in _NOT_TELLING:
