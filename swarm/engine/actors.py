@@ -4,9 +4,11 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers; nobody outside is contacted
@@ -37,7 +39,8 @@ def cluster(address: str | None, workers: int | None) -> Iterator[tuple[int, Ope
     try:
         if not (nodes := _nodes()):
             raise BackendError("--engine ray: the cluster has no node with a CPU to give")
-        yield workers or len(nodes), _start
+        with redirect_stdout(sys.stderr):  # where Ray tells of what has died, and swarm of nothing but its results
+            yield workers or len(nodes), _Starter()
     finally:
         ray.shutdown()
 
@@ -48,14 +51,21 @@ def _nodes() -> list[dict[str, Any]]:
     return sorted(nodes, key=lambda node: (node["NodeManagerAddress"], node["NodeID"]))
 
 
-async def _start(number: int) -> Link:
-    """Shard i lives on node i mod the number of nodes, of those that there are now."""
-    if not (nodes := _nodes()):
-        raise LostError("the cluster has no node left")
-    node = nodes[number % len(nodes)]
-    strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    actor = ray.remote(_Host).options(num_cpus=1, scheduling_strategy=strategy).remote()
-    return _Actor(actor, f"node {node['NodeManagerAddress']} {node['NodeID'][:6]}")
+class _Starter:
+    """Starts shard i on node i, from the first again where there are fewer. One that was lost goes to the next node:
+    Ray takes a minute to find out that a node is dead."""
+
+    def __init__(self) -> None:
+        self._starts: Counter[int] = Counter()
+
+    async def __call__(self, number: int) -> Link:
+        if not (nodes := _nodes()):
+            raise LostError("the cluster has no node left")
+        node = nodes[(number + self._starts[number]) % len(nodes)]
+        self._starts[number] += 1
+        strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        actor = ray.remote(_Host).options(num_cpus=1, scheduling_strategy=strategy).remote()
+        return _Actor(actor, f"node {node['NodeManagerAddress']} {node['NodeID'][:6]}")
 
 
 class _Actor:
@@ -94,4 +104,4 @@ class _Host:
 
 
 def _one_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return next((line.strip(" .") for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -66,8 +66,7 @@ def test_every_token_is_one_that_the_server_counted(both):
         assert all(attempt["completion_tokens"] == REPLY_TOKENS for attempt in complete)
         ours = sum(attempt.get("completion_tokens") or 0 for attempt in mine)
         assert ours <= ended["counters"]["completion_tokens"] <= ours + 4 * (len(mine) - len(complete))
-        prompts = sum(attempt["prompt_tokens"] for attempt in mine if attempt.get("prompt_tokens"))
-        assert ended["counters"]["prompt_tokens"] == pytest.approx(prompts, rel=0.01)
+    assert not any("token counts disagree" in reason for reason in results(both[1])["invalid_reasons"])
 
 
 def test_percentiles_are_those_of_one_process(both):
@@ -118,6 +117,7 @@ def test_a_killed_actor_makes_its_stage_invalid_and_is_back_for_the_next(project
     said, _ = process.communicate(timeout=90)
     print(said)
     assert process.returncode == 3
+    assert said.splitlines()[-1] == "killed"
     ((stage,),) = (target["stages"] for target in results(project / "killed")["targets"])
     reason = stage["trials_detail"][0]["invalid_reasons"][0]
     assert reason.startswith(f"shards were lost: shard 1 (node {SECOND}")
