@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections import Counter
@@ -21,6 +22,7 @@ from swarm.engine.fleet import Link, OpenLink
 from swarm.engine.worker import LostError, Reply, Worker, answer
 from swarm.errors import BackendError
 
+CONNECT_LIMIT_S = 5.0
 STOP_LIMIT_S = 10.0
 
 
@@ -30,6 +32,7 @@ def cluster(address: str | None, workers: int | None) -> Iterator[tuple[int, Ope
 
     Raises BackendError where there is no cluster, or none that fits this Ray and this Python.
     """
+    _check_answers(address)
     ours = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
@@ -43,6 +46,17 @@ def cluster(address: str | None, workers: int | None) -> Iterator[tuple[int, Ope
             yield workers or len(nodes), _Starter()
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str | None) -> None:
+    """Raises BackendError where nobody listens, which Ray itself takes minutes to say."""
+    host, _, port = (address or "").rpartition(":")
+    if "/" in host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_LIMIT_S).close()
+    except OSError as error:
+        raise BackendError(f"--address {address}: no Ray cluster answers there: {error.strerror or error}") from None
 
 
 def _nodes() -> list[dict[str, Any]]:

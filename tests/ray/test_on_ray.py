@@ -163,5 +163,5 @@ def test_a_node_with_another_version_is_refused_by_name_before_any_load(project,
 def test_no_cluster_is_told(project):
     done = swarm("run", "small.yaml", "--engine", "ray", "--address", f"{FIRST}:1", "--out", "none", cwd=project)
     assert done.returncode == 5
-    assert done.stderr.startswith("error: --engine ray: ")
+    assert done.stderr.startswith(f"error: --address {FIRST}:1: no Ray cluster answers there: ")
     assert not (project / "none").exists()
