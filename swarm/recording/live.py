@@ -12,7 +12,7 @@ from typing import TextIO
 
 from swarm.clock import Clock
 from swarm.recording.recorder import Sink
-from swarm.recording.records import AgentEnd, Attempt, ClientSample, Published, ShardLost
+from swarm.recording.records import AgentEnd, Attempt, ClientSample, Published, ShardLost, Stage
 from swarm.recording.status import AgentStatus
 from swarm.recording.timing import TimingError
 
@@ -69,7 +69,9 @@ class LiveView(Sink):
         stage = self._stage
         if stage is None:
             return
-        if isinstance(record, Attempt):
+        if isinstance(record, Stage):  # which may have waited for other shards, or for the server
+            stage.window_start_ns, stage.window_end_ns = record.window_start_ns, record.window_end_ns
+        elif isinstance(record, Attempt):
             stage.requests += 1
             stage.errors += record.error is not None
         elif isinstance(record, ClientSample):
