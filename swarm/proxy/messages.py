@@ -1,0 +1,138 @@
+"""Replies in Anthropic's words, read as if they had come in OpenAI's: the trace knows one form.
+
+After https://docs.anthropic.com/en/docs/build-with-claude/streaming. Anthropic's `input_tokens` leave out what the
+cache held, so the prompt's tokens are the sum of three counts.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import msgspec
+
+from swarm.client.base import Failure, Observation
+from swarm.client.failures import error_text
+from swarm.client.sse import ChatStream, Chunk, EventStream, TooLongError
+
+_REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: _Count | None = None
+    cache_read_input_tokens: _Count | None = None
+    cache_creation_input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
+
+
+class _Block(msgspec.Struct):
+    """A block of content, or what is added to one."""
+
+    type: str = ""
+    id: str | None = None
+    name: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+    partial_json: str | None = None
+    input: dict[str, Any] | None = None
+    stop_reason: str | None = None
+
+
+class _Message(msgspec.Struct):
+    content: list[_Block] = []
+    usage: _Usage | None = None
+    stop_reason: str | None = None
+    error: Any = None
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    index: _Count = 0
+    message: _Message | None = None
+    content_block: _Block | None = None
+    delta: _Block | None = None
+    usage: _Usage | None = None
+
+
+def read_stream(pieces: Iterable[tuple[bytes, int]], seen: Observation) -> None:
+    """Reads a streamed reply into `seen`; `seen.end_ns` stays None where it was cut."""
+    reader = _Reader(seen)
+    try:
+        for data, stamp_ns in pieces:
+            for event in reader.events.feed(data):
+                reader.take(event, stamp_ns)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TooLongError) as error:
+        seen.failure = Failure("malformed", f"the upstream sent an event that is none of a message's ({error})")
+    reader.close()
+
+
+def read_document(body: bytes, end_ns: int, seen: Observation) -> None:
+    """Reads a reply that came as a whole."""
+    reader = _Reader(seen)
+    try:
+        message = msgspec.json.decode(body, type=_Message)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        seen.failure = Failure("malformed", f"the upstream's answer is no message ({error})")
+        return
+    if message.error is not None:
+        seen.failure = Failure("in_band", error_text(body))
+        return
+    for index, block in enumerate(message.content):
+        reader.block(index, block, end_ns)
+    reader.ends(message.stop_reason, message.usage)
+    reader.close()
+    seen.end_ns = end_ns
+
+
+class _Reader:
+    def __init__(self, seen: Observation) -> None:
+        self.events = EventStream()
+        self._seen = seen
+        self._stream = ChatStream(seen)
+
+    def take(self, data: bytes, stamp_ns: int) -> None:
+        event = msgspec.json.decode(data, type=_Event)
+        match event.type:
+            case "message_start" if event.message:
+                self.ends(None, event.message.usage)
+            case "content_block_start" if event.content_block:
+                self.block(event.index, event.content_block, stamp_ns)
+            case "content_block_delta" if event.delta:
+                self.block(event.index, event.delta, stamp_ns)
+            case "message_delta":
+                self.ends(event.delta.stop_reason if event.delta else None, event.usage)
+            case "message_stop":
+                self._seen.end_ns = stamp_ns
+            case "error":
+                self._seen.failure = Failure("in_band", error_text(data))
+
+    def block(self, index: int, block: _Block, stamp_ns: int) -> None:
+        """Text, thinking or a call, or more of one."""
+        delta: dict[str, Any] = {"content": block.text, "reasoning": block.thinking}
+        arguments = block.partial_json or (msgspec.json.encode(block.input).decode() if block.input else None)
+        if block.type == "tool_use" or arguments:
+            function = {"name": block.name, "arguments": arguments}
+            delta["tool_calls"] = [{"index": index, "id": block.id, "function": function}]
+        self._stream.take(msgspec.convert({"choices": [{"delta": delta}]}, Chunk), stamp_ns)
+
+    def ends(self, stop_reason: str | None, usage: _Usage | None) -> None:
+        seen = self._seen
+        if stop_reason is not None:
+            seen.finish_reason = _REASONS.get(stop_reason, stop_reason)
+        if usage is None:
+            return
+        if usage.input_tokens is not None:
+            seen.cached_tokens = usage.cache_read_input_tokens
+            created = usage.cache_creation_input_tokens or 0
+            seen.prompt_tokens = usage.input_tokens + (usage.cache_read_input_tokens or 0) + created
+        if usage.output_tokens is not None:
+            seen.completion_tokens = usage.output_tokens
+
+    def close(self) -> None:
+        self._stream.close()
