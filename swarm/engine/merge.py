@@ -21,7 +21,7 @@ import yaml
 from swarm.analysis.read import Notes, read_events
 from swarm.engine.rendezvous import Card, refusal
 from swarm.engine.split import numbers_of
-from swarm.errors import UsageError
+from swarm.errors import SwarmError, UsageError
 from swarm.recording import rundir
 from swarm.recording.appender import RecordFile
 from swarm.recording.histograms import StageKey
@@ -62,27 +62,14 @@ class Piece:
 
     directory: Path
     told: Told
+    card: Card
+    """As the shard showed it when it met the others."""
     scenario: str
     environment: dict[str, Any]
 
     @property
     def name(self) -> str:
         return f"shard {self.told.index} of {self.told.of} ({self.told.host}, process {self.told.pid})"
-
-    def card(self) -> Card:
-        """As the shard showed it when it met the others."""
-        versions, servers = self.environment["versions"], self.environment["targets"]
-        scenario = yaml.safe_load(self.scenario)
-        scenario.pop("prometheus", None)
-        return Card(
-            shard=self.told.index,
-            shards=self.told.of,
-            instance="",
-            swarm=versions["swarm"],
-            python=".".join(versions["python"].split(".")[:2]),
-            scenario=scenario,
-            servers={name: (found.get("model"), found.get("version")) for name, found in servers.items()},
-        )
 
 
 def piece_of(directory: Path) -> Piece | None:
@@ -95,11 +82,26 @@ def piece_of(directory: Path) -> Piece | None:
         if "shard" not in environment:
             return None
         told = msgspec.convert(environment["shard"], Told)
-        return Piece(directory, told, (directory / rundir.SCENARIO).read_text(encoding="utf-8"), environment)
+        scenario = (directory / rundir.SCENARIO).read_text(encoding="utf-8")
+        return Piece(directory, told, _card(told, yaml.safe_load(scenario), environment), scenario, environment)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, msgspec.ValidationError, RecursionError) as error:
-        raise UsageError(f"{directory}: not readable as a shard's run directory: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, RecursionError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{directory}: not readable as a shard's run directory: {problem}") from None
+
+
+def _card(told: Told, scenario: dict[str, Any], environment: dict[str, Any]) -> Card:
+    versions, servers = environment["versions"], environment["targets"]
+    return Card(
+        shard=told.index,
+        shards=told.of,
+        instance="",
+        swarm=versions["swarm"],
+        python=".".join(versions["python"].split(".")[:2]),
+        scenario={key: value for key, value in scenario.items() if key != "prometheus"},
+        servers={name: (found.get("model"), found.get("version")) for name, found in servers.items()},
+    )
 
 
 def merge(pieces: Sequence[Piece], out: Path | None = None) -> tuple[Path, list[str]]:
@@ -121,8 +123,10 @@ def merge(pieces: Sequence[Piece], out: Path | None = None) -> tuple[Path, list[
         samples = pieces[0].directory / rundir.SERVER
         if pieces[0].told.index == 0 and samples.exists():
             shutil.copyfile(samples, directory / rundir.SERVER)
-    except (UsageError, OSError):
+    except (SwarmError, OSError) as error:
         shutil.rmtree(directory, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise UsageError(f"{error.filename or directory}: {error.strerror}, so the shards cannot be merged") from None
         raise
     return directory, [f"{note} ({count})" if count > 1 else note for note, count in sorted(notes.items())]
 
@@ -137,7 +141,7 @@ def _check(pieces: Sequence[Piece]) -> None:
             raise UsageError(
                 f"{other.directory}: is a shard of the run {other.told.run}, and {first.directory} of {first.told.run}"
             )
-        if why_not := refusal(first.card(), other.card()):
+        if why_not := refusal(first.card, other.card):
             raise UsageError(f"{other.directory}: {why_not}")
 
 
@@ -150,8 +154,8 @@ def _environment(pieces: Sequence[Piece]) -> dict[str, Any]:
             "shard": piece.told.index,
             "host": piece.told.host,
             "pid": piece.told.pid,
-            "cores": piece.environment["machine"]["cores"],
-            "swarm": piece.environment["versions"]["swarm"],
+            "cores": (piece.environment.get("machine") or {}).get("cores"),
+            "swarm": piece.card.swarm,
             "python": piece.environment["versions"]["python"],
             "offset_ns": piece.told.offset_ns,
             "uncertainty_ns": piece.told.uncertainty_ns,

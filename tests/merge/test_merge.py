@@ -281,6 +281,21 @@ def test_an_environment_that_cannot_be_read_is_refused_by_its_directory(shards, 
         piece_of(shards[1])
 
 
+@pytest.mark.parametrize("key", ["versions", "targets"])
+def test_an_environment_that_lacks_something_is_refused_by_its_directory(shards, key):
+    path = shards[1] / rundir.ENVIRONMENT
+    rundir.write_json(path, {name: value for name, value in json.loads(path.read_text()).items() if name != key})
+    with pytest.raises(UsageError, match=f"shard-1: not readable as a shard's run directory: KeyError: '{key}'"):
+        piece_of(shards[1])
+
+
+def test_a_file_that_is_missing_is_named_and_leaves_no_directory(shards):
+    (shards[1] / rundir.HISTOGRAMS).unlink()
+    with pytest.raises(UsageError, match=r"shard-1/histograms.hlog: No such file"):
+        merged(shards)
+    assert not shards[0].with_name("shard-0-merged").exists()
+
+
 def test_damage_in_the_middle_of_a_file_is_told_with_its_line_and_leaves_no_directory(shards):
     events = shards[1] / rundir.EVENTS
     events.write_bytes(events.read_bytes().replace(b"\n", b"\nnonsense\n", 1))
