@@ -41,6 +41,7 @@ def project(tmp_path_factory):
             tmp_path_factory.mktemp("project"),
             targets=[{"name": "moe", "architecture": "moe", "api_base": base}],
             agents={"levels": [4], "system_tokens": 1500, "context": "4k"},
+            stage={"warmup": "3s", "duration": "3500ms", "trials": 1},
         )
     finally:
         server.terminate()
@@ -73,10 +74,14 @@ def test_percentiles_are_those_of_one_process(both):
     (one,), (two,) = (results(directory)["targets"] for directory in both)
     for alone, shared in zip(one["stages"], two["stages"], strict=True):
         assert shared["achieved"]["agents_alive_mean"] == pytest.approx(shared["agents"], rel=0.02)
+        # The window holds only five turns of each of 256 agents, which go in step: one more or less is a fifth.
+        noise = 0.25 if shared["agents"] == 256 else 0.1
         rates = [stage["throughput"]["output_tokens_per_s"] for stage in (alone, shared)]
-        assert rates[1] == pytest.approx(rates[0], rel=0.1)
-        for metric, stat, noise in (("ttft_s", "p50", 0.15), ("itl_s", "p50", 0.15), ("e2e_s", "p90", 0.2)):
+        print(f"{shared['agents']} agents, tok/s: {rates[1]:.1f} on Ray, {rates[0]:.1f} in one process")
+        assert rates[1] == pytest.approx(rates[0], rel=noise)
+        for metric, stat in (("ttft_s", "p50"), ("itl_s", "p50"), ("e2e_s", "p90")):
             ours, theirs = (stage["latency"][metric][stat] for stage in (shared, alone))
+            print(f"{shared['agents']} agents, {metric} {stat}: {ours:.4f} on Ray, {theirs:.4f} in one process")
             assert ours == pytest.approx(theirs, rel=noise), (shared["agents"], metric, stat)
 
 
@@ -87,6 +92,7 @@ def test_each_node_is_judged_by_itself_and_its_clock_is_right(both):
         assert FIRST in first["name"]
         assert SECOND in second["name"]
         assert (first["agents"], second["agents"]) == (-(-stage["agents"] // 2), stage["agents"] // 2)
+        print(f"offset {second['clock_offset_s'] * 1e3:.3f} ms, right to {second['clock_uncertainty_s'] * 1e3:.3f} ms")
         # Both nodes read the clock of one kernel: what was measured is the error of the measurement.
         assert abs(second["clock_offset_s"]) <= second["clock_uncertainty_s"] < 0.1
         assert second["clock_offset_s"] != 0
@@ -163,5 +169,5 @@ def test_a_node_with_another_version_is_refused_by_name_before_any_load(project,
 def test_no_cluster_is_told(project):
     done = swarm("run", "small.yaml", "--engine", "ray", "--address", f"{FIRST}:1", "--out", "none", cwd=project)
     assert done.returncode == 5
-    assert done.stderr.startswith(f"error: --address {FIRST}:1: no Ray cluster answers there: ")
+    assert f"error: --address {FIRST}:1: no Ray cluster answers there: " in done.stderr
     assert not (project / "none").exists()
