@@ -285,6 +285,7 @@ class Agent:
             error=result.error,
             mistake=result.mistake,
             result_bytes=len(result.text.encode()),
+            sub_agents=sum(joins for joins, _ in beside),
         )
         return result.text
 

@@ -97,8 +97,8 @@ class Causes:
 
     def __init__(self, window: Window, agents: int) -> None:
         self._window = window
-        self._open: dict[int | None, tuple[list[Attempt], int]] = {}
-        """Each agent's turn under way: its attempts, and the time of its tools."""
+        self._open: dict[int | None, tuple[list[Attempt], int, int]] = {}
+        """Each agent's turn under way: its attempts, the time of its tools, and that of waiting for sub-agents."""
         self.turns: dict[TurnKey, Spent] = {}
         """The turns that ended well in the window."""
         self.stalls: dict[TurnKey, Stalls] = {}
@@ -117,21 +117,23 @@ class Causes:
             case Attempt():
                 if record.number == 1 and record.agent in self._open:  # of a turn that has no end on record
                     self._overlap(self._open.pop(record.agent)[0], Stalls(), record.t_ns)
-                self._open.setdefault(record.agent, ([], 0))[0].append(record)
+                self._open.setdefault(record.agent, ([], 0, 0))[0].append(record)
             case Tool() if record.agent in self._open:
-                attempts, tool_ns = self._open[record.agent]
-                self._open[record.agent] = attempts, tool_ns + record.end_ns - record.t_ns
+                attempts, tool_ns, waited_ns = self._open[record.agent]
+                took = record.end_ns - record.t_ns
+                waits = bool(record.sub_agents)  # their turns count themselves
+                self._open[record.agent] = attempts, tool_ns + took * (not waits), waited_ns + took * waits
             case Turn():
-                self._add_turn(record, *self._open.pop(record.agent, ([], 0)))
+                self._add_turn(record, *self._open.pop(record.agent, ([], 0, 0)))
             case AgentEnd() if record.agent is not None:
                 # One that was stopped may go on in a later part of its stage; one that crashed will not.
                 self.gaps.heard(record.agent, self._window.stop_ns if record.crash else record.end_ns)
 
-    def _add_turn(self, turn: Turn, attempts: list[Attempt], tool_ns: int) -> None:
+    def _add_turn(self, turn: Turn, attempts: list[Attempt], tool_ns: int, waited_ns: int) -> None:
         spent = Spent(turns=1, tool_ns=tool_ns)
         for attempt in attempts:
             self._add_attempt(attempt, spent)
-        rest = turn.end_ns - turn.t_ns - spent.all_ns
+        rest = turn.end_ns - turn.t_ns - waited_ns - spent.all_ns
         if spent.failed_ns:
             spent.failed_ns += rest
         else:

@@ -181,6 +181,8 @@ class Tool(Record, frozen=True, kw_only=True, tag="tool"):
     mistake: CallMistake | None = None
     """What was wrong with the call itself; it was then answered with an error, and not carried out."""
     result_bytes: int = 0
+    sub_agents: int = 0
+    """How many it waited for: its time is then theirs, which is told by their own turns."""
 
     @property
     def overran(self) -> bool:

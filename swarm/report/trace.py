@@ -41,12 +41,15 @@ def print_trace(name: str, found: Description, console: Console) -> None:
     console.print(table)
     say("")
     cache = found["cache"]
+    best, by_message, again = (cache[key] for key in ("best_by_block", "best_by_message", "best_of_a_replay"))
     recorded = "" if cache["recorded"] is None else f"; the server told {percent(cache['recorded'], 1)}"
+    finer = "" if by_message == best else f" ({percent(by_message, 1)} message by message)"
     say(
-        f"A cache that forgets nothing could have {percent(cache['best_by_block'], 1)} of the prompt tokens, in blocks "
-        f"of 16 ({percent(cache['best_by_message'], 1)} message by message){recorded}."
+        f"A cache that forgets nothing could have {percent(best, 1)} of the prompt tokens, in blocks of 16"
+        f"{finer}{recorded}."
     )
-    say(f"A replay can reach {percent(cache['best_of_a_replay'], 1)}: replies are then other text than the history's.")
+    if again != best:
+        say(f"A replay can reach {percent(again, 1)}: the history's replies are then other text than was written.")
     if found["calls"]:
         shown = [f"{count} {tool}" for tool, count in list(found["calls"].items())[:MOST_TOOLS]]
         more = len(found["calls"]) - len(shown)

@@ -101,7 +101,8 @@ async def test_sub_agents_start_when_they_did_and_their_parent_waits_for_them(tm
     assert sends(published, "second") == [3]
     # Both have ended at 5 s here, and the 2 s from the last one's end to the next send are kept.
     assert sends(published, "parent") == [0, 7]
-    assert [(tool.t_ns // SECOND, tool.end_ns // SECOND) for tool in of(published, records.Tool)] == [(1, 6), (6, 7)]
+    tools = of(published, records.Tool)
+    assert [(tool.t_ns // SECOND, tool.end_ns // SECOND, tool.sub_agents) for tool in tools] == [(1, 6, 2), (6, 7, 0)]
 
 
 async def test_sub_agents_have_numbers_of_their_own_and_belong_to_their_parents_job(tmp_path):
@@ -130,6 +131,8 @@ async def test_analysis_counts_sub_agents_for_their_agent_and_as_no_jobs(tmp_pat
         trial.add(record)
     assert list(trial.agents) == [2]
     assert (trial.agents[2].turns, trial.agents[2].jobs, trial.jobs.finished) == (5, 1, 1)
+    tools = {key: spent.tool_ns // SECOND for key, spent in trial.causes.turns.items()}
+    assert tools[("trace/parent", 1)] == 1  # what it waited for its sub-agents is no time of its tools
 
 
 async def test_a_sub_agent_that_went_on_beside_its_parent_does_so_again(tmp_path):
