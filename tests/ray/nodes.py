@@ -4,6 +4,7 @@ but the clock, which is the same, so that a measured offset is known to be 0."""
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,8 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # Sockets lie in it, so its path must be short; a cluster of somebody else's is none of ours.
+        self._sockets = tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True)
         self._elsewhere = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
         until(lambda: _network(self._elsewhere.pid) != _network(os.getpid()))
         _ip("link set lo up")
@@ -35,7 +38,6 @@ class Cluster:
         _ip("link set swarm0 up")
         for command in ("link set lo up", f"addr add {SECOND}/24 dev swarm1", "link set swarm1 up"):
             subprocess.run([*self._there, "ip", *command.split()], check=True)
-        # A short path: sockets lie in it.
         head = ("--head", f"--node-ip-address={FIRST}", "--port=6399", "--include-dashboard=false")
         self._first = self._start("first", [], *head)
         self.second: subprocess.Popen[bytes] | None = None
@@ -47,7 +49,10 @@ class Cluster:
     def _start(self, name: str, before: list[str], *options: str, **environment: str) -> "subprocess.Popen[bytes]":
         with (self._folder / f"{name}.log").open("wb") as log:
             return subprocess.Popen(
-                [*before, RAY, "start", *options, *COMMON], stdout=log, stderr=log, env={**os.environ, **environment}
+                [*before, RAY, "start", *options, *COMMON],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "RAY_TMPDIR": self._sockets.name, **environment},
             )
 
     def join(self, **environment: str) -> None:
@@ -82,6 +87,7 @@ class Cluster:
             if process:
                 process.terminate()
                 process.wait(30)
+        self._sockets.cleanup()
 
 
 def _network(pid: int) -> str:
