@@ -19,7 +19,7 @@ import msgspec
 import yaml
 
 from swarm.analysis.read import Notes, read_events
-from swarm.engine.rendezvous import Card, refusal
+from swarm.engine.card import Card, refusal
 from swarm.engine.split import numbers_of
 from swarm.errors import SwarmError, UsageError
 from swarm.recording import rundir
@@ -126,7 +126,9 @@ def merge(pieces: Sequence[Piece], out: Path | None = None) -> tuple[Path, list[
     except (SwarmError, OSError) as error:
         shutil.rmtree(directory, ignore_errors=True)
         if isinstance(error, OSError):
-            raise UsageError(f"{error.filename or directory}: {error.strerror}, so the shards cannot be merged") from None
+            raise UsageError(
+                f"{error.filename or directory}: {error.strerror}, so the shards cannot be merged"
+            ) from None
         raise
     return directory, [f"{note} ({count})" if count > 1 else note for note, count in sorted(notes.items())]
 

@@ -11,7 +11,7 @@ import secrets
 import socket
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -21,6 +21,7 @@ import msgspec
 from aiohttp import web
 
 from swarm.client.failures import error_text
+from swarm.engine.card import Card, refusal
 from swarm.errors import UsageError
 
 HEADER = "X-Swarm-Run"
@@ -44,20 +45,6 @@ class Limits:
     """How long the host keeps a guest waiting until it lets it ask again: so each knows that the other is there."""
     lead: float = 0.25
     """From when all are there to the start: by then all must have heard of it."""
-
-
-class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a shard says of itself when it comes. All but `shard` and `instance` must be alike."""
-
-    shard: int
-    shards: int
-    instance: str
-    """Of the process: one that was started again is another."""
-    swarm: str
-    python: str
-    scenario: dict[str, Any]
-    servers: dict[str, tuple[str | None, str | None]]
-    """Target -> model and version, as this shard finds them."""
 
 
 class Common(msgspec.Struct, frozen=True, kw_only=True):
@@ -327,31 +314,3 @@ class Guest:
                 if time.monotonic() - heard > limit_s:
                     raise _HostGoneError(str(error) or type(error).__name__) from None
                 await asyncio.sleep(RETRY_S)
-
-
-def refusal(host: Card, guest: Card) -> str | None:
-    """Why a guest is not of the host's run; None: it is."""
-    name = f"shard {guest.shard} of {guest.shards}"
-    if guest.shards != host.shards or not 0 < guest.shard < host.shards:
-        return f"{name}: this run has {host.shards} shards, 0 to {host.shards - 1}, and 0 is here; see --shard I/N"
-    if (guest.swarm, guest.python) != (host.swarm, host.python):
-        return (
-            f"{name}: swarm {guest.swarm} on Python {guest.python}, and shard 0 is swarm {host.swarm} on Python "
-            f"{host.python}; install the same everywhere"
-        )
-    for what, ours, theirs in (("scenario", host.scenario, guest.scenario), ("server", host.servers, guest.servers)):
-        if differing := sorted(_differing(ours, theirs)):
-            return f"{name}: its {what} is not that of shard 0, as to {', '.join(differing[:5])}"
-    return None
-
-
-def _differing(ours: Any, theirs: Any, path: str = "") -> Iterable[str]:
-    """Paths of the values that differ."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        for key in ours.keys() | theirs.keys():
-            yield from _differing(ours.get(key), theirs.get(key), f"{path}.{key}" if path else str(key))
-    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            yield from _differing(one, other, f"{path}.{number}")
-    elif ours != theirs:
-        yield path

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from swarm import __version__
 from swarm.clock import Clock
-from swarm.engine.rendezvous import Card, Common, Meeting, meeting
+from swarm.engine.card import Card
+from swarm.engine.rendezvous import Common, Meeting, meeting
 from swarm.engine.split import numbers_of
 from swarm.engine.stage import Crew, StageSpec
 from swarm.engine.stop import Stop

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from swarm.engine import rendezvous
-from swarm.engine.rendezvous import HEADER, Card, Common, Limits, meeting, refusal
+from swarm.engine.card import Card, refusal
+from swarm.engine.rendezvous import HEADER, Common, Limits, meeting
 from swarm.errors import UsageError
 
 COMMON = Common(run="night-1", started_at="2026-01-02T03:04:05+00:00", salt="night-1:5", origin_ns=77)
