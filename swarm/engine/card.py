@@ -2,17 +2,22 @@
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
+from swarm.engine.hosts import is_loopback
+
 
 class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a shard says of itself when it comes. All but `shard` and `instance` must be alike."""
+    """What a shard says of itself when it comes. All but `shard`, `instance` and `machine` must be alike."""
 
     shard: int
     shards: int
     instance: str
     """Of the process: one that was started again is another."""
+    machine: str
+    """The same for two shards if 127.0.0.1 is."""
     swarm: str
     python: str
     scenario: dict[str, Any]
@@ -33,6 +38,9 @@ def refusal(host: Card, guest: Card) -> str | None:
     for what, ours, theirs in (("scenario", host.scenario, guest.scenario), ("server", host.servers, guest.servers)):
         if differing := sorted(_differing(ours, theirs)):
             return f"{name}: its {what} is not that of shard 0, as to {', '.join(differing[:5])}"
+    for target in host.scenario["targets"] if guest.machine != host.machine else ():
+        if is_loopback(urlsplit(address := target["api_base"]).hostname or ""):
+            return f"{name}: {target['name']} at {address} is another server there than for shard 0; name one for both"
     return None
 
 

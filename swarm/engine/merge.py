@@ -97,6 +97,7 @@ def _card(told: Told, scenario: dict[str, Any], environment: dict[str, Any]) -> 
         shard=told.index,
         shards=told.of,
         instance="",
+        machine="",  # who met has been looked at
         swarm=versions["swarm"],
         python=".".join(versions["python"].split(".")[:2]),
         scenario={key: value for key, value in scenario.items() if key != "prometheus"},

@@ -16,6 +16,7 @@ from swarm.engine.rendezvous import Common, Meeting, meeting
 from swarm.engine.split import numbers_of
 from swarm.engine.stage import Crew, StageSpec
 from swarm.engine.stop import Stop
+from swarm.engine.worker import identity
 from swarm.errors import ExitCode, UsageError
 from swarm.recording import records
 from swarm.scenario.schema import Scenario
@@ -121,6 +122,7 @@ async def join(
         shard=place.index,
         shards=place.of,
         instance=secrets.token_hex(8),
+        machine=identity()["machine"],
         swarm=__version__,
         python=".".join(platform.python_version_tuple()[:2]),
         scenario=scenario.model_dump(mode="json", exclude={"prometheus"}),

@@ -16,6 +16,7 @@ from swarm.engine.rendezvous import HEADER, Common, Limits, meeting
 from swarm.errors import UsageError
 
 COMMON = Common(run="night-1", started_at="2026-01-02T03:04:05+00:00", salt="night-1:5", origin_ns=77)
+MOE = {"name": "moe", "api_base": "http://vllm:8000/v1"}
 PATIENT = Limits(join=20, stage=20, gone=20, poll=0.2, lead=0.05)
 
 
@@ -24,9 +25,10 @@ def card(shard: int, shards: int = 3, **changes) -> Card:
         "shard": shard,
         "shards": shards,
         "instance": f"process {shard}",
+        "machine": "here",
         "swarm": "0.1",
         "python": "3.12",
-        "scenario": {"name": "night", "stage": {"duration": "60s"}, "targets": [{"name": "moe"}]},
+        "scenario": {"name": "night", "stage": {"duration": "60s"}, "targets": [MOE]},
         "servers": {"moe": ("coder", "0.9")},
     }
     return Card(**given | changes)
@@ -149,7 +151,7 @@ async def test_a_shard_that_comes_twice_is_refused_the_second_time_and_the_first
         ({"swarm": "0.2"}, "shard 1 of 3: swarm 0.2 on Python 3.12, and shard 0 is swarm 0.1 on Python 3.12"),
         ({"python": "3.11"}, "shard 1 of 3: swarm 0.1 on Python 3.11"),
         (
-            {"scenario": {"name": "night", "stage": {"duration": "50s"}, "targets": [{"name": "moe", "gpus": 2}]}},
+            {"scenario": {"name": "night", "stage": {"duration": "50s"}, "targets": [MOE | {"gpus": 2}]}},
             "its scenario is not that of shard 0, as to stage.duration, targets.0.gpus",
         ),
         ({"servers": {"moe": ("coder", "0.8")}}, "its server is not that of shard 0, as to moe"),
@@ -164,8 +166,17 @@ def test_a_shard_with_a_number_that_none_has_is_refused(shard):
     assert refusal(card(0), card(shard)) is not None
 
 
-def test_shards_that_are_alike_are_let_in():
+def test_shards_that_are_alike_are_let_in_from_any_machine():
     assert refusal(card(0), card(2)) is None
+    assert refusal(card(0), card(2, machine="there")) is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_a_target_on_loopback_is_one_server_only_on_one_machine(host):
+    scenario = {"targets": [{"name": "moe", "api_base": f"http://{host}:8000/v1"}]}
+    assert refusal(card(0, scenario=scenario), card(1, scenario=scenario)) is None
+    why = refusal(card(0, scenario=scenario), card(1, scenario=scenario, machine="there"))
+    assert f"moe at http://{host}:8000/v1 is another server there than for shard 0" in why
 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"{}", b'{"shard": "1"}', b"[" * 100_000, b'"' + b"x" * 2_000_000])
