@@ -159,7 +159,7 @@ def opened(message: dict[str, Any], opening: str) -> dict[str, Any]:
     content = message.get("content")
     if isinstance(content, list):
         return message | {"content": [{"type": "text", "text": opening}, *content]}
-    return message | {"content": opening + (content or "")}
+    return message | {"content": opening + (content if isinstance(content, str) else "")}
 
 
 def session_task(session: str, workspace: str | None) -> Task:

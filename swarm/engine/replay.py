@@ -40,11 +40,13 @@ def trace_of(settings: TraceSettings) -> Trace:
 
 
 def replayable(turns: Sequence[TraceTurn]) -> list[Prompt]:
-    """A session's turns that had a reply whose length is known, or can be."""
+    """A session's turns that asked something, and had a reply whose length is known, or can be."""
     return [
         prompt
         for prompt in whole_prompts(turns)
-        if prompt.turn.error is None and (prompt.turn.completion_tokens or prompt.turn.reply is not None)
+        if prompt.turn.error is None
+        and (prompt.turn.completion_tokens or prompt.turn.reply is not None)
+        and (prompt.messages or prompt.turn.blocks)
     ]
 
 
@@ -84,7 +86,7 @@ def tasks_of_trace(settings: TraceSettings, context: int) -> list[Task]:
 
 def mean_of_trace(settings: TraceSettings, context: int, think_s: float) -> tuple[float, float, float, float]:
     """Of its turns that fit: tokens of prompt and reply, seconds after each, and turns of a session."""
-    trace = trace_of(settings)
+    trace, tasks = trace_of(settings), tasks_of_trace(settings, context)
     sizes: list[tuple[int, int]] = []
     pauses: list[float] = []
     for turns in trace.sessions().values():
@@ -95,7 +97,7 @@ def mean_of_trace(settings: TraceSettings, context: int, think_s: float) -> tupl
             planned = _pause_ns(after, settings.think)
             pauses.append(think_s if planned is None else planned / 1e9)
     prompt, reply = (fmean(column) for column in zip(*sizes, strict=True))
-    return prompt, reply, sum(pauses) / len(sizes), len(sizes) / len(tasks_of_trace(settings, context))
+    return prompt, reply, sum(pauses) / len(sizes), len(sizes) / len(tasks)
 
 
 def outlook(settings: TraceSettings, context: int) -> Iterator[str]:
@@ -124,10 +126,19 @@ class Prepared:
 
 
 async def prepare(settings: TraceSettings, context: int, tokenizer: Tokenizer) -> Prepared:
-    """All sessions, made for the target of `tokenizer`. Raises BackendError where that cannot count."""
+    """All sessions, made for the target of `tokenizer`. Raises BackendError where that cannot count, and UsageError
+    where its tokens are so many more than the trace's that a session does not fit any more.
+    """
     making = _Making(trace_of(settings), settings, tokenizer)
     sessions = {name: await making.session(name) for name in making.prompts}
     replay = Replay(_fitting(sessions, context), await one_token_words(tokenizer))
+    for task in tasks_of_trace(settings, context):
+        if task.variant not in replay.sessions:
+            raise UsageError(
+                f"agents.context: {context} tokens, but the first turn of session {task.variant} takes "
+                f"{_needs(sessions[task.variant][0])} as the target counts; raise `context`, or leave the session out "
+                "with `swarm trace cut`"
+            )
     needed = [[_needs(turn) for turn in turns] for turns in sessions.values()]
     notes = [*making.trace.header.notes, *making.notes(), *_cut_off(needed, context)]
     return Prepared(replay, (*notes, *await _checked(replay, tokenizer)))
@@ -153,6 +164,8 @@ class _Making:
         self._skeletons: dict[bytes, int] = {}
         self._off: list[int] = []
         """Tokens that prompts have too many, where no text could be made short enough."""
+        self._started = 0
+        """Sub-agents."""
         self._waited: set[str] = set()
         """Tools whose calls cannot be carried out."""
 
@@ -283,11 +296,14 @@ class _Making:
         return Call(identity, call.name, {}, took_ns, beside)
 
     def _sub_agent(self, turn: TraceTurn, following: TraceTurn, child: list[TraceTurn]) -> SubAgent:
+        self._started += 1
         task = session_task(child[0].session, self._settings.workspace)
         started = max(0, (child[0].t_ns or 0) - (turn.end_ns or 0))
         return SubAgent(Job(task, ""), started, joins=_end(child) <= (following.t_ns or 0))
 
     def notes(self) -> Iterator[str]:
+        if never := sum(map(len, self._children.values())) - self._started:
+            yield f"{never} sub-agents never start: their parents' turns are left out, or the last of their sessions"
         if self._left_out:
             yield f"{self._left_out} turns failed when they were recorded, or had no reply; they are left out"
         if not self._tokenizer.exact:

@@ -18,6 +18,7 @@ from swarm.client.base import ChatRequest, Connection, Meter, Observation, ToolC
 from swarm.client.direct import body_of
 from swarm.client.metrics import pick
 from swarm.clock import Clock
+from swarm.errors import BackendError
 from swarm.simulator import protocol, tokens
 from swarm.simulator.metrics import Metrics, exposition
 from swarm.simulator.plan import plan
@@ -191,7 +192,12 @@ class VirtualTokenizer:
     exact = True
 
     async def count(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] = ()) -> int:
-        return len(tokens.render(messages, tools)) // tokens.TOKEN_BYTES
+        try:
+            asked = protocol.parse_tokenize(msgspec.json.encode({"messages": messages, "tools": tools}))
+        except ApiError as refused:
+            raise BackendError(f"the simulated server refuses a message: {refused.message}") from None
+        assert asked.messages
+        return len(tokens.render(asked.messages, msgspec.to_builtins(asked.tools or []))) // tokens.TOKEN_BYTES
 
 
 class VirtualClient:

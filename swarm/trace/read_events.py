@@ -18,6 +18,7 @@ from swarm.recording.parts import parts_of
 from swarm.recording.records import AnyRecord, Attempt, Content, Tool, Turn
 from swarm.trace.format import (
     Keys,
+    Parent,
     Trace,
     TraceCall,
     TraceHeader,
@@ -34,6 +35,8 @@ from swarm.trace.format import (
 )
 
 _Stage = tuple[str, int, int]
+_Place = tuple[str | None, int | None, str]
+"""Of a conversation: its job, its agent, and the job's variant; sub-agents are part of their agent's job."""
 
 
 @dataclass(frozen=True)
@@ -47,68 +50,100 @@ class _Completion:
 
 @dataclass
 class _Job:
-    """A job's turns so far, as the records tell them."""
+    """A conversation's turns so far, as the records tell them."""
 
     name: str
     stage: _Stage
     turns: list[_Completion] = field(default_factory=list)
+    parent: Parent | None = None
+    """Of a sub-agent."""
 
 
 def read_events(path: Path) -> Trace:
     """Raises UsageError with the number of a damaged line; a torn last one is left out, and said."""
-    notes: dict[str, None] = {}
-    keys = Keys()
-    schemas: dict[str, TraceTools] = {}
-    jobs = _jobs(path, keys, schemas, notes)
+    keys, notes = Keys(), dict[str, None]()
+    found = _Conversations(keys, notes)
+    for record in _records(path, notes):
+        found.add(record)
+    found.bind()
+    jobs = list(found.jobs.values())
     content = all(turn.prompt is not None for job in jobs for turn in job.turns)
     if not content:
         notes["it has no contents (record.content was off): prompts are made up, with the recorded lengths"] = None
         notes["it does not say whether replies came back as they were written: they are taken for new text"] = None
         notes["what first prompts share is told by the cached tokens of the server, in whole blocks"] = None
     shared = _shared(jobs)
-    turns = [turn for job in jobs for turn in (_said(job, schemas, keys) if content else _counted(job, keys, shared))]
-    turns.sort(key=lambda turn: turn.end_ns or 0)
+    told = (_said(job, found.schemas, keys) if content else _counted(job, keys, shared) for job in jobs)
+    turns = sorted((turn for each in told for turn in each), key=lambda turn: turn.end_ns or 0)
     return Trace(TraceHeader(source="events", content=content, notes=tuple(notes)), tuple(turns))
 
 
-def _jobs(path: Path, keys: Keys, schemas: dict[str, TraceTools], notes: dict[str, None]) -> list[_Job]:
-    """All jobs with a whole turn. Adds to `schemas` by digest, and to `notes`."""
-    jobs: dict[str, _Job] = {}
-    begun: Counter[tuple[_Stage, int | None]] = Counter()
-    attempts: dict[str | None, list[Attempt]] = {}
-    tools: dict[str | None, list[Tool]] = {}
-    said: dict[str | None, Content] = {}
-    prompts: dict[str, list[TraceMessage]] = {}
-    for record in _records(path, notes):
+class _Conversations:
+    """Those of a run, as its records come in: what belongs to a turn comes before it."""
+
+    def __init__(self, keys: Keys, notes: dict[str, None]) -> None:
+        self.jobs: dict[_Place, _Job] = {}
+        self.schemas: dict[str, TraceTools] = {}
+        """By their digest."""
+        self._keys = keys
+        self._notes = notes
+        self._begun: Counter[tuple[_Stage, int | None]] = Counter()
+        self._attempts: dict[str | None, list[Attempt]] = {}
+        self._tools: dict[str | None, list[Tool]] = {}
+        self._said: dict[str | None, Content] = {}
+        self._prompts: dict[_Place, list[TraceMessage]] = {}
+        self._mains: dict[tuple[str | None, int | None], _Job] = {}
+        """By job and agent, those of no sub-agents."""
+        self._parts: list[tuple[tuple[str | None, int | None], _Job]] = []
+        """Those of sub-agents, and whose they are."""
+
+    def add(self, record: AnyRecord) -> None:
         match record:
             case Attempt():
-                attempts.setdefault(record.parent, []).append(record)
+                self._attempts.setdefault(record.parent, []).append(record)
             case Content():
-                said[record.parent] = record
+                self._said[record.parent] = record
                 if record.schemas is not None:
-                    schemas[record.tools] = tools_of(record.schemas, keys)
+                    self.schemas[record.tools] = tools_of(record.schemas, self._keys)
             case Tool():
-                tools.setdefault(record.parent, []).append(record)
-            case Turn(parent=str(job_id)):
-                tried, prompt = attempts.pop(record.id, []), prompts.setdefault(job_id, [])
-                content = None
-                for attempt in tried:  # a retry tells only what is new since the attempt before
-                    if content := said.pop(attempt.id, None):
-                        prompt[content.kept :] = [message_of(message, keys) for message in content.messages]
-                called = tools.pop(record.id, [])
-                if not tried or not is_complete(tried[-1]) or tried[-1].completion_tokens is None:
-                    notes["turns that failed, or were cut off at a stage's end, are left out"] = None
-                    continue
-                if job_id not in jobs:
-                    stage = record.target, record.agents, record.trial
-                    begun[stage, record.agent] += 1
-                    place = (
-                        f"{record.target}@{record.agents}.{record.trial}/{record.agent}.{begun[stage, record.agent]}"
-                    )
-                    jobs[job_id] = _Job(f"{place}:{tried[-1].task}/{tried[-1].variant}"[:200], stage)
-                whole = tuple(prompt) if content else None
-                jobs[job_id].turns.append(_Completion(tried[-1], called, whole, content))
-    return list(jobs.values())
+                self._tools.setdefault(record.parent, []).append(record)
+            case Turn():
+                tools = self._tools.pop(record.id, [])
+                if attempts := self._attempts.pop(record.id, []):
+                    self._add_turn(record, attempts, tools)
+
+    def _add_turn(self, turn: Turn, attempts: list[Attempt], tools: list[Tool]) -> None:
+        last = attempts[-1]
+        place = turn.parent, turn.agent, last.variant
+        prompt, content = self._prompts.setdefault(place, []), None
+        for attempt in attempts:  # a retry tells only what is new since the attempt before
+            if content := self._said.pop(attempt.id, None):
+                prompt[content.kept :] = [message_of(message, self._keys) for message in content.messages]
+        if not is_complete(last) or last.completion_tokens is None:
+            self._notes["turns that failed, or were cut off at a stage's end, are left out"] = None
+            return
+        if place not in self.jobs:
+            self.jobs[place] = self._begin(turn, last)
+        self.jobs[place].turns.append(_Completion(last, tools, tuple(prompt) if content else None, content))
+
+    def _begin(self, turn: Turn, first: Attempt) -> _Job:
+        stage = turn.target, turn.agents, turn.trial
+        self._begun[stage, turn.agent] += 1
+        name = f"{turn.target}@{turn.agents}.{turn.trial}/{turn.agent}.{self._begun[stage, turn.agent]}"
+        job = _Job(f"{name}:{first.task}/{first.variant}"[:200], stage)
+        whose = turn.parent, turn.owner
+        if turn.agent == turn.owner:
+            self._mains[whose] = job
+        else:
+            self._parts.append((whose, job))
+        return job
+
+    def bind(self) -> None:
+        """Tells sub-agents their parents: the last turn of their agent whose reply was there when they began."""
+        for whose, job in self._parts:
+            main, began = self._mains.get(whose), job.turns[0].attempt.t_ns
+            if main and (before := sum(turn.attempt.end_ns <= began for turn in main.turns)):
+                job.parent = Parent(session=main.name, turn=before)
 
 
 def _records(path: Path, notes: dict[str, None]) -> Iterator[AnyRecord]:
@@ -204,6 +239,7 @@ def _turn(
     return TraceTurn(
         session=job.name,
         number=number,
+        parent=job.parent if number == 1 else None,
         t_ns=attempt.t_ns,
         first_token_ns=attempt.first_token_ns,
         end_ns=attempt.end_ns,

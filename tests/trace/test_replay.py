@@ -13,10 +13,10 @@ from swarm.agents.trace import TraceDriver, session_task
 from swarm.client.base import Observation
 from swarm.engine.replay import mean_of_trace, outlook, prepare, tasks_of_trace
 from swarm.engine.virtual import VirtualTokenizer
-from swarm.errors import UsageError
+from swarm.errors import BackendError, UsageError
 from swarm.scenario.schema import TraceSettings
 from swarm.simulator import tokens
-from swarm.trace.format import Parent, Trace, TraceHeader, TraceTurn, write_trace
+from swarm.trace.format import Parent, Trace, TraceHeader, TraceMessage, TraceTurn, write_trace
 from swarm.trace.structure import shared_links, whole_prompts
 
 _files = count()
@@ -237,6 +237,38 @@ async def test_a_prompt_that_is_too_short_for_its_messages_is_told(saved):
     short = msgspec.structs.replace(made.turns[0], prompt_tokens=5)
     _, notes = await ready(saved(Trace(made.header, (short,))))
     assert notes[0].startswith("1 of 1 prompts are off their recorded length, by ")
+
+
+async def test_sub_agents_that_nothing_starts_are_told(saved):
+    made = trace(
+        session("parent", [["s0", "u1"]]),
+        session("child", [["s1", "u2"]], parent=Parent(session="parent", turn=1), start_s=2),
+    )
+    _, notes = await ready(saved(made))
+    assert notes[0].startswith("1 sub-agents never start")
+
+
+async def test_a_session_that_only_the_target_finds_too_long_is_refused(conversation):
+    settings = TraceSettings.model_validate(conversation)
+    estimate = sum(map(len, ("You fix bugs.", "Fix it."))) // 4 + 40
+    assert tasks_of_trace(settings, estimate)
+    with pytest.raises(UsageError, match=r"the first turn of session a takes .* as the target counts"):
+        await ready(settings, context=estimate)
+
+
+async def test_a_turn_that_asked_nothing_is_left_out(saved):
+    empty = TraceTurn(session="one", number=1, t_ns=0, prompt_tokens=5, completion_tokens=5)
+    with pytest.raises(UsageError, match="no session in it has a turn that can be replayed"):
+        tasks_of_trace(saved(Trace(TraceHeader(source="recorded"), (empty,))), 8000)
+
+
+async def test_a_message_that_is_none_is_told_before_the_load(tmp_path):
+    path = tmp_path / "a.jsonl"
+    wrong = TraceMessage(role="user", key="k", bytes=1, content={"role": "user", "content": 5})
+    turn = TraceTurn(session="one", number=1, t_ns=0, added=(wrong,), completion_tokens=5)
+    write_trace(path, Trace(TraceHeader(source="recorded", content=True), (turn,)))
+    with pytest.raises(BackendError, match="content must be a string"):
+        await ready(TraceSettings(path=str(path)))
 
 
 async def test_the_prediction_of_load_is_the_traces_mean(saved):

@@ -120,7 +120,12 @@ async def test_sub_agents_have_numbers_of_their_own_and_belong_to_their_parents_
 async def test_analysis_counts_sub_agents_for_their_agent_and_as_no_jobs(tmp_path):
     published = await replay(tmp_path / "a.jsonl", FAMILY, "parent")
     began = records.Stage(
-        id="0.0", run="r", target="moe", agents=4, trial=1, t_ns=0,
+        id="0.0",
+        run="r",
+        target="moe",
+        agents=4,
+        trial=1,
+        t_ns=0,
         window_start_ns=0,
         window_end_ns=20 * SECOND,
         salt="",

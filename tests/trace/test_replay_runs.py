@@ -1,6 +1,7 @@
 """Whole replays against the simulated server: what its server counts is what the trace says."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +11,8 @@ from swarm.engine.predict import predict_scenario
 from swarm.scenario.load import load_scenario
 from swarm.trace.format import TraceTurn
 from swarm.trace.read import load_trace
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,31 @@ def test_the_same_trace_and_seed_give_the_same_replay(recorded, tmp_path):
     (tmp_path / "other").mkdir()
     one, other = (counted(predict(tmp_path / name, recorded["counted"]), 3) for name in ("one", "other"))
     assert one == other
+
+
+def test_the_shipped_session_is_replayed_with_its_sub_agents(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    scenario = load_scenario(ROOT / "scenarios/replay.yaml", ["agents.levels=[1, 4]", "stage.duration=45s"])
+    predict_scenario(scenario, tmp_path / "run", None)
+    shipped = load_trace(ROOT / scenario.agents.trace.path)
+    for level in (1, 4):
+        replayed = counted(tmp_path / "run", level)
+        assert {(turn.session, turn.number) for turn in shipped.turns} == set(replayed)
+        for turn in shipped.turns:
+            prompt, cached, completion = replayed[turn.session, turn.number]
+            assert (prompt, completion) == (turn.prompt_tokens, turn.completion_tokens)
+            if turn.number > 1:  # a block less, where the reply before it is prefilled again; or more, from other agents
+                before = replayed[turn.session, turn.number - 1][0]
+                assert before - 16 <= cached <= turn.cached_tokens + 16
+    again = load_trace(tmp_path / "run").sessions().values()
+    children = [turns[0] for turns in again if turns[0].parent]
+    assert {(turn.session.partition(":")[2], turn.parent.turn) for turn in children} == {
+        ("trace/s2", 4),
+        ("trace/s4", 4),
+        ("trace/s5", 5),
+        ("trace/s7", 4),
+        ("trace/s8", 8),
+    }
 
 
 def test_what_the_trace_does_not_say_is_in_environment_json(recorded, tmp_path):
