@@ -37,7 +37,7 @@ test-peers: $(VENV)/.dev  ## Drive the simulated server with vllm bench serve, G
 	tests/peers/run.sh
 
 test-ray: $(VENV)/.dev  ## Run on two real Ray nodes on this machine (250 MB; Linux, three minutes)
-	tests/ray/run.sh
+	tests/on_ray/run.sh
 
 test-soak: $(VENV)/.dev  ## A million requests of one soak in virtual time: memory stays flat (half an hour)
 	SWARM_TEST_SOAK=1 $(BIN)/pytest tests/soak/test_million.py

@@ -16,4 +16,4 @@ fi
 
 network="unshare --net"
 [ "$(id -u)" = 0 ] || network="unshare --map-root-user --net"
-SWARM_RAY=1 RAY_USAGE_STATS_ENABLED=0 exec $network .ray/bin/python -m pytest -m ray -v -s tests/ray "$@"
+SWARM_RAY=1 RAY_USAGE_STATS_ENABLED=0 exec $network .ray/bin/python -m pytest -m ray -v -s tests/on_ray "$@"
