@@ -163,11 +163,8 @@ class Fleet:
         machine = shard.facts["machine"]
         neighbours = sum(other.facts is not None and other.facts["machine"] == machine for other in self.shards)
         elsewhere = machine != self.here["machine"]
-        repositories = (
-            {place: pack(place) for place in {task.repository for task in self._tasks} if place.is_dir()}
-            if elsewhere
-            else {}
-        )
+        places = {task.repository for task in self._tasks if task.repository.is_dir()} if elsewhere else ()
+        repositories = {place: pack(place) for place in places}
         await shard.ask(READY_S, "set_up", Setup(self._scenario, neighbours, repositories))
 
     async def restore(self) -> None:
@@ -379,10 +376,11 @@ class ShardedCrew:
             return
         for packed in batch.records:
             self._publish(self._decoder.decode(packed))
-        for status in batch.statuses:
-            self._statuses[status.agent] = status
-        self._heard_ns[shard.number], self._left[shard.number] = self._clock.now(), batch.left
-        self._look_around()
+        if not shard.lost:  # by now, as two calls may be under way
+            for status in batch.statuses:
+                self._statuses[status.agent] = status
+            self._heard_ns[shard.number], self._left[shard.number] = self._clock.now(), batch.left
+            self._look_around()
 
     def _bury(self, shard: Shard) -> None:
         """Tells that a shard is lost. Its agents cannot: they count as alive until it was last heard of."""

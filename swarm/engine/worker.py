@@ -198,7 +198,9 @@ class Worker:
     async def end(self) -> Batch:
         """Stops the agents; the last batch of the stage."""
         if self._alone:
-            self._alone.cancel()
+            if self._crew:
+                self._alone.cancel()
+            await asyncio.wait([self._alone])
         await self._stop()
         return await self.poll()
 
