@@ -190,7 +190,8 @@ class Host:
         return self._starts[stage]
 
     def _named(self, shards: Sequence[int]) -> str:
-        listed = " and ".join(map(str, shards))
+        *more, last = map(str, shards)
+        listed = f"{', '.join(more)} and {last}" if more else last
         return f"shard{'s' * (len(shards) > 1)} {listed} of {self._card.shards}"
 
     async def _tell(self) -> None:
@@ -266,7 +267,8 @@ class Guest:
 
     async def join(self) -> Common:
         try:
-            common = await self._ask("join", self._card, self._limits.join, Common)
+            while (common := await self._ask("join", self._card, self._limits.join, Common)) is None:
+                pass
             await self._read_clock()
         except _HostGoneError as error:
             raise UsageError(
@@ -278,8 +280,10 @@ class Guest:
     async def start(self, stage: int, shards: int) -> int | None:
         me = _Ready(shard=self._card.shard, instance=self._card.instance, stage=stage)
         try:
-            await self._read_clock()
-            return await self._ask("start", me, self._limits.gone, int) + self.offset.ns
+            while True:
+                await self._read_clock()  # again while it waits, as clocks drift apart
+                if (start_ns := await self._ask("start", me, self._limits.gone, int)) is not None:
+                    return start_ns + self.offset.ns
         except _HostGoneError as error:
             self._say(f"shard 0 at {self._address} does not answer any more ({error})")
         except UsageError as error:
@@ -292,12 +296,14 @@ class Guest:
             sent = time.perf_counter_ns()
             theirs = await self._ask("time", None, self._limits.gone, int)
             back = time.perf_counter_ns()
+            if theirs is None:
+                raise _HostGoneError("it does not tell the time")
             exchanges.append(Offset((sent + back) // 2 - theirs, back - sent))
         self.offset = min(exchanges, key=lambda exchange: exchange.round_trip_ns)
 
-    async def _ask(self, what: str, body: Any, limit_s: float, kind: type[T]) -> T:
-        """Asks again and again until there is an answer. Raises UsageError for a refusal, and _HostGoneError."""
-        heard = time.monotonic()
+    async def _ask(self, what: str, body: Any, limit_s: float, kind: type[T]) -> T | None:
+        """Asks until there is an answer; None: "not yet". Raises UsageError for a refusal, and _HostGoneError."""
+        asked = time.monotonic()
         timeout = aiohttp.ClientTimeout(total=self._limits.poll + 5)
         while True:
             try:
@@ -305,12 +311,12 @@ class Guest:
                     answer = await reply.read()
                 if reply.status == 200:
                     return msgspec.json.decode(answer, type=kind)
-                if reply.status != 202:
-                    raise UsageError(f"refused at {self._address}: {error_text(answer)}")
-                heard = time.monotonic()
+                if reply.status == 202:
+                    return None
+                raise UsageError(f"refused at {self._address}: {error_text(answer)}")
             except msgspec.DecodeError:
                 raise UsageError(f"{self._address}: what answers there is no shard of this swarm") from None
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                if time.monotonic() - heard > limit_s:
+                if time.monotonic() - asked > limit_s:
                     raise _HostGoneError(str(error) or type(error).__name__) from None
                 await asyncio.sleep(RETRY_S)

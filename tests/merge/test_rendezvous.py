@@ -74,7 +74,20 @@ async def test_every_stage_begins_at_one_moment_in_the_future_once_the_last_shar
     assert said == []
 
 
-async def test_the_offset_of_two_clocks_is_measured_to_half_of_the_round_trip(port, monkeypatch):
+async def test_the_clock_is_read_again_while_a_shard_waits_as_clocks_drift_apart(port):
+    async with shards(port, card(0, 2), card(1, 2)) as ((host, guest), _):
+        await asyncio.gather(host.join(), guest.join())
+        waiting = asyncio.create_task(guest.start(2, 2))
+        seen = set()
+        async with asyncio.timeout(20):
+            while len(seen) < 3:
+                seen.add(guest.offset)
+                await asyncio.sleep(0.02)
+        assert await host.start(2, 2)
+        assert await waiting
+
+
+async def test_the_offset_of_two_clocks_is_measured_to_half_of_the_round_trip(port):
     """Within one process it is 0."""
     async with shards(port, card(0, 2), card(1, 2)) as (meets, _):
         await asyncio.gather(*(meet.join() for meet in meets))
