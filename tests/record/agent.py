@@ -87,11 +87,12 @@ async def carry_out(client: openai.AsyncOpenAI, model: str, workspace: Path, fun
     return path.read_text()[:4000]
 
 
-async def main(base_url: str, workspace: str, job: str, turns: str = "8") -> None:
+async def main(base_url: str, workspace: Path, job: str, turns: str = "8") -> None:
     client = openai.AsyncOpenAI(base_url=base_url, api_key="not-needed")
     model = (await client.models.list()).data[0].id
-    print(await work(client, model, Path(workspace).resolve(), job, int(turns), leads=True))
+    print(await work(client, model, workspace, job, int(turns), leads=True))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    address, folder, *rest = sys.argv[1:]
+    asyncio.run(main(address, Path(folder).resolve(), *rest))
