@@ -74,7 +74,8 @@ def test_percentiles_are_those_of_one_process(both):
     (one,), (two,) = (results(directory)["targets"] for directory in both)
     for alone, shared in zip(one["stages"], two["stages"], strict=True):
         assert shared["achieved"]["agents_alive_mean"] == pytest.approx(shared["agents"], rel=0.02)
-        # The window holds only five turns of each of 256 agents, which go in step: one more or less is a fifth.
+        # The window holds only five turns of each of 256 agents, which go in step: one more or less is a fifth. And two
+        # runs of one process had TTFT p50 of 0.119 and 0.134 s at 16 agents: agents fall into step in several ways.
         noise = 0.25 if shared["agents"] == 256 else 0.1
         rates = [stage["throughput"]["output_tokens_per_s"] for stage in (alone, shared)]
         print(f"{shared['agents']} agents, tok/s: {rates[1]:.1f} on Ray, {rates[0]:.1f} in one process")
@@ -82,7 +83,7 @@ def test_percentiles_are_those_of_one_process(both):
         for metric, stat in (("ttft_s", "p50"), ("itl_s", "p50"), ("e2e_s", "p90")):
             ours, theirs = (stage["latency"][metric][stat] for stage in (shared, alone))
             print(f"{shared['agents']} agents, {metric} {stat}: {ours:.4f} on Ray, {theirs:.4f} in one process")
-            assert ours == pytest.approx(theirs, rel=noise), (shared["agents"], metric, stat)
+            assert ours == pytest.approx(theirs, rel=max(noise, 0.2)), (shared["agents"], metric, stat)
 
 
 def test_each_node_is_judged_by_itself_and_its_clock_is_right(both):
