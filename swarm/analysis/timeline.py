@@ -97,7 +97,7 @@ class _Stage:
         if self.shown.overlap(record.t_ns, record.end_ns):
             (self.attempts if isinstance(record, Attempt) else self.tools).append(record)  # type: ignore[arg-type]
         if isinstance(record, Attempt):
-            tokens = self.tokens.setdefault(record.agent or 0, [0.0] * self.buckets)
+            tokens = self.tokens.setdefault(record.owner or 0, [0.0] * self.buckets)
             for at_ns, count in _arrivals(record):
                 if self.window.holds(at_ns):
                     place = int((at_ns - self.window.start_ns) / 1e9 / self.bucket_s)

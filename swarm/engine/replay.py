@@ -65,6 +65,8 @@ def _tokens(message: TraceMessage) -> float:
 
 def tasks_of_trace(settings: TraceSettings, context: int) -> list[Task]:
     """The sessions that begin within the context; a sub-agent's is part of its parent's. UsageError if none does."""
+    if settings.workspace and not Path(settings.workspace).is_dir():
+        raise UsageError(f"agents.trace.workspace: {settings.workspace} is no directory")
     trace = trace_of(settings)
     tasks, shortest = [], 0
     for name, turns in trace.sessions().items():

@@ -68,8 +68,8 @@ def lanes(label: str, timeline: Timeline, *, unfolded: bool) -> Lanes:
     shown = timeline.shown
     length = (shown.stop_ns - shown.start_ns) // NS_PER_UNIT
     drawn = [*timeline.lanes.items()][:MOST_LANES]
-    rows = [_lane(timeline, str(agent), place, spans) for place, (agent, spans) in enumerate(drawn)]
-    names = [f"agent {agent}" for agent, _ in drawn]
+    names = [_name(timeline, agent) for agent, _ in drawn]
+    rows = [_lane(timeline, names[place], place, spans) for place, (_, spans) in enumerate(drawn)]
     for name, row in _server_rows(timeline, len(rows)):
         names.append(name)
         rows.append(row)
@@ -95,7 +95,12 @@ def lanes(label: str, timeline: Timeline, *, unfolded: bool) -> Lanes:
 def _lane(timeline: Timeline, name: str, place: int, spans: Sequence[Span]) -> Markup:
     top = place * LANE + (LANE - BAR) // 2
     bars = Markup("").join(_bar(timeline, top, span) for span in spans)
-    return Markup('<g data-name="{}">{}</g>').format(f"agent {name}", bars)
+    return Markup('<g data-name="{}">{}</g>').format(name, bars)
+
+
+def _name(timeline: Timeline, agent: int) -> str:
+    """A sub-agent has the number of its agent and a multiple of their number."""
+    return f"agent {agent}" if agent < timeline.agents else f"sub-agent of {agent % timeline.agents}"
 
 
 def _bar(timeline: Timeline, top: int, span: Span) -> Markup:
@@ -103,7 +108,9 @@ def _bar(timeline: Timeline, top: int, span: Span) -> Markup:
     end = min(span.end_ns, timeline.shown.stop_ns) - timeline.shown.start_ns
     note = span.note
     if span.behind:
-        note = "behind " + ", ".join(f"agent {other} ({seconds:.2f} s)" for other, seconds in span.behind[:4])
+        note = "behind " + ", ".join(
+            f"{_name(timeline, other)} ({seconds:.2f} s)" for other, seconds in span.behind[:4]
+        )
     fields = {"data_n": note} if note else {}
     return element(
         "rect",

@@ -37,7 +37,9 @@ def test_commands_in_the_docs_are_commands_of_ours_with_options_they_have(page):
         if words[:1] == ["make"]:
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M), line
         elif words[:1] == ["swarm"] and words[1:2] != ["--version"]:
-            command = words[1:3] if words[1] == "profiles" and len(words) > 2 else words[1:2]  # it has subcommands
+            command = (
+                words[1:3] if words[1] in ("profiles", "trace") and len(words) > 2 else words[1:2]
+            )  # it has subcommands
             done = subprocess.run(
                 [Path(sys.executable).with_name("swarm"), *command, "--help"], capture_output=True, text=True
             )

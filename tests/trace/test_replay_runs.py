@@ -97,7 +97,9 @@ def test_the_shipped_session_is_replayed_with_its_sub_agents(tmp_path, monkeypat
         for turn in shipped.turns:
             prompt, cached, completion = replayed[turn.session, turn.number]
             assert (prompt, completion) == (turn.prompt_tokens, turn.completion_tokens)
-            if turn.number > 1:  # a block less, where the reply before it is prefilled again; or more, from other agents
+            if (
+                turn.number > 1
+            ):  # a block less, where the reply before it is prefilled again; or more, from other agents
                 before = replayed[turn.session, turn.number - 1][0]
                 assert before - 16 <= cached <= turn.cached_tokens + 16
     again = load_trace(tmp_path / "run").sessions().values()
