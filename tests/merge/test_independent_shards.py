@@ -123,14 +123,14 @@ def test_the_results_are_those_of_one_run_with_its_shards(whole):
     _, three = results(directory)["targets"][0]["stages"]
     assert [agent["agent"] for agent in three["per_agent"]] == [0, 1, 2]
     assert [(shard["agents"], shard["lost"]) for shard in three["shards"]] == [(1, None)] * 3
-    assert three["achieved"]["agents_alive_mean"] == pytest.approx(3, abs=0.05)
+    assert three["achieved"]["agents_alive_mean"] == pytest.approx(3, abs=0.15)
     assert "merged into whole" in done.stderr
     assert " 3 " in done.stdout
 
 
 def test_a_shard_that_is_killed_leaves_an_invalid_run_that_names_it(project):
     port = free_port()
-    host, guest = (start(project, f"{shard}/2", port, "--agents", "2") for shard in (0, 1))
+    host, guest = (start(project, f"{shard}/2", port, "--agents", "2", "--duration", "6s") for shard in (0, 1))
     events = project / f"{port}-1" / "events.jsonl"
     until(lambda: events.exists() and events.read_text().count('"attempt"') >= 3, guest)
     guest.kill()
