@@ -21,6 +21,8 @@ class Bench:
     command: tuple[str, ...]
     shows: str
     page: Path = PAGE
+    writes_it: bool = False
+    """The bench itself, and not what it prints."""
 
 
 BENCHES = {
@@ -31,7 +33,12 @@ BENCHES = {
     ),
     "prediction": Bench(("-m", "bench.prediction", "scale"), "predictions from 1 to 1,000 agents: speed and memory"),
     "agreement": Bench(("-m", "bench.prediction", "agree"), "a run in real time against its prediction"),
-    "fidelity": Bench(("-m", "bench.fidelity"), "how true the times are, beside peers", ROOT / "docs" / "fidelity.md"),
+    "fidelity": Bench(
+        ("-m", "bench.fidelity"), "how true the times are, beside peers", ROOT / "docs" / "fidelity.md", True
+    ),
+    "scaling": Bench(
+        ("-m", "bench.scaling"), "what an agent costs, by agents and workers", ROOT / "docs" / "scaling.md"
+    ),
 }
 
 
@@ -61,8 +68,8 @@ def run(name: str, bench: Bench) -> bool:
         said.append(line.rstrip())
     if process.wait():
         return False
-    if bench.page == PAGE:
-        PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), name, "\n".join(said)), encoding="utf-8")
+    if not bench.writes_it:
+        bench.page.write_text(put(bench.page.read_text(encoding="utf-8"), name, "\n".join(said)), encoding="utf-8")
     return True
 
 
@@ -72,7 +79,7 @@ def put(page: str, name: str, text: str) -> str:
     before, found, rest = page.partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise ValueError(f"{PAGE} has no {begin} ... {end}")
+        raise ValueError(f"the page has no {begin} ... {end}")
     return f"{before}{begin}\n```text\n{text}\n```\n\n{machine()}\n{end}{after}"
 
 
