@@ -1,4 +1,4 @@
-"""LiteLLM's own words for a request and its own reading of a refusal: the one module that reaches inside LiteLLM.
+"""LiteLLM's own words for a request and its own reading of a refusal: all of the load's reaching inside LiteLLM.
 
 `encode` takes the steps that `litellm.acompletion` takes before it sends (the tests compare them), and `refusal` those
 that it takes when an answer is not 200. Tools go past it, as all that is in its `extra_body` does: it would drop

@@ -5,6 +5,7 @@ is parsed. A copy, with the kernel's stamps, is handed on when the exchange is o
 """
 
 import asyncio
+import gc
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -129,6 +130,7 @@ class Relay:
             return await self._turn(http, api, body)
         if self._translator is None:
             self._translator = await asyncio.to_thread(Translator)
+            gc.freeze()  # looking through LiteLLM for garbage would hold up tokens
         if path == _MESSAGES:
             return await self._translated_turn(http, self._translator, body)
         return await self._count_tokens(http, self._translator, body)
@@ -145,9 +147,9 @@ class Relay:
         answer = PlainAnswer(http, UsageFilter() if ours else None)
         with self._kept(exchange):
             if not await self._relay(url, asked, headers, exchange, answer, may_refuse=ours):
-                self._asks_usage = False  # a wish that was ours must not cost the client its answer
                 asked, answer = rewritten(body, model, usage=False)[0], PlainAnswer(http)
                 await self._relay(url, asked, headers, exchange, answer)
+                self._asks_usage = exchange.status in (400, 422)  # then it was not our wish that was refused
         return answer.response or refusal(api, 502, _words(exchange.failure))
 
     async def _translated_turn(self, http: web.Request, translator: Translator, body: bytes) -> web.StreamResponse:

@@ -12,16 +12,13 @@ from hypothesis import strategies as st
 from scripted_server import (
     CLOSE,
     DONE,
-    END,
     HANG,
     REPLY,
     RESET,
     answer,
     delta,
     event,
-    piece,
     scripted,
-    stream_head,
     usage,
 )
 from yarl import URL
@@ -111,6 +108,17 @@ async def test_a_server_that_refuses_the_wish_for_usage_is_asked_without_it_and_
                 assert (reply.status, await reply.read()) == (200, BODY)
         assert ["stream_options" in received.body for received in server.received] == [True, False, False]
     assert [exchange.status for exchange in through.kept] == [200, 200]
+
+
+async def test_a_request_that_is_refused_for_itself_says_so_once_and_usage_is_asked_for_again():
+    refused = answer("400 Bad Request", {"error": {"message": "maximum context length"}})
+    async with scripted(lambda got: refused if got.body["model"] == "x" else REPLY) as server, proxy(server) as through:
+        async with through.post(CHAT | {"model": "x"}) as reply:
+            assert (reply.status, await reply.json()) == (400, {"error": {"message": "maximum context length"}})
+        async with through.post(CHAT) as reply:
+            assert reply.status == 200
+        assert "stream_options" in server.received[-1].body
+    assert [exchange.status for exchange in through.kept] == [400, 200]
 
 
 @pytest.mark.parametrize(
@@ -256,11 +264,6 @@ def test_values_that_are_not_ours_keep_their_bytes():
     assert b'[ {"x":1.50e3} ]' in asked
     assert json.loads(asked)["model"] == "b"
     assert rewritten(b"[", "b", usage=True) == (b"[", False)
-
-
-def test_no_piece_of_a_reply_is_lost_by_its_frames():
-    assert BODY.endswith(DONE)
-    assert [piece(b"x"), END, stream_head()[:8]] == [b"1\r\nx\r\n", b"0\r\n\r\n", b"HTTP/1.1"]
 
 
 @pytest.mark.parametrize(
