@@ -15,26 +15,23 @@ SHORTEST = 6
 
 _WORD = "[A-Za-z0-9_-]"
 
-
-def _token(beginning: str, least: int) -> re.Pattern[str]:
-    """A token that begins like this and goes on for `least` characters or more. Each is tried once: time is linear."""
-    return re.compile(f"(?<!{_WORD}){beginning}{_WORD}{{{least},}}")
-
+KEY_SHAPES = (
+    ("sk-", f"sk-{_WORD}{{16,}}+"),  # OpenAI, Anthropic, OpenRouter, LiteLLM
+    *((mark, f"{mark}{_WORD}{{16,}}+") for mark in ("gsk_", "xai-", "nvapi-", "tvly-", "pplx-", "r8_", "hf_")),
+    *((mark, f"{mark}{_WORD}{{20,}}+") for mark in ("npm_", "dop_v1_", "pypi-", "glpat-", "github_pat_")),
+    *((f"gh{kind}_", f"gh{kind}_{_WORD}{{20,}}+") for kind in "oprsu"),
+    *((f"k_{kind}_", f"[rs]k_{kind}_[A-Za-z0-9]{{16,}}+") for kind in ("live", "test")),
+    *((mark, f"{mark}[A-Z0-9]{{16}}(?![A-Z0-9])") for mark in ("AKIA", "ASIA")),
+    ("AIza", f"AIza{_WORD}{{30,}}+"),
+    ("ya29.", rf"ya29\.{_WORD}{{20,}}+"),
+    ("xox", "xox[a-z]-[A-Za-z0-9-]{10,}+"),
+    ("SG.", rf"SG\.{_WORD}{{16,32}}\.{_WORD}{{32,64}}"),
+    ("eyJ", rf"eyJ{_WORD}{{8,}}+\.{_WORD}{{8,}}+(?:\.{_WORD}*+)?"),  # a JSON web token
+)
+"""What a text must hold for a pattern to be worth trying, and the pattern, which takes linear time."""
 
 _SHAPES = (
-    ("sk-", _token("sk-", 16)),  # OpenAI, Anthropic, LiteLLM and others
-    ("hf_", _token("hf_", 16)),
-    *((f"gh{kind}_", _token(f"gh{kind}_", 20)) for kind in "opsur"),
-    ("github_pat_", _token("github_pat_", 20)),
-    ("glpat-", _token("glpat-", 16)),
-    ("nvapi-", _token("nvapi-", 16)),
-    ("npm_", _token("npm_", 20)),
-    ("pypi-", _token("pypi-", 32)),
-    ("xox", _token("xox[a-z]-", 10)),
-    ("AKIA", _token("AKIA", 16)),
-    ("ASIA", _token("ASIA", 16)),
-    ("AIza", _token("AIza", 30)),
-    ("eyJ", re.compile(rf"(?<!{_WORD})eyJ{_WORD}{{8,}}\.{_WORD}{{8,}}\.{_WORD}*")),  # a JSON web token
+    *((mark, re.compile(f"(?<!{_WORD}){shape}")) for mark, shape in KEY_SHAPES),
     ("earer ", re.compile(r"(?<=earer )[A-Za-z0-9._~+/=-]{16,}")),
     ("://", re.compile(r"(?<=://)[^\s/@:]{1,256}:[^\s/@]{1,256}(?=@)")),  # user and password in an address
     (
@@ -42,7 +39,6 @@ _SHAPES = (
         re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY.*?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|\Z)", re.S),
     ),
 )
-"""What must stand in a text for a pattern to be worth trying, and the pattern."""
 
 
 @cache

@@ -23,22 +23,11 @@ from typing import Any
 import yaml
 
 from swarm.errors import UsageError
+from swarm.recording.redaction import KEY_SHAPES
 
 _ALONE = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 """Not inside a word; in a string that was escaped, the n of a line's end is none."""
 
-_KEY_SHAPES = (
-    r"sk-[A-Za-z0-9_-]{20,300}",  # OpenAI, Anthropic, OpenRouter, LiteLLM
-    r"(?:gsk_|xai-|nvapi-|tvly-|pplx-|r8_|hf_|npm_|dop_v1_)[A-Za-z0-9_-]{20,200}",
-    r"(?:gh[oprsu]_|github_pat_|glpat-|pypi-)[A-Za-z0-9_-]{20,400}",
-    r"[rs]k_(?:live|test)_[A-Za-z0-9]{16,200}",
-    r"(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])",
-    r"AIza[A-Za-z0-9_-]{35}",
-    r"ya29\.[A-Za-z0-9_-]{20,400}",
-    r"xox[abeoprs]-[A-Za-z0-9-]{10,300}",
-    r"SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}",
-    r"eyJ[A-Za-z0-9_-]{8,4000}+\.[A-Za-z0-9_-]{8,8000}+(?:\.[A-Za-z0-9_-]{0,2000}+)?",  # a JSON web token
-)
 _KEYISH = (
     r"(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|auth)"
     r"[A-Za-z0-9_-]{0,30}"
@@ -92,7 +81,7 @@ SECRETS = (
             r"[A-Za-z0-9+/=\s\\]{0,20000}+(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
         ),
     ),
-    Rule("api-key", re.compile(f"{_ALONE}(?:{'|'.join(_KEY_SHAPES)})")),
+    Rule("api-key", re.compile(f"{_ALONE}(?:{'|'.join(shape for _, shape in KEY_SHAPES)})")),
     Rule(
         "bearer-token",
         re.compile(rf"{_ALONE}(?:bearer|basic)\s{{1,3}}(?P<secret>[A-Za-z0-9._~+/=-]{{16,4000}}+)", re.IGNORECASE),

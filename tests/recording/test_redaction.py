@@ -49,7 +49,7 @@ def test_ordinary_text_is_left_alone(text):
     assert Redaction().text(text) == text
 
 
-secrets = st.text(min_size=SHORTEST, max_size=30)
+secrets = st.text(min_size=SHORTEST, max_size=30).filter(lambda text: text not in PLACEHOLDER)
 
 
 @given(secret=secrets, before=st.text(), after=st.text(), key=st.text())
