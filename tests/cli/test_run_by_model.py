@@ -178,7 +178,7 @@ def test_where_code_cannot_be_isolated_the_run_is_refused_or_does_without_by_the
     unsafe = ("--set", "agents.isolation=allow-unsafe", "--out", "unsafe")
     done = without_namespaces(sandbox, "run", "small.yaml", *unsafe, cwd=tmp_path)
     assert done.returncode in (0, 3), done.stderr
-    assert "what the model writes is run with all your rights" in " ".join((done.stdout + done.stderr).split())
+    assert "what a model wrote is run with all your rights" in " ".join((done.stdout + done.stderr).split())
     tests = [tool for tool in records(tmp_path / "unsafe", "tool") if tool["name"] == "run_tests"]
     assert tests
     assert all(tool["ok"] for tool in tests)
@@ -188,4 +188,4 @@ def test_the_model_cannot_be_predicted(tmp_path):
     write_project(tmp_path, agents=AGENTS)
     done = swarm("predict", "small.yaml", cwd=tmp_path)
     assert done.returncode == 2
-    assert "agents.driver: 'model' cannot be predicted; use script" in done.stderr
+    assert "what a model decides cannot be predicted; use script or trace" in done.stderr

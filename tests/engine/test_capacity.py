@@ -133,7 +133,7 @@ def test_a_real_search_begins_where_the_profile_predicts_and_leaves_faults_and_u
     tmp_path, monkeypatch
 ):
     begun = []
-    monkeypatch.setattr("swarm.engine.capacity.run_scenario", lambda plan, out, show, course: begun.append(plan))
+    monkeypatch.setattr("swarm.engine.capacity.run_scenario", lambda plan, *_, **__: begun.append(plan))
     simulated = {"profile": DENSE, "faults": [{"kind": "reset", "rate": "5%"}]}
     targets = [
         {"name": "dense", "architecture": "dense", "simulate": simulated},
