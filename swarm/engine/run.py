@@ -159,8 +159,7 @@ async def _run(
         if part:
             stack.enter_context(locked(directory))
         stack.enter_context(on_signals(stop))
-        if view:
-            view.say(f"{scenario.name if course else load_summary(scenario)}; results in {directory}")
+        say(f"{scenario.name if course else load_summary(scenario)}; results in {directory}")
         endpoint = await open_endpoint(scenario, clock, view, stack)
         fleet = await stack.enter_async_context(open_fleet(sharing, scenario, tasks))
         backends = await open_backends(scenario, stack, warm=fleet is None)
@@ -168,14 +167,14 @@ async def _run(
         environment = describe_environment(scenario, started, facts)
         if fleet:
             environment["shards"] = fleet.facts()
-        name, salt = directory.name, f"{directory.name}:{started.timestamp()}{part.salt if part else ''}"
+        run_id, salt = directory.name, f"{directory.name}:{started.timestamp()}{part.salt if part else ''}"
         share = None
         if place:
-            name = f"{scenario.name}-{started:%Y%m%dT%H%M%SZ}"
-            common = Common(run=name, started_at=environment["started_at"], salt=salt, origin_ns=clock.origin_ns)
+            run_id = f"{scenario.name}-{started:%Y%m%dT%H%M%SZ}"
+            common = Common(run=run_id, started_at=environment["started_at"], salt=salt, origin_ns=clock.origin_ns)
             servers = {target: (found["model"], found["version"]) for target, found in facts.items()}
             share = await join(place, scenario, servers, common, clock, stop, say, stack)
-            name, salt = share.common.run, share.common.salt
+            run_id, salt = share.common.run, share.common.salt
             environment["shard"] = share.told()
         if part is None or part.number == 1:
             (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
@@ -183,12 +182,14 @@ async def _run(
         else:
             for name, backend in backends.items():
                 part.check_server(name, backend.facts.model, backend.facts.version)
-        metrics = metrics_of(endpoint, name, scenario, environment)
+        metrics = metrics_of(endpoint, run_id, scenario, environment)
         used = part.used() if part else None
         recorder = await stack.enter_async_context(
             recording(scenario, directory, clock, stop, view, metrics=metrics, course=course, used=used)
         )
-        run = _Run(name, scenario, tasks, backends, recorder, clock, stop, view, metrics, count(1), part, fleet, share)
+        run = _Run(
+            run_id, scenario, tasks, backends, recorder, clock, stop, view, metrics, count(1), part, fleet, share
+        )
         if scenario.soak:
             checkpoints = asyncio.create_task(keep_checkpoints(directory, scenario.soak.checkpoint, say))
             stack.callback(checkpoints.cancel)

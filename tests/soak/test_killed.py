@@ -87,6 +87,7 @@ def test_kill_9_and_sigterm_lose_nothing_and_the_soak_goes_on_to_its_verdict(pro
     attempts = everything(project / "night", "attempt")
     assert attempts[: len(before)] == before
     assert len({attempt["id"] for attempt in attempts}) == len(attempts)
+    assert {attempt["run"] for attempt in attempts} == {"night"}
     assert (project / "night/checkpoint.json").exists()
 
     checked = swarm("check", "night", "--junit", "night.xml", cwd=project)
