@@ -5,22 +5,21 @@ end of a window, a spent budget and a signal are decided here, once.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
-from urllib.parse import urlsplit
 
 import msgspec
 
 from swarm.client.base import Connection
 from swarm.clock import Clock
 from swarm.engine.hosts import is_loopback
+from swarm.engine.offset import Offset, measure
 from swarm.engine.processes import Process
 from swarm.engine.split import numbers_of
 from swarm.engine.stage import StageSpec
-from swarm.engine.worker import Assignment, Batch, LostError, Reply, Setup, identity, pack
+from swarm.engine.worker import Assignment, Batch, LostError, Reply, Setup, identity, minor, pack
 from swarm.errors import BackendError, SwarmError, UsageError
 from swarm.recording import records
 from swarm.recording.records import AnyRecord
@@ -220,14 +219,10 @@ def _check_versions(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     """Shards take apart what the coordinator has put together: both must be of one version."""
     for what, mine, other in (
         ("swarm", ours["swarm"], theirs["swarm"]),
-        ("Python", _minor(ours["python"]), _minor(theirs["python"])),
+        ("Python", minor(ours["python"]), minor(theirs["python"])),
     ):
         if mine != other:
             raise UsageError(f"{theirs['host']} has {what} {other}, and the coordinator {mine}; install the same there")
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
 
 
 def _check_reach(scenario: Scenario) -> None:
@@ -238,27 +233,15 @@ def _check_reach(scenario: Scenario) -> None:
                 f"targets.{target.name}.simulate: its server listens on 127.0.0.1 of the coordinator's machine alone; "
                 "start one where all nodes reach it (`python -m swarm.simulator --host ...`) and name it by `api_base`"
             )
-        if is_loopback(urlsplit(target.api_base or "").hostname or ""):
+        if is_loopback(target.api_base or ""):
             raise UsageError(f"targets.{target.name}.api_base: {target.api_base} is another server on another machine")
 
 
-async def offset_of(shard: Shard, here: str) -> tuple[int, int]:
-    """The shard's clock less ours, and the round trip, in nanoseconds: the offset is right to half of that.
-
-    As NTP does it (RFC 5905): the best of several exchanges, each taken to have read the clock halfway. `here` is this
-    machine, all processes of which read one monotonic clock.
-    """
+async def offset_of(shard: Shard, here: str) -> Offset:
+    """The shard's clock less ours. `here` is this machine, all processes of which read one monotonic clock."""
     if shard.facts and shard.facts["machine"] == here:
-        return 0, 0
-    best = None
-    for _ in range(EXCHANGES):
-        sent = time.perf_counter_ns()
-        theirs = await shard.ask(ANSWER_S, "now")
-        received = time.perf_counter_ns()
-        if best is None or received - sent < best[1]:
-            best = theirs - (sent + received) // 2, received - sent
-    assert best
-    return best
+        return Offset()
+    return await measure(lambda: shard.ask(ANSWER_S, "now"), EXCHANGES)
 
 
 def _nowhere(_: records.Record) -> None: ...
@@ -290,7 +273,7 @@ class ShardedCrew:
         self._statuses = statuses
         self._next_id = next_id
         self._prefix = prefix
-        self._offsets = [(0, 0)] * count
+        self._offsets = [Offset()] * count
         self._left = [len(spec.numbers) for spec in self._specs]
         """Agents of each that have not ended."""
         self._heard_ns = [0] * count
@@ -313,8 +296,8 @@ class ShardedCrew:
 
     async def _prepare(self, shard: Shard) -> None:
         try:
-            offset, _ = self._offsets[shard.number] = await offset_of(shard, self._fleet.here["machine"])
-            origin = self._clock.origin_ns + offset
+            offset = self._offsets[shard.number] = await offset_of(shard, self._fleet.here["machine"])
+            origin = self._clock.origin_ns + offset.ns
             work = Assignment(self._specs[shard.number], self._connection, origin, self._prefix(shard.life))
             await shard.ask(READY_S, "prepare", work)
         except LostError as lost:
@@ -325,8 +308,8 @@ class ShardedCrew:
         self._stage_id, self._start_ns, self._publish = stage_id, start_ns, publish
         self._heard_ns = [start_ns] * len(self._specs)
         for shard in self._fleet.shards:
-            offset, round_trip = self._offsets[shard.number]
-            joined = {"offset_ns": offset, "round_trip_ns": round_trip}
+            offset = self._offsets[shard.number]
+            joined = {"offset_ns": offset.ns, "round_trip_ns": offset.round_trip_ns}
             self._tell(records.Shard, shard, start_ns, **self._of(shard), **joined)
             if shard.lost:
                 self._bury(shard)

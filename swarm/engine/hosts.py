@@ -25,8 +25,9 @@ def is_private(host: str) -> bool:
     return all(address.is_loopback or address.is_private for address in found)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by name or address: every machine's own."""
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine by name or address: every machine's own."""
+    host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

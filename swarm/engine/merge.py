@@ -21,6 +21,7 @@ import yaml
 from swarm.analysis.read import Notes, read_events
 from swarm.engine.card import Card, refusal
 from swarm.engine.split import numbers_of
+from swarm.engine.worker import minor
 from swarm.errors import SwarmError, UsageError
 from swarm.recording import rundir
 from swarm.recording.appender import RecordFile
@@ -99,7 +100,7 @@ def _card(told: Told, scenario: dict[str, Any], environment: dict[str, Any]) -> 
         instance="",
         machine="",  # who met has been looked at
         swarm=versions["swarm"],
-        python=".".join(versions["python"].split(".")[:2]),
+        python=minor(versions["python"]),
         scenario={key: value for key, value in scenario.items() if key != "prometheus"},
         servers={name: (found.get("model"), found.get("version")) for name, found in servers.items()},
     )

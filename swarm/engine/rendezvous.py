@@ -22,6 +22,7 @@ from aiohttp import web
 
 from swarm.client.failures import error_text
 from swarm.engine.card import Card, refusal
+from swarm.engine.offset import Offset, measure
 from swarm.errors import UsageError
 
 HEADER = "X-Swarm-Run"
@@ -65,18 +66,11 @@ class _Ready(msgspec.Struct, frozen=True, kw_only=True):
     stage: int
 
 
-@dataclass(frozen=True)
-class Offset:
-    """This machine's monotonic clock less that of the host's; right to half of the round trip."""
-
-    ns: int = 0
-    round_trip_ns: int = 0
-
-
 class Meeting(Protocol):
     """A shard's way to the others, be it the host or a guest."""
 
     offset: Offset
+    """This machine's clock less that of the host's."""
     lost: dict[int, str]
     """What became of shards that did not come to a stage; only the host knows."""
 
@@ -291,15 +285,14 @@ class Guest:
         return None
 
     async def _read_clock(self) -> None:
-        exchanges = []
-        for _ in range(EXCHANGES):
-            sent = time.perf_counter_ns()
-            theirs = await self._ask("time", None, self._limits.gone, int)
-            back = time.perf_counter_ns()
-            if theirs is None:
-                raise _HostGoneError("it does not tell the time")
-            exchanges.append(Offset((sent + back) // 2 - theirs, back - sent))
-        self.offset = min(exchanges, key=lambda exchange: exchange.round_trip_ns)
+        host = await measure(self._host_now, EXCHANGES)
+        self.offset = Offset(-host.ns, host.round_trip_ns)
+
+    async def _host_now(self) -> int:
+        now_ns = await self._ask("time", None, self._limits.gone, int)
+        if now_ns is None:
+            raise _HostGoneError("it does not tell the time")
+        return now_ns
 
     async def _ask(self, what: str, body: Any, limit_s: float, kind: type[T]) -> T | None:
         """Asks until there is an answer; None: "not yet". Raises UsageError for a refusal, and _HostGoneError."""

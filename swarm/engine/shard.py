@@ -16,7 +16,7 @@ from swarm.engine.rendezvous import Common, Meeting, meeting
 from swarm.engine.split import numbers_of
 from swarm.engine.stage import Crew, StageSpec
 from swarm.engine.stop import Stop
-from swarm.engine.worker import identity
+from swarm.engine.worker import identity, minor
 from swarm.errors import ExitCode, UsageError
 from swarm.recording import records
 from swarm.scenario.schema import Scenario
@@ -124,7 +124,7 @@ async def join(
         instance=secrets.token_hex(8),
         machine=identity()["machine"],
         swarm=__version__,
-        python=".".join(platform.python_version_tuple()[:2]),
+        python=minor(platform.python_version()),
         scenario=scenario.model_dump(mode="json", exclude={"prometheus"}),
         servers=servers,
     )

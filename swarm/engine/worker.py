@@ -91,6 +91,11 @@ def identity() -> dict[str, Any]:
     }
 
 
+def minor(version: str) -> str:
+    """Of Python: what two processes must share to understand each other."""
+    return ".".join(version.split(".")[:2])
+
+
 def _machine() -> str:
     """What two processes share exactly if 127.0.0.1 is the same to both: a boot of a system, and its network."""
     try:
