@@ -11,11 +11,10 @@ from typing import Any, Literal
 from swarm.agents.driver import Call, Job
 from swarm.agents.prompt import opening
 from swarm.client.base import ChatRequest, Observation, ToolCall
+from swarm.scenario.units import BYTES_PER_TOKEN
 
 Compaction = Literal["none", "drop-results"]
 
-BYTES_PER_TOKEN = 4.0
-"""Until the server's first `usage` tells better."""
 COMPACT_TO = 0.5
 """Of the context: dropping a little every turn would cost the server's cached prefix every turn."""
 MAX_NAME = 64

@@ -13,10 +13,8 @@ from typing import Any, Literal
 from swarm.agents.driver import Call, Job
 from swarm.agents.prompt import opening
 from swarm.client.base import ChatRequest, Observation
+from swarm.scenario.units import BYTES_PER_TOKEN
 from swarm.tasks import ScriptTurn, Task
-
-BYTES_PER_TOKEN = 4.0
-"""Until the server's first `usage` tells better."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from swarm.client.direct import DirectClient
 from swarm.client.wire import plain_session
 from swarm.clock import Clock
 from swarm.errors import BackendError
+from swarm.scenario.units import BYTES_PER_TOKEN
 
 Messages = Sequence[dict[str, Any]]
 
@@ -29,8 +30,6 @@ _TEXT = (
 WORDS = tuple(_TEXT.split())
 """Common words of three letters: a token each in most vocabularies, and with the space 4 bytes, so at the simulator."""
 LEAST_WORDS = 8
-BYTES_PER_TOKEN = 4.0
-"""Where nothing better is known."""
 _MAX_DOCUMENT_BYTES = 64 << 20
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from statistics import mean
 
 from swarm.agents.prompt import opening, rendered_schemas, system_prompt
-from swarm.agents.script import BYTES_PER_TOKEN
 from swarm.engine.replay import mean_of_trace, outlook, tasks_of_trace
 from swarm.engine.schedule import load_summary, schedule
 from swarm.errors import ScenarioError
 from swarm.scenario.schema import Scenario, Target, TaskFolder
+from swarm.scenario.units import BYTES_PER_TOKEN
 from swarm.tasks import ScriptTurn, Task, load_tasks
 
 ASSUMED_TOKENS_PER_S = 40.0

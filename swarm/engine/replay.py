@@ -17,9 +17,10 @@ import msgspec
 
 from swarm.agents.driver import Call, Job, SubAgent
 from swarm.agents.trace import Line, Part, Replay, ReplayTurn, made_up, session_task
-from swarm.client.tokenizer import BYTES_PER_TOKEN, Tokenizer, one_token_words
+from swarm.client.tokenizer import Tokenizer, one_token_words
 from swarm.errors import UsageError
 from swarm.scenario.schema import TraceSettings, TraceThink
+from swarm.scenario.units import BYTES_PER_TOKEN
 from swarm.tasks import Task
 from swarm.tasks.calls import ARGUMENTS
 from swarm.trace.format import Trace, TraceCall, TraceMessage, TraceTurn

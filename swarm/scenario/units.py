@@ -9,6 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+BYTES_PER_TOKEN = 4.0
+"""Of text, as long as nothing better is known."""
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TOKENS = {"": 1, "k": 1000, "K": 1024}  # as vLLM reads --max-model-len
 

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from swarm.scenario.units import BYTES_PER_TOKEN
 from swarm.trace.format import Trace, TraceMessage, TraceTools, TraceTurn, prompts
 
-BYTES_PER_TOKEN = 4.0
-"""Where a trace knows bytes and no tokens."""
 SYSTEM_ROLES = frozenset({"system", "developer"})
 
 
