@@ -207,6 +207,8 @@ def attribution(trials: Sequence[tuple[Causes, Causes]]) -> dict[Cause, float] |
     alone_ns = 0.0
     for loaded, alone in trials:
         shared = sorted(loaded.turns.keys() & alone.turns.keys())
+        if not shared:
+            continue
         now, then = _same_turns(shared, loaded, alone)
         alone_ns += then.all_ns
         grown["tools"] += now.tool_ns - then.tool_ns

@@ -41,6 +41,12 @@ def test_a_soak_has_a_row_for_every_window_and_they_add_up_to_the_stage(soaks: S
     assert [(part["ended"], part["lost"]) for part in soak["parts"]] == [("finished", None)]
 
 
+def test_a_soak_of_one_agent_is_analysed_as_any_other(soaks: Soaks):
+    results = soaks.run(agents={"levels": [1]})
+    (stage,) = results["targets"][0]["stages"]
+    assert (results["verdict"], stage["agents"], stage["attribution"], stage["retention"]) == ("valid", 1, None, 1.0)
+
+
 def test_a_pattern_lets_agents_rest_after_their_job_and_the_soak_is_valid(soaks: Soaks):
     pattern = {"window": "30s", "pattern": "spikes", "period": "150s", "base": 1}
     results = soaks.run(soak=pattern, agents={"levels": [3]}, stage={"duration": "5m"})
