@@ -7,10 +7,15 @@ from typing import Literal
 
 from swarm.client.base import Failure
 
-Api = Literal["openai", "anthropic"]
+Api = Literal["openai", "responses", "anthropic"]
+"""The words of a turn: OpenAI's chat completions, its Responses API, or Anthropic's messages."""
 
 MOST_REPLY_BYTES = 64 << 20
 """Of an answer, as it came and unpacked; a longer one still reaches its client, but is not kept."""
+
+
+class UnreadableError(Exception):
+    """Of this exchange no turn can be made; says why."""
 
 
 @dataclass(slots=True)

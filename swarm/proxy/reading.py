@@ -1,6 +1,6 @@
 """From the bytes of an exchange to a turn: the prompt's messages, the reply as a message, what the server counted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,10 @@ import msgspec
 from swarm.client import failures
 from swarm.client.base import Failure, Observation
 from swarm.client.sse import ChatStream, Chunk
-from swarm.proxy import messages
+from swarm.proxy import messages, responses
 from swarm.proxy.anthropic import TranslationError
-from swarm.proxy.exchange import Exchange
+from swarm.proxy.exchange import Exchange, UnreadableError
+from swarm.proxy.items import Prompt, Stored
 
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -42,48 +43,75 @@ class _Request(msgspec.Struct):
     tools: list[dict[str, Any]] | None = None
 
 
-def read(exchange: Exchange, in_openais: Callable[[bytes], bytes]) -> Turn | None:
-    """The turn that an exchange was; None where its request or the packing of its answer cannot be read.
+def read(exchange: Exchange, in_openais: Callable[[bytes], bytes], stored: Stored) -> Turn | None:
+    """The turn that an exchange was; None where its request or its answer cannot be read: where its packing is unknown,
+    say, or it goes on from what the server keeps, and `stored`, which gets what comes, does not have that.
 
     `in_openais` translates a request of Anthropic's, and raises TranslationError for what is none.
     """
-    body = exchange.body()
-    try:
-        asked = in_openais(exchange.request) if exchange.api == "anthropic" else exchange.request
-        request = msgspec.json.decode(asked, type=_Request)
-    except (*_JSON_ERRORS, TranslationError):
-        return None
-    if body is None:
-        return None
     seen, streamed = Observation(send_ns=exchange.sent_ns), exchange.content_type == "text/event-stream"
-    if exchange.status == 200 and streamed:
-        _read_stream(exchange, body, seen)
-    elif exchange.status == 200:
-        read_whole = messages.read_document if exchange.api == "anthropic" else _read_document
-        read_whole(body, exchange.end_ns, seen)
-    elif exchange.status is not None:
+    try:
+        body, prompt = _body(exchange), _prompt(exchange, in_openais, stored)
+        said = _read_answer(exchange, body, streamed, seen) if exchange.status == 200 else responses.Said()
+    except UnreadableError:
+        return None
+    if exchange.status not in (None, 200):
         seen.failure = failures.from_status(exchange.status, exchange.headers, body, "the upstream")
-    failure = exchange.failure or seen.failure
+    failure, reply = exchange.failure or seen.failure, _message(seen)
     whole = seen.end_ns is not None and seen.failure is None
+    if whole and reply and said.id:
+        stored.keep(said.id, said.items, prompt, reply, len(exchange.request) + len(body))
     return Turn(
-        messages=request.messages,
-        tools=request.tools or [],
-        model=request.model,
+        messages=prompt.messages,
+        tools=prompt.tools,
+        model=prompt.model,
         sent_ns=exchange.sent_ns,
         first_token_ns=seen.stamps[0] if seen.stamps and not exchange.packed and streamed else None,
         end_ns=seen.end_ns or exchange.end_ns,
         status=exchange.status,
         error=None if whole else "cancelled" if exchange.left else failure.kind if failure else "cut",
-        reply=_message(seen),
+        reply=reply,
         seen=seen,
     )
 
 
-def _read_stream(exchange: Exchange, body: bytes, seen: Observation) -> None:
-    pieces = [(body, exchange.end_ns)] if exchange.packed else exchange.pieces
-    if exchange.api == "anthropic":
-        messages.read_stream(pieces, seen)
-        return
+def _body(exchange: Exchange) -> bytes:
+    if (body := exchange.body()) is None:
+        raise UnreadableError("the answer is too long, or packed in an unknown way")
+    return body
+
+
+def _prompt(exchange: Exchange, in_openais: Callable[[bytes], bytes], stored: Stored) -> Prompt:
+    try:
+        if exchange.api == "responses":
+            return stored.prompt(exchange.request)
+        asked = in_openais(exchange.request) if exchange.api == "anthropic" else exchange.request
+        request = msgspec.json.decode(asked, type=_Request)
+    except (*_JSON_ERRORS, TranslationError) as error:
+        raise UnreadableError(str(error)) from error
+    return Prompt(request.messages, request.tools or [], request.model)
+
+
+def _read_answer(exchange: Exchange, body: bytes, streamed: bool, seen: Observation) -> responses.Said:
+    """Reads it into `seen`; what it returns is empty where nothing can be named later."""
+    pieces, end_ns = [(body, exchange.end_ns)] if exchange.packed else exchange.pieces, exchange.end_ns
+    match exchange.api, streamed:
+        case "responses", True:
+            return responses.read_stream(pieces, seen)
+        case "responses", False:
+            return responses.read_document(body, end_ns, seen)
+        case "anthropic", True:
+            messages.read_stream(pieces, seen)
+        case "anthropic", False:
+            messages.read_document(body, end_ns, seen)
+        case _, True:
+            _read_stream(exchange, pieces, seen)
+        case _:
+            _read_document(body, end_ns, seen)
+    return responses.Said()
+
+
+def _read_stream(exchange: Exchange, pieces: Iterable[tuple[bytes, int]], seen: Observation) -> None:
     stream = ChatStream(seen)
     for data, stamp_ns in pieces:
         stream.feed(data, stamp_ns)

@@ -10,6 +10,7 @@ import msgspec
 
 from swarm.proxy.anthropic import Translator
 from swarm.proxy.exchange import Exchange
+from swarm.proxy.items import Stored
 from swarm.proxy.reading import Turn, read
 from swarm.proxy.sessions import Answered, Asked, Said, Sessions, common, opening, quote
 from swarm.recording.appender import RecordingError
@@ -66,13 +67,14 @@ class Recording:
         self._keys = Keys()
         self._sessions = Sessions()
         self._tools: dict[str, str] = {}  # session -> key of its last tools
+        self._stored = Stored()
         self._translator: Translator | None = None
 
     def take(self, exchange: Exchange) -> Totals:
         """Writes a turn; once that fails, as on a full disk, no more are: `stopped` says so."""
         if self._totals.stopped is None:
             self._redactor.learn(exchange.key)
-            turn = read(exchange, self._in_openais)
+            turn = read(exchange, self._in_openais, self._stored)
             if turn is None:
                 self._totals.unreadable += 1
             else:

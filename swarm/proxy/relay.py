@@ -33,7 +33,7 @@ CONNECT_LIMIT_S = 30.0
 GRACE_S = 5.0
 """How long open answers may go on when the proxy is asked to stop."""
 
-_CHAT, _MESSAGES = "/chat/completions", "/messages"
+_CHAT, _RESPONSES, _MESSAGES = "/chat/completions", "/responses", "/messages"
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _MOST_HEADER_BYTES = 64 << 10
 _MOST_PATHS = 50
@@ -54,7 +54,7 @@ class Upstream:
         base = self.connection.api_base
         if path.startswith("/v1/"):
             return URL(base + path.removeprefix("/v1"), encoded=True)
-        if path.startswith((_CHAT, _MESSAGES)):
+        if path.startswith((_CHAT, _RESPONSES, _MESSAGES)):
             return URL(base + path, encoded=True)
         return URL(base.removesuffix("/v1") + path, encoded=True)
 
@@ -62,7 +62,7 @@ class Upstream:
         """The client's headers, with the upstream's key."""
         headers = forwarded(http.headers, "host", "expect", *left_out)
         key = self.connection.api_key
-        if api == "openai" and (key := key or headers.get("x-api-key")):  # Anthropic's clients send theirs so
+        if api != "anthropic" and (key := key or headers.get("x-api-key")):  # Anthropic's clients send theirs so
             headers["Authorization"] = f"Bearer {key}"
         elif api == "anthropic" and key:
             headers.popall("Authorization", None)
@@ -118,15 +118,15 @@ class Relay:
 
     async def _handle(self, http: web.Request) -> web.StreamResponse:
         path, translates = http.path.removeprefix("/v1"), self._upstream.api == "openai"
-        if http.method != "POST" or path not in (_CHAT, _MESSAGES, f"{_MESSAGES}/count_tokens"):
+        if http.method != "POST" or path not in (_CHAT, _RESPONSES, _MESSAGES, f"{_MESSAGES}/count_tokens"):
             return await self._pass(http)
-        api: Api = "openai" if path == _CHAT else "anthropic"
+        api: Api = "openai" if path == _CHAT else "responses" if path == _RESPONSES else "anthropic"
         if api == "anthropic" and not translates and path != _MESSAGES:
             return await self._pass(http)
         body = unpacked(await http.read(), http.headers.get("Content-Encoding", ""), MOST_REQUEST_BYTES)
         if body is None:
             return refusal(api, 415, "this Content-Encoding is unknown here; send the request unpacked, or with gzip")
-        if api == "openai" or not translates:
+        if api != "anthropic" or not translates:
             return await self._turn(http, api, body)
         if self._translator is None:
             self._translator = await asyncio.to_thread(Translator)

@@ -188,13 +188,13 @@ async def test_other_paths_pass_unrecorded_and_those_that_ask_something_are_coun
     async with scripted(answer("200 OK", {"ok": True})) as server, proxy(server) as through:
         async with through.session.get(URL(through.url + "/v1/models?x=1%2F2", encoded=True)) as reply:
             assert await reply.json() == {"ok": True}
-        async with through.post({"input": "hi"}, "/v1/responses") as reply:
+        async with through.post({"input": "hi"}, "/v1/embeddings") as reply:
             assert await reply.json() == {"ok": True}
         async with through.post({"prompt": "hi"}, "/tokenize") as reply:
             assert await reply.json() == {"ok": True}
-        assert [received.path for received in server.received] == ["/v1/models?x=1%2F2", "/v1/responses", "/tokenize"]
+        assert [received.path for received in server.received] == ["/v1/models?x=1%2F2", "/v1/embeddings", "/tokenize"]
         assert server.received[1].body == {"input": "hi"}
-    assert through.relay.passed == {"/v1/responses": 1, "/tokenize": 1}
+    assert through.relay.passed == {"/v1/embeddings": 1, "/tokenize": 1}
     assert through.kept == []
 
 

@@ -78,6 +78,27 @@ CASES: dict[str, dict[str, Any]] = {
     "error-no-messages": {"messages": [], "max_tokens": 4},
     "error-type": {"messages": _ASK, "max_tokens": "four"},
 }  # fmt: skip
+_READ_FILE = {"type": "function", "name": "read_file", "parameters": {"type": "object", "properties": {}}}
+_PATCH = {"type": "custom", "name": "apply_patch", "description": "Changes files."}
+_SAID = [
+    {"role": "user", "content": "Which file has the bug?"},
+    {"type": "function_call", "call_id": "c1", "name": "read_file", "arguments": '{"path": "cache.py"}'},
+    {"type": "function_call_output", "call_id": "c1", "output": "def evict(): ..."},
+]
+RESPONSES: dict[str, dict[str, Any]] = {
+    "responses-text": {"instructions": "Be brief.", "input": "Which file has the bug?", "max_output_tokens": 12},
+    "responses-cached": {"input": _FUNCTION * 20, "max_output_tokens": 2},
+    "responses-tools": {
+        "input": _SAID, "tools": [_READ_FILE, _PATCH], "max_output_tokens": 200,
+        "structured_outputs": {
+            "regex": r'I look at it\.\n<tool_call>\n\{"name": "read_file", "arguments": \{"path": "a\.py"\}\}\n'
+            r'</tool_call>\n<tool_call>\n\{"name": "apply_patch", '
+            r'"arguments": \{"input": "\+ é\\n- b"\}\}\n</tool_call>'
+        },
+    },
+    "responses-whole": {"stream": False, "input": _SAID, "max_output_tokens": 5},
+    "responses-error-state": {"previous_response_id": "resp_1", "input": "And now?"},
+}  # fmt: skip
 PAGES = {"models": "/v1/models", "version": "/version", "metrics": "/metrics"}
 FATAL = {
     # With a seed, a prompt of more than one step kills vLLM 0.32 on the CPU ("CPU Generator does not use offset").
@@ -90,6 +111,8 @@ def record(server: Server) -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, case in CASES.items():
         _keep(name, _answer(server, case))
+    for name, case in RESPONSES.items():
+        _keep(name, _post(server, "/v1/responses", case))
     for name, path in PAGES.items():
         _keep(name, _read(urllib.request.Request(server.url + path)))
     for name, case in FATAL.items():
@@ -101,11 +124,16 @@ def _keep(name: str, answer: bytes) -> None:
 
 
 def _answer(server: Server, case: dict[str, Any]) -> bytes:
+    unlike = {"logit_bias": dict.fromkeys(_white_space(), -100)}
+    return _post(
+        server, "/v1/chat/completions", case | (unlike if "tools" in case and "structured_outputs" not in case else {})
+    )
+
+
+def _post(server: Server, path: str, case: dict[str, Any]) -> bytes:
     body = {"model": server.model, "stream": True, "temperature": 0.7, "seed": 1} | case
-    if "tools" in case and "structured_outputs" not in case:
-        body["logit_bias"] = dict.fromkeys(_white_space(), -100)
     headers = {"Content-Type": "application/json"}
-    return _read(urllib.request.Request(f"{server.url}/v1/chat/completions", json.dumps(body).encode(), headers))
+    return _read(urllib.request.Request(f"{server.url}{path}", json.dumps(body).encode(), headers))
 
 
 def _white_space() -> list[str]:

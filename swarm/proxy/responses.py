@@ -1,0 +1,186 @@
+"""Replies in the words of OpenAI's Responses API, read as if they had been chat completions: the trace knows one form.
+
+After https://platform.openai.com/docs/api-reference/responses-streaming. Deltas say what a reply is and when it came;
+what had none is taken from the whole item. How it ended is read from the response and not from the event's name: vLLM
+says that a response is completed whose status is incomplete.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+import msgspec
+
+from swarm.client.base import Failure, Observation
+from swarm.client.failures import error_text
+from swarm.client.sse import ChatStream, Chunk, EventStream, TooLongError
+from swarm.proxy.exchange import UnreadableError
+from swarm.proxy.items import as_arguments, call, text
+
+_DONE = b"[DONE]"
+"""Ends no stream of this API's, but some servers say it."""
+_REASONS = {"max_output_tokens": "length"}
+_TEXTS = {
+    "response.output_text.delta": "content",
+    "response.refusal.delta": "content",
+    "response.reasoning_text.delta": "reasoning",
+    "response.reasoning_summary_text.delta": "reasoning",
+}
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+
+
+class _Cached(msgspec.Struct):
+    cached_tokens: _Count | None = None
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: _Count | None = None
+    input_tokens_details: _Cached | None = None
+    output_tokens: _Count | None = None
+
+
+class _Incomplete(msgspec.Struct):
+    reason: str | None = None
+
+
+class _Response(msgspec.Struct):
+    id: str | None = None
+    status: str | None = None
+    output: list[dict[str, Any]] = []
+    usage: _Usage | None = None
+    error: Any = None
+    incomplete_details: _Incomplete | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    output_index: _Count = 0
+    delta: Any = None
+    item: dict[str, Any] | None = None
+    response: _Response | None = None
+    error: Any = None
+
+
+@dataclass
+class Said:
+    """What later requests may name: the response, and the items that it is made of."""
+
+    id: str | None = None
+    items: list[dict[str, Any]] = field(default_factory=list)
+
+
+def read_stream(pieces: Iterable[tuple[bytes, int]], seen: Observation) -> Said:
+    """Reads a streamed reply into `seen`; `seen.end_ns` stays None where it was cut."""
+    reader, events = _Reader(seen), EventStream()
+    try:
+        for data, stamp_ns in pieces:
+            for event in events.feed(data):
+                if event != _DONE:
+                    reader.take(event, stamp_ns)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TooLongError) as error:
+        seen.failure = Failure("malformed", f"the upstream sent an event that is none of a response's ({error})")
+    reader.close()
+    return reader.said
+
+
+def read_document(body: bytes, end_ns: int, seen: Observation) -> Said:
+    """Reads a reply that came as a whole. Raises UnreadableError for one that is still to be fetched."""
+    reader = _Reader(seen)
+    try:
+        response = msgspec.json.decode(body, type=_Response)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        seen.failure = Failure("malformed", f"the upstream's answer is no response ({error})")
+        return reader.said
+    if response.status in ("queued", "in_progress"):
+        raise UnreadableError("a response in the background is fetched later")
+    if response.status is None and not response.output:
+        seen.failure = Failure("in_band", error_text(body))
+        return reader.said
+    for index, item in enumerate(response.output):
+        reader.item(index, item, end_ns)
+    reader.ends(response, end_ns)
+    reader.close()
+    return reader.said
+
+
+class _Reader:
+    def __init__(self, seen: Observation) -> None:
+        self.said = Said()
+        self._seen = seen
+        self._stream = ChatStream(seen)
+        self._named: set[int] = set()  # calls whose names have come
+        self._shown: set[int] = set()  # items of which a delta has come
+        self._custom: set[str] = set()  # ids of calls whose arguments are no JSON
+
+    def take(self, data: bytes, stamp_ns: int) -> None:
+        event = msgspec.json.decode(data, type=_Event)
+        index, more = event.output_index, event.delta if isinstance(event.delta, str) else ""
+        match event.type:
+            case name if name in _TEXTS:
+                self._shows(index, {_TEXTS[name]: more}, stamp_ns)
+            case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
+                self._shows(index, _fragment(index, arguments=more), stamp_ns)
+            case "response.output_item.added" if event.item:
+                self._names(index, event.item, stamp_ns)
+            case "response.output_item.done" if event.item:
+                self.item(index, event.item, stamp_ns)
+            case "response.completed" | "response.incomplete" | "response.failed" if event.response:
+                self.ends(event.response, stamp_ns)
+            case "error":
+                self._fails(error_text(data))
+            case _ if event.error is not None:
+                self._fails(error_text(data))
+
+    def item(self, index: int, item: dict[str, Any], stamp_ns: int) -> None:
+        """An item that is complete; what of it has not been shown is taken from it."""
+        self.said.items.append(item)
+        self._names(index, item, stamp_ns)
+        if index in self._shown:
+            return
+        if (made := call(item)) is not None:
+            self._shows(index, _fragment(index, arguments=item.get("input") or made.arguments), stamp_ns)
+        elif item.get("type") == "message":
+            self._shows(index, {"content": text(item.get("content"))}, stamp_ns)
+        elif item.get("type") == "reasoning":
+            self._shows(index, {"reasoning": text(item.get("content")) or text(item.get("summary"))}, stamp_ns)
+
+    def ends(self, response: _Response, stamp_ns: int) -> None:
+        seen, usage, incomplete = self._seen, response.usage, response.incomplete_details
+        self.said.id, seen.end_ns = response.id, stamp_ns
+        if response.error is not None or response.status in ("failed", "cancelled"):
+            self._fails(error_text(msgspec.json.encode({"error": response.error or response.status})))
+        reason = incomplete.reason if incomplete else None
+        seen.finish_reason = _REASONS.get(reason, reason) if reason else "tool_calls" if self._named else "stop"
+        if usage is not None:
+            seen.prompt_tokens, seen.completion_tokens = usage.input_tokens, usage.output_tokens
+            seen.cached_tokens = usage.input_tokens_details.cached_tokens if usage.input_tokens_details else None
+
+    def close(self) -> None:
+        self._stream.close()
+        self._seen.tool_calls = [
+            replace(made, arguments=as_arguments(made.arguments)) if made.id in self._custom else made
+            for made in self._seen.tool_calls
+        ]
+
+    def _names(self, index: int, item: dict[str, Any], stamp_ns: int) -> None:
+        if (made := call(item)) is not None and index not in self._named:
+            self._named.add(index)
+            if item.get("type") == "custom_tool_call":
+                self._custom.add(made.id)
+            self._take(_fragment(index, made.id, made.name), stamp_ns)
+
+    def _shows(self, index: int, delta: dict[str, Any], stamp_ns: int) -> None:
+        self._shown.add(index)
+        self._take(delta, stamp_ns)
+
+    def _take(self, delta: dict[str, Any], stamp_ns: int) -> None:
+        self._stream.take(msgspec.convert({"choices": [{"delta": delta}]}, Chunk), stamp_ns)
+
+    def _fails(self, words: str) -> None:
+        self._seen.failure = self._seen.failure or Failure("in_band", words)
+
+
+def _fragment(index: int, call_id: str | None = None, name: str | None = None, arguments: str = "") -> dict[str, Any]:
+    """A part of a call, as a chunk of a chat completion has it."""
+    return {"tool_calls": [{"index": index, "id": call_id, "function": {"name": name, "arguments": arguments}}]}
