@@ -64,18 +64,16 @@ def next_level(probes: Mapping[int, dict[str, Any]], start: int, most: int, tria
     """The level to try next, from `judge` of those tried, each over all its trials. None: enough is known.
 
     From `start` in steps that double, up or down, until one level holds and one does not; then the middle between
-    them; then both again, until each has had `trials` trials. What these overturn is searched anew.
+    them; then both again, until each has had `trials` trials. What these overturn is searched anew. One agent may have
+    been tried before, as what others are compared with.
     """
-    if not probes:
-        return min(start, most)
-    at = border(probes)
+    start, at = min(start, most), border(probes)
     if at.high is None:
         if at.low < most:
-            return min(most, at.low + (at.low - min(probes) + 1))
-    elif at.low == 0 and at.high > 1:
-        return max(1, at.high - (max(probes) - at.high + 1))
+            return min(most, at.low + (at.low - start + 1)) if at.low >= start else start
     elif at.high - at.low > 1:
-        return (at.low + at.high) // 2
+        middle = (at.low + at.high) // 2 if at.low else 1
+        return max(middle, at.high - (start - at.high + 1)) if at.high <= start else middle
     again = [level for level in (at.low, at.high) if level and probes[level]["trials"] < trials]
     return min(again, key=lambda level: int(probes[level]["trials"]), default=None)
 
@@ -91,7 +89,7 @@ def answer(target: str, probes: Mapping[int, dict[str, Any]], most: int) -> dict
         "sure": probes[at.low]["sure"] if at.low else None,
         "next": at.high,
         "next_sure": above["sure"] if above else None,
-        "conclusive": bool(found and (above is None or above["valid"])),
+        "conclusive": bool(found and (above is None or _why_open(above) is None)),
         "sentence": _sentence(target, at, probes, most, bool(found)),
         "probes": [probes[level] for level in sorted(probes)],
     }
@@ -108,12 +106,21 @@ def _sentence(target: str, at: Border, probes: Mapping[int, dict[str, Any]], mos
     above = probes[at.high]
     if not found:
         return f"{carries or target + ' carries no level that was tried'}; the search broke off below {at.high}."
-    if not above["valid"]:
-        reason = above["invalid_reasons"][0]
-        return f"{carries or target}; whether {at.high} would do is not known, as that stage is invalid: {reason}."
+    if why := _why_open(above):
+        return f"{carries or target}; whether {at.high} would do is not known, as {why}."
     if not at.low:
         return f"{target} does not keep the SLO with a single agent{_told(above, holds=False)}."
     return f"{carries}, and not {at.high}{_told(above, holds=False)}. {_surely(probes[at.low], above)}"
+
+
+def _why_open(probe: dict[str, Any]) -> str | None:
+    """Why a level that does not hold is not shown to break an objective either; None where it is."""
+    if not probe["valid"]:
+        return f"that stage is invalid: {probe['invalid_reasons'][0]}"
+    if any(not value["holds"] and value["value"] is not None for value in probe["values"]):
+        return None
+    missing = next((value["slo"] for value in probe["values"] if value["value"] is None), None)
+    return missing and f"nothing was measured there to judge {missing} by; the notes on that stage say why"
 
 
 def _told(probe: dict[str, Any], *, holds: bool) -> str:

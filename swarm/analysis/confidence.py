@@ -39,6 +39,7 @@ RATIOS: tuple[Key, ...] = (
     ("itl_inflation", "p95"),
 )
 """Of these it is the logarithm that is averaged."""
+CONTENTION: Key = ("contention", None)
 
 
 def named(key: Key) -> str:
@@ -47,13 +48,14 @@ def named(key: Key) -> str:
 
 def intervals(trials: Sequence[dict[str, Any]]) -> dict[str, list[float] | None]:
     """The `ci95` of a stage, from its `trials_detail`: by name, None where fewer than two trials tell."""
-    found = {named(key): interval_of(trials, key) for key in (*AMOUNTS, *RATIOS)}
-    kept = found["retention"]
-    return {**found, "contention": None if kept is None else [1 - kept[1], 1 - kept[0]]}
+    return {named(key): interval_of(trials, key) for key in (*AMOUNTS, *RATIOS, CONTENTION)}
 
 
 def interval_of(trials: Sequence[dict[str, Any]], key: Key) -> list[float] | None:
     """A t interval of one number over the trials that ran; None where one of them lacks it."""
+    if key == CONTENTION:
+        kept = interval_of(trials, ("retention", None))
+        return None if kept is None else [1 - kept[1], 1 - kept[0]]
     values = [lookup(trial, *key) for trial in trials if trial["status"] == "run"]
     if any(value is None or not math.isfinite(value) for value in values):
         return None

@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,6 +13,7 @@ from swarm.analysis.stage import stage
 from swarm.analysis.trial import Trial
 from swarm.analysis.words import counted
 from swarm.engine.fleet import ALONE, Sharing
+from swarm.engine.objectives import OF_CLIENT, refuse_unmeasurable, unmeasurable
 from swarm.engine.predict import predict_scenario
 from swarm.engine.run import Outcome, run_scenario
 from swarm.engine.schedule import StagePlan, stage_plan
@@ -21,7 +23,7 @@ from swarm.recording.observations import observations
 from swarm.recording.recorder import Sink
 from swarm.recording.records import Published, Record, ServerSample, Stage
 from swarm.scenario.schema import Capacity, Scenario, Simulate, Target
-from swarm.scenario.thresholds import parse_slo
+from swarm.scenario.thresholds import RELATIVE, parse_slo
 
 
 class Search(Sink):
@@ -32,6 +34,7 @@ class Search(Sink):
         self.scenario = scenario
         self._plan = scenario.capacity
         self._slos = [parse_slo(text) for text in self._plan.slo]
+        self._relative = [slo.key for slo in self._slos if slo.key in RELATIVE]
         self._waiting: list[Published] = []
         self._trials: dict[str, dict[int, list[Trial]]] = {target.name: {} for target in scenario.targets}
         self.probes: dict[str, dict[int, dict[str, Any]]] = {target.name: {} for target in scenario.targets}
@@ -43,12 +46,19 @@ class Search(Sink):
     def close(self) -> None: ...
 
     def stages(self, run: str, say: Callable[[str], None]) -> Iterator[StagePlan]:
-        """What to run next; asked again when that stage is over. `run` and the rest are as of `stage_plan`."""
+        """What to run next; asked again when that stage is over. `run` and the rest are as of `stage_plan`.
+
+        Where an objective compares with one agent, that comes before every trial that has none to be compared with.
+        """
+        if self._relative:
+            say(self._cost_of_base())
         for target in self.scenario.targets:
             probes = self.probes[target.name]
             start = self._plan.start.get(target.name, 1)
             while level := next_level(probes, start, self._plan.most, self.scenario.stage.trials):
-                number = probes[level]["trials"] + 1 if level in probes else 1
+                number, alone = _tried(probes, level) + 1, _tried(probes, 1) + 1
+                if self._relative and alone <= number:
+                    level, number = 1, alone
                 yield stage_plan(self.scenario, run, target.name, level, number)
                 self._take(target, level)
                 if level in probes:
@@ -68,8 +78,22 @@ class Search(Sink):
                 trials[-1].add(record)  # type: ignore[arg-type]
                 _observe(trials[-1], record)
         if trials:
-            found = stage(level, trials, [None] * len(trials), target.gpus, _limits(self.scenario))
+            alone = islice(chain(self._trials[target.name].get(1, ()), repeat(None)), len(trials))
+            found = stage(level, trials, list(alone), target.gpus, _limits(self.scenario))
             self.probes[target.name][level] = judge(found, self._slos)
+
+    def _cost_of_base(self) -> str:
+        settings = self.scenario.stage
+        stages = len(self.scenario.targets) * settings.trials
+        minutes = stages * (settings.warmup + settings.longest) / 60
+        return (
+            f"the SLO compares with one agent ({', '.join(dict.fromkeys(self._relative))}), so each target is measured "
+            f"with one too, once a trial: at most {counted(stages, 'stage')}, {minutes:.1f} min of load"
+        )
+
+
+def _tried(probes: Mapping[int, dict[str, Any]], level: int) -> int:
+    return int(probes[level]["trials"]) if level in probes else 0
 
 
 def _observe(trial: Trial, record: Record) -> None:
@@ -105,9 +129,11 @@ def find_capacity(
     """Searches the capacity of every target into a new run directory; `virtual`: on the contention model alone.
 
     Where a target has a profile (its own, or one in `profiles` by its name), the search begins where a search in
-    virtual time has ended. Raises UsageError and BackendError as a run does.
+    virtual time has ended. Raises UsageError and BackendError as a run does, and UsageError for an SLO that nothing
+    could be judged by.
     """
     assert scenario.capacity
+    refuse_unmeasurable(scenario, unmeasurable(scenario, virtual=virtual))
     if virtual:
         return predict_scenario(scenario, out, show, course=Search(scenario))
     start = {**predicted(scenario, profiles or {}, show), **scenario.capacity.start}
@@ -120,11 +146,14 @@ def predicted(scenario: Scenario, profiles: Mapping[str, str], show: TextIO | No
     """Where to begin, by target: what one trial a level in virtual time would carry, 1 where that is none."""
     if unknown := profiles.keys() - {target.name for target in scenario.targets}:
         raise UsageError(f"--profile {min(unknown)}: no such target")
+    assert scenario.capacity
     known = [model for target in scenario.targets if (model := _model_of(target, profiles))]
-    if not known or scenario.agents.driver == "model":
+    slos = [text for text in scenario.capacity.slo if parse_slo(text).key not in OF_CLIENT]
+    if not known or not slos or scenario.agents.driver == "model":
         return {}
     once = scenario.stage.model_copy(update={"trials": 1, "until": None})
-    search = Search(scenario.model_copy(update={"targets": known, "stage": once}))
+    wanted = scenario.capacity.model_copy(update={"slo": slos})
+    search = Search(scenario.model_copy(update={"targets": known, "stage": once, "capacity": wanted}))
     with tempfile.TemporaryDirectory(prefix="swarm-") as folder:
         predict_scenario(search.scenario, Path(folder) / "predicted", None, course=search)
     found = {name: max(1, border(probes).low) for name, probes in search.probes.items()}

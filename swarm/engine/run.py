@@ -14,6 +14,7 @@ from typing import TextIO
 from swarm.agents.agent import Tools
 from swarm.agents.tools import Launcher
 from swarm.agents.trace import Replay
+from swarm.client import eventloop
 from swarm.client.base import Connection
 from swarm.client.connect import open_client, warm_up
 from swarm.client.metrics import MetricsReader
@@ -27,6 +28,7 @@ from swarm.engine.crew import LocalCrew, make_calm
 from swarm.engine.environment import describe_environment, told
 from swarm.engine.export import linger, metrics_of, open_endpoint
 from swarm.engine.fleet import ALONE, Fleet, ShardedCrew, Sharing, open_fleet
+from swarm.engine.objectives import refuse_unmeasurable
 from swarm.engine.part import Part, locked
 from swarm.engine.plan import tasks_of
 from swarm.engine.rendezvous import Common
@@ -119,7 +121,7 @@ def run_scenario(
     started = datetime.now(UTC)
     directory = rundir.create(f"{scenario.name}-shard-{place.index}" if place else scenario.name, started, out)
     try:
-        return asyncio.run(
+        return eventloop.run(
             _run(scenario, tuple(tasks), launcher, directory, started, show, part, course, sharing, place)
         )
     except (UsageError, BackendError):
@@ -137,7 +139,7 @@ def continue_run(
 ) -> Outcome:
     """Runs the next part of a soak that was started at `started`, into its directory. Raises as `run_scenario`."""
     tasks, launcher = tuple(tasks_of(scenario)), launcher_of(scenario)
-    return asyncio.run(_run(scenario, tasks, launcher, directory, started, show, part, None, sharing))
+    return eventloop.run(_run(scenario, tasks, launcher, directory, started, show, part, None, sharing))
 
 
 async def _run(
@@ -240,6 +242,8 @@ async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) ->
     gpu = await stack.enter_async_context(reader) if (reader := gpu_reader(target)) else None
     reach = connection(scenario, target, address)
     facts = await probe(reach)
+    if not facts.metrics:
+        refuse_unmeasurable(scenario, {"server_running_mean": f"{target.name} has no /metrics that tell it"})
     reach, replay = replace(reach, model=facts.model, honours=facts.honours), None
     if scenario.agents.trace:
         async with open_tokenizer(reach) as tokenizer:

@@ -44,6 +44,17 @@ SINGLE: tuple[str, ...] = (
 )
 """Keys of a stage's results that hold one number; `errors` is the number of failed requests of any kind."""
 
+RELATIVE = (
+    "retention",
+    "contention",
+    "decode_retention",
+    "slowdown",
+    "scaling_efficiency",
+    "ttft_inflation",
+    "itl_inflation",
+)
+"""Those that compare with one agent on the same target: none has a value where that was not measured."""
+
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,

@@ -3,6 +3,7 @@
 import json
 from contextlib import redirect_stdout
 from io import StringIO
+from typing import get_args
 
 import jsonschema
 import pytest
@@ -11,13 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.analysis.capacity import answer, border, next_level
+from swarm.analysis.degradation import degradation
+from swarm.analysis.lookup import lookup
 from swarm.analysis.results import analyse
 from swarm.analysis.schema import results_schema
+from swarm.client.base import Honours
+from swarm.client.probe import Probe
 from swarm.engine.capacity import Search, find_capacity, with_slos
 from swarm.engine.predict import predict_scenario
 from swarm.errors import UsageError
 from swarm.scenario.load import load_scenario
-from swarm.scenario.thresholds import parse_slo
+from swarm.scenario.schema import TaskKind
+from swarm.scenario.thresholds import RELATIVE, parse_slo
 
 MOE, DENSE = "moe-30b-a3b-awq-1x3090", "dense-32b-awq-1x3090"
 
@@ -29,30 +35,46 @@ def probe(level, holds, trials=1, valid=True):
     }  # fmt: skip
 
 
-def searched(truth, start=1, most=64, trials=3):
-    """The answer, and how many stages it took, of a target that carries `truth` agents."""
-    probes = {}
-    for stages in range(1000):
+def searched(truth, start=1, most=64, trials=3, based=False):
+    """The answer, and the levels it took, of a target that carries `truth` agents; `based`: compared with one."""
+    probes, levels = {}, []
+    for _ in range(1000):
         level = next_level(probes, start, most, trials)
         if level is None:
-            return border(probes), stages
-        before = probes.get(level, {"trials": 0})["trials"]
-        probes[level] = probe(level, level <= truth, before + 1)
+            return border(probes), levels
+        if based and levels.count(1) <= levels.count(level):
+            level = 1
+        levels.append(level)
+        probes[level] = probe(level, level <= truth, levels.count(level))
     raise AssertionError("no end")
 
 
 @given(truth=st.integers(0, 300), start=st.integers(1, 300), most=st.integers(1, 300), trials=st.integers(1, 4))
 def test_the_search_finds_the_border_from_wherever_it_begins_in_few_stages(truth, start, most, trials):
-    found, stages = searched(truth, start, most, trials)
+    found, levels = searched(truth, start, most, trials)
     assert found.low == min(truth, most)
     assert found.high == (truth + 1 if truth < most else None)
     distance = abs(truth - min(start, most)) + 2
-    assert stages <= 2 * distance.bit_length() + 2 + 2 * (trials - 1)
+    assert len(levels) <= 2 * distance.bit_length() + 2 + 2 * (trials - 1)
+
+
+@given(truth=st.integers(0, 300), start=st.integers(1, 300), most=st.integers(1, 300), trials=st.integers(1, 4))
+def test_what_is_compared_with_one_agent_costs_a_stage_of_one_agent_a_trial_and_no_more(truth, start, most, trials):
+    found, levels = searched(truth, start, most, trials, based=True)
+    assert found == searched(truth, start, most, trials)[0]
+    for at, level in enumerate(levels):
+        assert levels[: at + 1].count(1) >= levels[: at + 1].count(level)
+    alone, others = levels.count(1), len(levels) - levels.count(1)
+    assert 1 <= alone <= trials
+    distance = abs(truth - min(start, most)) + 2
+    assert others <= 2 * distance.bit_length() + 2 + 2 * (trials - 1)
 
 
 def test_a_right_prediction_leaves_only_the_border_to_try():
-    assert searched(truth=24, start=24, trials=3)[1] == 6
-    assert searched(truth=24, start=1, trials=3)[1] > 12
+    assert sorted(searched(truth=24, start=24, trials=3)[1]) == [24, 24, 24, 25, 25, 25]
+    assert len(searched(truth=24, start=1, trials=3)[1]) > 12
+    assert sorted(searched(truth=24, start=24, trials=3, based=True)[1]) == [1, 1, 1, 24, 24, 24, 25, 25, 25]
+    assert searched(truth=22, start=24, trials=1, based=True)[1] == [1, 24, 23, 21, 22]
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 20))
@@ -70,6 +92,20 @@ def test_an_invalid_border_leaves_the_answer_open_and_says_why():
     found = answer("moe", {4: probe(4, True), 5: probe(5, True, valid=False)}, 64)
     assert (found["agents"], found["next"], found["conclusive"]) == (4, 5, False)
     assert "whether 5 would do is not known, as that stage is invalid: too few turns" in found["sentence"]
+
+
+def test_a_level_where_an_objective_has_no_value_leaves_the_answer_open_unless_another_one_breaks():
+    unmeasured = {"slo": "slowdown<2", "value": None, "ci95": None, "holds": False, "sure": None}
+    broken = {"slo": "ttft_s.p95<2", "value": 3.0, "ci95": None, "holds": False, "sure": None}
+    found = answer("moe", {1: probe(1, True), 2: probe(2, False) | {"values": [unmeasured]}}, 64)
+    assert not found["conclusive"]
+    assert found["sentence"] == (
+        "moe carries 1 agent within the SLO; whether 2 would do is not known, as nothing was measured there to judge "
+        "slowdown<2 by; the notes on that stage say why."
+    )
+    found = answer("moe", {1: probe(1, True), 2: probe(2, False) | {"values": [unmeasured, broken]}}, 64)
+    assert found["conclusive"]
+    assert "and not 2 (slowdown not measured, ttft_s.p95 3)." in found["sentence"]
 
 
 def test_the_most_that_was_tried_is_a_lower_bound():
@@ -99,17 +135,30 @@ def brute(tmp_path_factory):
     every = plan.model_copy(update={"agents": levels, "capacity": None})
     outcome = predict_scenario(every, folder / "run", None)
     (target,) = analyse(outcome.directory)["targets"]
-    return {stage["agents"]: stage["agent_output_tokens_per_s"]["p50"] for stage in target["stages"] if stage["valid"]}
+    return {stage["agents"]: stage for stage in target["stages"] if stage["valid"]}
 
 
-@pytest.mark.parametrize("truth", [1, 2, 4])
-def test_the_simulators_capacity_is_that_of_trying_every_level(brute, tmp_path, truth):
+@pytest.mark.parametrize(
+    ("truth", "number"),
+    [
+        (1, "agent_output_tokens_per_s.p50"),
+        (2, "agent_output_tokens_per_s.p50"),
+        (4, "agent_output_tokens_per_s.p50"),
+        (3, "contention"),
+        (2, "retention"),
+        (2, "slowdown"),
+        (3, "scaling_efficiency"),
+        (2, "itl_inflation.p50"),
+    ],
+)
+def test_the_simulators_capacity_is_that_of_trying_every_level(brute, tmp_path, truth, number):
     assert sorted(brute) == [1, 2, 3, 4, 5]
-    limit = (brute[truth] + brute[truth + 1]) / 2
-    assert [level for level, rate in brute.items() if rate > limit] == list(range(1, truth + 1))
-    outcome = find_capacity(
-        scenario(tmp_path, [f"agent_output_tokens_per_s.p50>{limit:.3f}"]), tmp_path / "run", None, virtual=True
-    )
+    key, _, stat = number.partition(".")
+    values = {level: lookup(stage, key, stat or None) for level, stage in brute.items()}
+    limit = (values[truth] + values[truth + 1]) / 2
+    slo = f"{number}{'<' if values[1] < limit else '>'}{limit:.4f}"
+    assert [level for level, value in values.items() if parse_slo(slo).holds(value)] == list(range(1, truth + 1))
+    outcome = find_capacity(scenario(tmp_path, [slo]), tmp_path / "run", None, virtual=True)
     results = analyse(outcome.directory)
     jsonschema.validate(results, results_schema())
     (found,) = results["capacity"]["targets"]
@@ -120,13 +169,81 @@ def test_the_simulators_capacity_is_that_of_trying_every_level(brute, tmp_path, 
 
 
 def test_what_the_search_saw_is_what_the_report_reads_from_the_files(tmp_path):
-    plan = scenario(tmp_path, ["agent_output_tokens_per_s.p10>27", "ttft_s.p95<5"])
+    plan = scenario(tmp_path, ["agent_output_tokens_per_s.p10>27", "ttft_s.p95<5", "contention<0.5"])
     search = Search(plan)
     outcome = predict_scenario(plan, tmp_path / "run", None, course=search)
-    (found,) = analyse(outcome.directory)["capacity"]["targets"]
-    seen = [{**one, "values": one["values"]} for _, one in sorted(search.probes["dense"].items())]
-    for ours, theirs in zip(seen, found["probes"], strict=True):
-        assert ours == theirs
+    results = analyse(outcome.directory)
+    (found,) = results["capacity"]["targets"]
+    assert found["probes"] == [probe for _, probe in sorted(search.probes["dense"].items())]
+    intervals = [stage["ci95"]["contention"] for stage in results["targets"][0]["stages"]]
+    assert [probe["values"][2]["ci95"] for probe in found["probes"]] == intervals
+    assert intervals[0] == [0.0, 0.0]
+
+
+def test_what_compares_with_one_agent_is_judged_against_a_stage_of_one_agent_that_is_measured_once_a_trial(tmp_path):
+    said = StringIO()
+    plan = scenario(tmp_path, ["contention<0.18", "slowdown<9"])
+    plan = plan.model_copy(update={"capacity": plan.capacity.model_copy(update={"start": {"dense": 2}})})
+    outcome = find_capacity(plan, tmp_path / "run", said, virtual=True)
+    _, cost, *lines = said.getvalue().splitlines()
+    assert cost == (
+        "the SLO compares with one agent (contention, slowdown), so each target is measured with one too, once a "
+        "trial: at most 2 stages, 1.7 min of load"
+    )
+    stages = [line.partition(":")[0] for line in lines]
+    assert stages[:2] == ["dense, 1 agent, trial 1", "dense, 2 agents, trial 1"]
+    assert lines[0].endswith("holds (contention<0.18: 0, slowdown<9: 1)")
+    assert len(set(stages)) == len(stages)
+    results = analyse(outcome.directory)
+    (found,) = results["capacity"]["targets"]
+    assert (found["agents"], found["conclusive"], found["sure"], found["next_sure"]) == (1, True, True, True)
+    assert {one["agents"]: one["trials"] for one in found["probes"]}[1] == 2
+    assert stages.index("dense, 1 agent, trial 2") < min(
+        at for at, stage in enumerate(stages) if stage.endswith("trial 2") and "agents" in stage
+    )
+
+
+def test_what_compares_with_one_agent_is_known_by_its_name():
+    assert set(RELATIVE) == degradation(2, [], comparable_jobs=True).keys()
+
+
+def test_an_slo_that_nothing_could_be_judged_by_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    said = StringIO()
+    with pytest.raises(UsageError, match=r"cpu_share<0.5 could never be judged: .*a prediction has none; leave it out"):
+        find_capacity(scenario(tmp_path, ["cpu_share<0.5"]), tmp_path / "run", said, virtual=True)
+    calls_nothing = {"driver": "trace", "trace": str(without_calls(tmp_path)), "levels": [1]}
+    plan = scenario(tmp_path, ["tool_s.p95<5"], agents=calls_nothing, tasks=list(get_args(TaskKind)))
+    for virtual in (False, True):
+        with pytest.raises(UsageError, match=r"tool_s.p95<5 could never be judged: no agent calls a tool"):
+            find_capacity(plan, tmp_path / "run", said, virtual=virtual)
+    assert said.getvalue() == ""
+
+    async def silent(reach):
+        return Probe("m", ("m",), None, None, Honours(), False, False, metrics=False, notes=())
+
+    monkeypatch.setattr("swarm.engine.run.probe", silent)
+    mine = [{"name": "mine", "architecture": "moe", "api_base": "http://127.0.0.1:1/v1"}]
+    plan = scenario(tmp_path, ["server_running_mean<5"], targets=mine, route="direct")
+    with pytest.raises(UsageError, match=r"server_running_mean<5 could never be judged: mine has no /metrics"):
+        find_capacity(plan, tmp_path / "run", None)
+    assert not (tmp_path / "run").exists()
+
+
+def without_calls(folder):
+    """A trace in Mooncake's format, which knows lengths and no tools."""
+    path = folder / "calls-nothing.jsonl"
+    lines = [{"timestamp": 1000 * at, "input_length": 500, "output_length": 20, "hash_ids": [at]} for at in range(4)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_too_few_jobs_to_judge_by_leave_the_answer_open(tmp_path):
+    plan = scenario(tmp_path, ["slowdown<9"], stage={"warmup": "5s", "duration": "20s", "trials": 1})
+    results = analyse(find_capacity(plan, tmp_path / "run", None, virtual=True).directory)
+    (found,) = results["capacity"]["targets"]
+    assert (found["agents"], found["conclusive"], results["verdict"]) == (1, False, "valid")
+    assert "whether 2 would do is not known, as nothing was measured there to judge slowdown<9 by" in found["sentence"]
+    assert "too few jobs" in results["targets"][0]["stages"][1]["notes"][0]
 
 
 def test_a_real_search_begins_where_the_profile_predicts_and_leaves_faults_and_unknown_models_aside(
@@ -147,6 +264,15 @@ def test_a_real_search_begins_where_the_profile_predicts_and_leaves_faults_and_u
     find_capacity(plan, None, None, profiles={"mine": MOE})
     assert begun[1].capacity.start.keys() == {"dense", "mine"}
     assert begun[1].capacity.start["mine"] == 4
+
+
+def test_what_cannot_be_predicted_is_no_part_of_what_the_prediction_is_asked(tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr("swarm.engine.capacity.run_scenario", lambda plan, *_, **__: begun.append(plan))
+    find_capacity(scenario(tmp_path, ["cpu_share<0.5"], most=4), None, None)
+    find_capacity(scenario(tmp_path, ["cpu_share<0.5", "contention<0.9"], most=2), None, None)
+    assert [plan.capacity.start for plan in begun] == [{}, {"dense": 2}]
+    assert begun[1].capacity.slo == ["cpu_share<0.5", "contention<0.9"]
 
 
 def test_a_scenario_without_an_slo_and_one_that_cannot_be_read_are_refused(tmp_path):
