@@ -20,7 +20,7 @@ from yarl import URL
 
 from swarm.client import failures
 from swarm.client.base import Connection, Failure
-from swarm.client.stamps import Stamper
+from swarm.client.stamps import Read, Stamper
 from swarm.client.wire import KEEPALIVE_S, trust
 from swarm.clock import Clock
 from swarm.proxy.answer import Answer, PlainAnswer, forwarded, refusal
@@ -123,9 +123,12 @@ class Relay:
         api: Api = "openai" if path == _CHAT else "responses" if path == _RESPONSES else "anthropic"
         if api == "anthropic" and not translates and path != _MESSAGES:
             return await self._pass(http)
-        body = unpacked(await http.read(), http.headers.get("Content-Encoding", ""), MOST_REQUEST_BYTES)
+        try:
+            body = unpacked(await http.read(), http.headers.get("Content-Encoding", ""), MOST_REQUEST_BYTES)
+        except web.HTTPRequestEntityTooLarge:
+            return refusal(api, 413, f"the proxy takes requests of at most {MOST_REQUEST_BYTES} bytes")
         if body is None:
-            return refusal(api, 415, "this Content-Encoding is unknown here; send the request unpacked, or with gzip")
+            return refusal(api, 415, "this Content-Encoding is unknown here, or holds too much; send it as it is")
         if api != "anthropic" or not translates:
             return await self._turn(http, api, body)
         if self._translator is None:
@@ -212,9 +215,10 @@ class Relay:
     ) -> bool:
         """Posts a turn and passes its answer on; False where it `may_refuse` and did, and nothing was passed on."""
 
-        def arrived(data: bytes, stamp_ns: int, _waited_ns: int = 0) -> None:
-            answer.write(data)
-            exchange.add(data, stamp_ns)
+        def arrived(reads: list[Read]) -> None:
+            for data, stamp_ns, _ in reads:
+                answer.write(data)
+                exchange.add(data, stamp_ns)
 
         with self._stamper.line() as line:
             try:

@@ -49,8 +49,8 @@ class Proxy:
 @asynccontextmanager
 async def proxy(server, **settings):
     kept = []
-    model, key = settings.pop("model", None), settings.pop("api_key", None)
-    relay = Relay(Upstream(Connection(server.url, model, key), **settings), Clock(), kept.append)
+    named = {name: settings.pop(name, None) for name in ("model", "api_key", "ca_file")}
+    relay = Relay(Upstream(Connection(server.url, **named), **settings), Clock(), kept.append)
     listening = bind(0)
     await relay.serve(listening)
     try:
