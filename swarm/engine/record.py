@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from swarm.client import failures
+from swarm.client import eventloop, failures
 from swarm.client.base import Connection
 from swarm.client.wire import plain_session
 from swarm.clock import Clock
@@ -34,7 +34,7 @@ PLAIN_S = 10.0
 NOTES = (
     "sessions are read off the prompts: a request belongs to the session whose last prompt and reply it repeats, or "
     "one of whose calls it holds; an agent that rewrites its whole history (compaction) begins a new one",
-    "a session has a parent where its first message repeats an argument of a call; a sub-agent told otherwise has none",
+    "a session has a parent where its first messages repeat an argument of a call; a sub-agent told otherwise has none",
     "tokens are counted for whole prompts and replies, not for single messages",
 )
 NO_CONTENT = "texts are left out: what is there are keys, lengths, and names of tools"
@@ -72,7 +72,7 @@ def record(
     Raises UsageError for what cannot be opened and BackendError for an upstream that is not there, before anything is
     recorded.
     """
-    return asyncio.run(_record(upstream, out, port, rules, content, show))
+    return eventloop.run(_record(upstream, out, port, rules, content, show))
 
 
 async def _record(

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -233,9 +234,11 @@ def _parsed(arguments: str) -> Any:
 
 
 def _opening_text(messages: list[dict[str, Any]]) -> str:
-    first = next((message for message in messages if message.get("role") == "user"), {})
-    content = _plain(first.get("content"))
-    return content if isinstance(content, str) else ""
+    """What the user says before the model first does: some agents tell of their surroundings before the job."""
+    talk = (message for message in messages if message.get("role") not in ("system", "developer"))
+    first = takewhile(lambda message: message.get("role") == "user", talk)
+    contents = (_plain(message.get("content")) for message in first)
+    return "\n".join(content for content in contents if isinstance(content, str))
 
 
 def _quotes(turn: Turn) -> Iterator[str]:

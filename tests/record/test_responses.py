@@ -339,6 +339,22 @@ def test_tools_become_functions_and_the_apis_own_go_by_their_type(tmp_path):
     assert (turn.tools.count, [made.name for made in turn.reply.calls]) == (4, ["crm__read_file"])
 
 
+def test_a_sub_agent_is_known_by_its_job_though_its_surroundings_are_told_first(tmp_path):
+    job = "Read the tests and say what they expect."
+    spawn = {"type": "function_call", "id": "f", "call_id": "c", "name": "spawn_agent", "namespace": "agents"}
+    spawned = spawn | {"arguments": json.dumps({"message": job})}
+    around = {"role": "user", "content": "<environment_context>linux</environment_context>"}
+    (_, started), _ = take(
+        tmp_path,
+        exchange(
+            {"input": [around, {"role": "user", "content": "mend it"}]},
+            sse("response.output_item.done", output_index=0, item=spawned) + completed(),
+        ),
+        exchange({"input": [around, {"role": "user", "content": job}]}, at=100),
+    )
+    assert (started.session, started.parent.session, started.parent.turn) == ("s2", "s1", 1)
+
+
 def result(call_id="c1"):
     return {"type": "function_call_output", "call_id": call_id, "output": "x = 1"}
 
