@@ -15,7 +15,7 @@ import msgspec
 from swarm.client.base import ToolCall
 from swarm.proxy.exchange import UnreadableError
 
-MOST_STORED_BYTES = 256 << 20
+MOST_STORED_BYTES = 64 << 20
 """Of requests and answers that later requests may name; the oldest are forgotten."""
 
 

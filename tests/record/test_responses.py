@@ -9,7 +9,8 @@ import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scripted_server import END, HANG, RESET, answer, piece, scripted, stream_head
+from nonsense import FUZZ, spoilt
+from scripted_server import END, HANG, RESET, answer, event, piece, scripted, stream_head
 from test_recording import MS, STREAMED, WORDS, Trace
 from test_relay import proxy, until
 
@@ -424,6 +425,39 @@ def test_what_the_server_does_not_keep_is_not_kept_here_and_the_oldest_is_forgot
         tmp_path, one, other, exchange(again, at=200), exchange({**again, "previous_response_id": "r2"})
     )
     assert (len(turns), totals.unreadable) == (3, 1)
+
+
+ASKED = {
+    "instructions": "Be brief.",
+    "input": [
+        {
+            "role": "user",
+            "content": [{"type": "input_text", "text": "see"}, {"type": "input_image", "image_url": PICTURE}],
+        },
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "namespace": "n", "arguments": "{}"},
+        {"type": "custom_tool_call", "call_id": "d", "name": "g", "input": "x"},
+        {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "x"}]},
+        {"type": "item_reference", "id": "fc1"},
+    ],
+    "tools": [*TOOLS, {"type": "namespace", "name": "n", "tools": [TOOLS[0]]}],
+    "previous_response_id": "r1",
+}
+EVENTS = [
+    json.loads(line.removeprefix(b"data: ")) for line in recorded("tools").splitlines() if line.startswith(b"data: ")
+]
+
+
+@FUZZ
+@given(spoilt(ASKED), st.lists(st.sampled_from(EVENTS).flatmap(spoilt), max_size=6), st.booleans())
+def test_nonsense_on_either_side_never_ends_the_recording(tmp_path, asked, events, whole):
+    body = json.dumps(events[0] if events else 7).encode() if whole else b"".join(map(event, events))
+    trace = Trace(tmp_path / os.urandom(8).hex(), content=True)
+    trace.take(exchange({"input": "hi"}, CALLS + completed("r1")))
+    asked = asked if isinstance(asked, dict) else {"input": asked}
+    totals = trace.take(exchange(asked, body, at=100, headers=JSON if whole else STREAMED))
+    assert totals.turns + totals.unreadable == 2
+    assert len(trace.turns) == totals.turns
 
 
 PLACES = ["instructions", "input", "role", "tool", "schema", "result", "call", "arguments", "reply", "reasoning", "ids"]
