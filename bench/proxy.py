@@ -21,6 +21,7 @@ from typing import Any
 import aiohttp
 
 from bench.fidelity.drive import fetch_log, key_of, spread
+from swarm.client import eventloop
 from swarm.client.base import Observation
 from swarm.client.sse import ChatStream
 from swarm.client.stamps import Stamper
@@ -76,7 +77,7 @@ async def ask(session: aiohttp.ClientSession, stamper: Stamper, url: str, body: 
     seen = Observation()
     with stamper.line() as line:
         async with session.post(url, json=body) as reply:
-            await line.deliver(reply, lambda data, stamp_ns, *_: pieces.append((data, stamp_ns)))
+            await line.deliver(reply, lambda reads: pieces.extend(read[:2] for read in reads))
         seen.send_ns = line.sent_ns
     if url.endswith("/messages"):
         messages.read_stream(pieces, seen)
@@ -109,9 +110,9 @@ def measure(case: str, streams: int, rate: float, seconds: float) -> tuple[list[
         proxy = started(*record, f"--upstream={server}", f"--out={Path(place) / 'trace.jsonl'}")
         with proxy as url:
             url = (server if case == "direct" else url) + PATHS[case]
-            asyncio.run(load(url, streams, rate, 0))  # connections, imports
+            eventloop.run(load(url, streams, rate, 0))  # connections, imports
             fetch_log(server)
-            kept = asyncio.run(load(url, streams, rate, seconds))
+            kept = eventloop.run(load(url, streams, rate, seconds))
             return delays(kept, fetch_log(server)["requests"])
 
 

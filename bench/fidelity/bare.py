@@ -62,18 +62,18 @@ def receive(url: str, body: dict[str, Any], streams: int, seconds: float) -> lis
 
 def observations(replies: list[Reply]) -> list[Observation]:
     """What the replies were, with the kernel's stamps."""
-    times = KernelTime(Clock(0))
-    return [_observation(reply, times) for reply in replies]
+    clock = Clock(0)
+    times = KernelTime(clock)
+    return [_observation(reply, times, clock) for reply in replies]
 
 
-def _observation(reply: Reply, times: KernelTime) -> Observation:
+def _observation(reply: Reply, times: KernelTime, clock: Clock) -> Observation:
     seen = Observation(send_ns=reply.send_ns)
     stream = ChatStream(seen)
     for data, ((_, _, stamp),) in reply.reads:
         seconds, nanoseconds = struct.unpack("@qq", stamp)
         chunks = data.partition(b"\r\n\r\n")[2] if data.startswith(b"HTTP/") else data
-        stream.feed(
-            unframed(chunks.removesuffix(LAST)) or b"", times.on_run_clock(seconds * 1_000_000_000 + nanoseconds) or 0
-        )
+        stamp_ns = times.on_run_clock(seconds * 1_000_000_000 + nanoseconds, clock.now())
+        stream.feed(unframed(chunks.removesuffix(LAST)) or b"", stamp_ns or 0)
     stream.close()
     return seen

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.fidelity.bare import observations, receive
 from bench.fidelity.core import take
+from swarm.client import eventloop
 from swarm.client.base import ChatRequest, Client, Connection, Observation
 from swarm.client.connect import open_client, warm_up
 from swarm.client.direct import body_of
@@ -34,7 +35,7 @@ def drive(url: str, route: Any, streams: int, tokens: int, seconds: float, words
         request = ChatRequest(messages, [], tokens, True)
         if route == BARE:
             return receive(url, body_of(request, connection), streams, seconds)
-        return asyncio.run(_load(connection, route, request, streams, seconds))
+        return eventloop.run(_load(connection, route, request, streams, seconds))
 
     load(4, 0)  # connections, caches, imports
     before = fetch_log(url)

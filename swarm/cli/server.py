@@ -44,9 +44,8 @@ def doctor(
     route: Annotated[str, typer.Option(help="litellm or direct.")] = "litellm",
 ) -> None:
     """What this machine can honestly drive, and what a server can do: ten seconds."""
-    import asyncio
-
+    from swarm.client import eventloop
     from swarm.engine.doctor import report_health
 
-    if not asyncio.run(report_health(url, route, sys.stdout)):
+    if not eventloop.run(report_health(url, route, sys.stdout)):
         raise typer.Exit(ExitCode.INVALID)

@@ -1,6 +1,7 @@
 """The client watching itself: how long received bytes waited for it, and how many chunks it took."""
 
 from array import array
+from collections.abc import Sequence
 from typing import Literal
 
 from swarm.client.base import Meter
@@ -20,15 +21,12 @@ class _Sample:
         self._skip = 0
         self._max = -1
 
-    def add(self, value: int) -> None:
-        if value > self._max:
-            self._max = value
-        if self._skip:
-            self._skip -= 1
-            return
-        self._skip = self._every - 1
-        self._kept.append(value)
-        if len(self._kept) == SAMPLES:
+    def extend(self, values: Sequence[int]) -> None:
+        self._max = max(self._max, *values)
+        self._kept.extend(values[self._skip :: self._every])
+        self._skip = (self._skip - len(values)) % self._every
+        while len(self._kept) >= SAMPLES:
+            self._skip += len(self._kept) % 2 * self._every
             self._kept = self._kept[::2]
             self._every *= 2
 
@@ -47,7 +45,7 @@ class LagMeter:
 
     def _reset(self) -> None:
         self._lags = _Sample()
-        self._shared = _Sample()
+        self._together = _Sample()
         self._chunks = 0
         self._coalesced = 0
 
@@ -55,21 +53,19 @@ class LagMeter:
         """Token-bearing chunks of unknown lag."""
         self._chunks += chunks
 
-    def saw(self, lag_ns: int, chunks: int, coalesced: int = 0, since_ns: int = 0) -> None:
-        """A read that held `chunks` token-bearing chunks was parsed `lag_ns` after its stamp.
-
-        `coalesced` of them share it, and came at some time in the `since_ns` since the read before on their stream.
-        """
+    def saw(self, lags_ns: Sequence[int], chunks: int) -> None:
+        """Reads that held `chunks` token-bearing chunks in all were made so long after their stamps; at least one."""
         self._chunks += chunks
-        self._lags.add(lag_ns)
-        if coalesced:
-            self._coalesced += coalesced
-            for _ in range(coalesced):
-                self._shared.add(since_ns)
+        self._lags.extend(lags_ns)
+
+    def shared(self, since_ns: Sequence[int]) -> None:
+        """So many chunks had the stamp of one before; each came in the `since_ns` before it."""
+        self._coalesced += len(since_ns)
+        self._together.extend(since_ns)
 
     def take(self, stamp_source: Literal["kernel", "user"]) -> Meter:
         """What was seen since the last call."""
         lags = self._lags.values() if stamp_source == "kernel" else array("q")
-        meter = Meter(lags, self._chunks, self._coalesced, stamp_source, self._shared.values())
+        meter = Meter(lags, self._chunks, self._coalesced, stamp_source, self._together.values())
         self._reset()
         return meter

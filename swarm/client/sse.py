@@ -4,6 +4,7 @@ Two steps, both fed with bytes split anywhere: `EventStream` finds the events (s
 `ChatStream` reads OpenAI's chunks out of them. Whatever a server sends becomes data or a `Failure`, never an exception.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -65,8 +66,13 @@ class EventStream:
             data.startswith(b"data: ")
             and data.find(b"\n") == len(data) - 2
             and data.endswith(b"\n")
-            and not (self._rest or self._data or self._skip_lf or b"\r" in data)
+            and not (self.inside or b"\r" in data)
         )
+
+    @property
+    def inside(self) -> bool:
+        """An event has begun and not ended."""
+        return bool(self._rest or self._data or self._skip_lf)
 
     def end(self) -> list[bytes]:
         """The event that the end of the bytes left without its blank line, if its lines are whole."""
@@ -145,8 +151,14 @@ class Chunk(msgspec.Struct, gc=False):
     object: Any = None
     message: Any = None
 
+    @property
+    def is_error(self) -> bool:
+        return self.error is not None or self.object == "error"
+
 
 _decode = msgspec.json.Decoder(Chunk).decode
+_decode_all = msgspec.json.Decoder(list[Chunk]).decode
+_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class ChatStream:
@@ -176,6 +188,15 @@ class ChatStream:
                     self._event(event, stamp_ns)
         except TooLongError:
             self.fail("malformed", f"the server sent one event of more than {MAX_EVENT_BYTES} bytes")
+
+    def feed_all(self, reads: Sequence[tuple[bytes, int, int]]) -> None:
+        """Takes the bytes of several reads, and when they arrived; quicker than one by one where each is one event."""
+        if len(reads) > 1 and not (self.over or self._events.inside) and (chunks := _chunks(reads)):
+            for chunk, (_, stamp_ns, _) in zip(chunks, reads, strict=True):
+                self.take(chunk, stamp_ns)
+        else:
+            for data, stamp_ns, _ in reads:
+                self.feed(data, stamp_ns)
 
     def end(self, stamp_ns: int) -> None:
         """The server has ended the stream in good order."""
@@ -211,12 +232,12 @@ class ChatStream:
             return
         try:
             chunk = _decode(event)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except _JSON_ERRORS as error:
             self.fail(
                 "malformed", f"the server sent a chunk that is not a chat completion's ({error}): {event[:120]!r}"
             )
             return
-        if chunk.error is not None or chunk.object == "error":
+        if chunk.is_error:
             self.fail("in_band", f"the server broke the stream off with an error: {error_text(event)}")
         else:
             self.take(chunk, stamp_ns)
@@ -247,12 +268,12 @@ class ChatStream:
                 del seen.tokens[:]
 
     def _delta(self, delta: _Delta) -> bool:
-        reasoning = delta.reasoning or delta.reasoning_content
-        if delta.content:
-            self._content.append(delta.content)
+        content, reasoning = delta.content, delta.reasoning or delta.reasoning_content
+        if content:
+            self._content.append(content)
         if reasoning:
             self._reasoning.append(reasoning)
-        bears_token = bool(delta.content or reasoning)
+        bears_token = bool(content or reasoning)
         for position, fragment in enumerate(delta.tool_calls or ()):
             if self._fragment(position if fragment.index is None else fragment.index, fragment):
                 bears_token = True
@@ -276,3 +297,16 @@ class ChatStream:
             seen.completion_tokens = usage.completion_tokens
         if usage.prompt_tokens_details is not None and usage.prompt_tokens_details.cached_tokens is not None:
             seen.cached_tokens = usage.prompt_tokens_details.cached_tokens
+
+
+def _chunks(reads: Sequence[tuple[bytes, int, int]]) -> list[Chunk] | None:
+    """What each of the reads says; None where one of them is not just one chunk of a reply that goes on."""
+    events = [data[6:-2] for data, _, _ in reads if data.startswith(b"data: ") and data.endswith(b"\n\n")]
+    joined = b",".join(events)
+    if len(events) < len(reads) or b"\n" in joined or b"\r" in joined:
+        return None
+    try:
+        chunks = _decode_all(b"[%b]" % joined)
+    except _JSON_ERRORS:
+        return None
+    return chunks if len(chunks) == len(reads) and not any(chunk.is_error for chunk in chunks) else None

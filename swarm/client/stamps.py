@@ -18,7 +18,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
@@ -29,16 +29,23 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
-from swarm.client.drain import Drain
+from swarm.client.eventloop import Drain, drain_of
 from swarm.clock import STAMP_TOLERANCE_NS, Clock
 
-Sink = Callable[[bytes, int, int], None]
-"""Takes body bytes, when they arrived (run time, ns) and how long they waited to be read (ns); must not raise."""
+Ancillary = Sequence[tuple[int, int, bytes]]
+"""What came with bytes, as `socket.recvmsg` has it: there is room for a stamp alone."""
+
+Read = tuple[bytes, int, int]
+"""Body bytes, when they arrived (run time, ns) and how long they waited to be read (ns)."""
+
+Sink = Callable[[list[Read]], None]
+"""Takes reads in their order; must not raise."""
 
 READ_BYTES = 64 << 10
 """asyncio asks for 256 KiB at once, which costs a fresh mapping of memory for each read: half of a chunk's CPU."""
 
 _SO_TIMESTAMPNS = 35  # the same number names the option and its message, on every architecture Python is common on
+_STAMP = (socket.SOL_SOCKET, _SO_TIMESTAMPNS)
 _TIMESPEC = struct.Struct("@qq")
 WAITING_READS = 32
 """Reads of a stream that are parsed together: once the interpreter is warm, one costs a fifth of one by itself."""
@@ -53,6 +60,8 @@ _WHOLE_EVENT = b"}\n\n\r\n"
 """How a read of a running stream ends. One that ends otherwise may end the stream, and is looked at at once."""
 
 _CHUNK_HEAD = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")
+_SIZES = {b"%x" % size: size for size in range(1, 2048)}
+"""Of chunks, nearly all there are, by their heads."""
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 _REFRESH_NS = 1_000_000_000
 _SUSPICIOUS_NS = 1_000_000
@@ -72,26 +81,26 @@ class KernelTime:
     def __init__(self, clock: Clock, real_ns: Callable[[], int] = _real_ns) -> None:
         self._clock = clock
         self._real_ns = real_ns
-        self._set_ns: int | None = None  # when the wall clock was last found to have been set
+        self._set_ns = -(1 << 62)  # when the wall clock was last found to have been set
         self._refresh()
 
-    def on_run_clock(self, real_ns: int) -> int | None:
-        """The run time of a kernel stamp just read; None when the wall clock was set around it."""
-        now = self._clock.now()
+    def on_run_clock(self, real_ns: int, read_ns: int) -> int | None:
+        """The run time of a kernel stamp that was read at `read_ns`; None when the wall clock was set around it."""
         stamp = real_ns - self._offset_ns
-        if now < self._fresh_until_ns and 0 <= now - stamp < _SUSPICIOUS_NS:
+        if self._set_ns <= stamp and read_ns < self._fresh_until_ns and 0 <= read_ns - stamp < _SUSPICIOUS_NS:
             return stamp
-        if self._was_set(now):
-            self._set_ns = now
+        if self._was_set():
+            self._set_ns = self._clock.now()
             return None
-        if self._set_ns is not None and stamp < self._set_ns:
-            return None  # it waited in its socket while the wall clock was set
+        if stamp < self._set_ns:
+            return None  # it waited, in its socket or here, while the wall clock was set
         stamp = real_ns - self._offset_ns
-        return min(stamp, now) if stamp <= now + STAMP_TOLERANCE_NS else None
+        return min(stamp, read_ns) if stamp <= read_ns + STAMP_TOLERANCE_NS else None
 
-    def _was_set(self, now: int) -> bool:
+    def _was_set(self) -> bool:
         """Whether the wall clock was set since the last look; a quick comparison mostly answers it."""
-        apart = self._real_ns() - self._clock.now()
+        now = self._clock.now()
+        apart = self._real_ns() - now
         if now < self._fresh_until_ns and abs(apart - self._offset_ns) <= STAMP_TOLERANCE_NS:
             return False
         before = self._offset_ns
@@ -120,14 +129,14 @@ class StampedSocket(socket.socket):
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         data, ancillary, _, _ = self.recvmsg(min(bufsize, READ_BYTES), _ANCILLARY_BYTES, flags)
         if data:
-            self.received_ns = self.stamper.arrival(ancillary)
+            self.received_ns = self.stamper.arrival(ancillary, self.stamper.clock.now())
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         view = memoryview(buffer)[: min(nbytes or READ_BYTES, READ_BYTES)]
         count, ancillary, _, _ = self.recvmsg_into([view], _ANCILLARY_BYTES, flags)
         if count:
-            self.received_ns = self.stamper.arrival(ancillary)
+            self.received_ns = self.stamper.arrival(ancillary, self.stamper.clock.now())
         return count
 
     def send(self, data: Any, flags: int = 0) -> int:
@@ -150,7 +159,7 @@ class Line:
         self._bound_ns: int | None = None
         self._sent_ns: int | None = None
         self._sink: Sink | None = None
-        self._early: list[tuple[bytes, int, int]] = []  # what came before there was a sink
+        self._early: list[Read] = []  # what came before there was a sink
         self._taken = 0  # body bytes handed on
         self._draining = False
         self.skips_parser = False
@@ -169,12 +178,12 @@ class Line:
         content = response.content
         if self._handler is None:  # the protocol is not ours
             async for data in content.iter_any():
-                sink(data, self._clock.now(), 0)
+                sink([(data, self._clock.now(), 0)])
             return
         self._sent_ns = self.sent_ns  # at the end of the body the connection may send another's request
-        for data, stamp, lag in self._early:
-            sink(data, stamp, lag)
-        self._early.clear()
+        if self._early:
+            sink(self._early)
+            self._early = []
         self._sink = sink
         self.skips_parser = (
             response.headers.get("Transfer-Encoding") == "chunked" and "Content-Encoding" not in response.headers
@@ -200,10 +209,10 @@ class Line:
         self._bound_ns = self._clock.now()
         self._handler = handler
 
-    def take(self, data: bytes, stamp_ns: int, lag_ns: int) -> None:
+    def take(self, reads: list[Read]) -> None:
         """Body bytes that went past aiohttp's parser."""
         if self._sink is not None:
-            self._sink(data, stamp_ns, lag_ns)
+            self._sink(reads)
 
     def arrived(self, content: aiohttp.StreamReader, stamp_ns: int, lag_ns: int) -> None:
         """Takes what a read has put into `content`. Draining may make it parse more, hence the loop and its guard.
@@ -222,7 +231,7 @@ class Line:
                 if self._sink is None:
                     self._early.append((data, stamp_ns, lag_ns))
                 else:
-                    self._sink(data, stamp_ns, lag_ns)
+                    self._sink([(data, stamp_ns, lag_ns)])
         finally:
             self._draining = False
 
@@ -245,7 +254,7 @@ class StampedHandler(ResponseHandler):
     def __init__(self, stamper: "Stamper", loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._stamper = stamper
-        self._waiting: list[tuple[bytes, int, int]] = []  # reads as a sink takes them
+        self._waiting: list[tuple[bytes, Ancillary, int]] = []  # what was read, and when
         self._together = 1  # how many
         self._due = False  # their turn is coming
 
@@ -271,13 +280,25 @@ class StampedHandler(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         self.flush()
         stamp = self._stamper.taken(self._connected)
-        self._received(data, stamp, self._stamper.clock.now() - stamp)
+        self._received([(data, stamp, self._stamper.clock.now() - stamp)])
 
-    def _received(self, data: bytes, stamp: int, lag: int) -> None:
+    def _received(self, reads: Iterable[Read]) -> None:
+        """Hands on what has been read, whole chunks without the parser, as many as there are together."""
+        whole: list[Read] = []
+        for data, stamp, lag in reads:
+            line = self._line
+            if self._between_chunks and line is not None and line.skips_parser and (body := unframed(data)) is not None:
+                whole.append((body, stamp, lag))
+                continue
+            if whole and line is not None:
+                line.take(whole)
+                whole = []
+            self._parse(data, stamp, lag)
+        if whole and self._line is not None:
+            self._line.take(whole)
+
+    def _parse(self, data: bytes, stamp: int, lag: int) -> None:
         line = self._line
-        if self._between_chunks and line is not None and line.skips_parser and (body := unframed(data)) is not None:
-            line.take(body, stamp, lag)
-            return
         if self._payload is None or self._payload.is_eof():  # the head of a reply is due
             _, ended, after = data.partition(b"\r\n\r\n")
             whole = data.startswith(b"HTTP/1.") and bool(ended)
@@ -309,24 +330,27 @@ class StampedHandler(ResponseHandler):
             if self.transport is not None and not self.transport.is_closing():
                 self.transport.resume_reading()
 
-    def _read(self) -> None:
-        """One read, as the drain asks for it."""
-        connected, waiting = self._connected, self._waiting
+    def _read(self) -> bool:
+        """One read, as the drain asks for it: no more is done with it now than has to be."""
+        connected, drain, waiting = self._connected, self._drain, self._waiting
         assert connected is not None
+        assert drain is not None
         try:
             data, ancillary, _, _ = connected.recvmsg(READ_BYTES, _ANCILLARY_BYTES)
-            stamp = self._stamper.arrival(ancillary)
-            waiting.append((data, stamp, self._stamper.clock.now() - stamp))
-            if not data.endswith(_WHOLE_EVENT) or len(data) > LARGE_BYTES:
+            now = self._stamper.clock.now()
+            waiting.append((data, ancillary, now))
+            if not self._stamper.may_wait or not data.endswith(_WHOLE_EVENT) or len(data) > LARGE_BYTES:
                 self.flush()
-            elif not self._due and (len(waiting) >= self._together or stamp - waiting[0][1] > WAITING_NS):
-                assert self._drain is not None
+                return True
+            if not self._due and (len(waiting) >= self._together or now - waiting[0][2] > WAITING_NS):
                 self._due = True
-                self._drain.flush_soon(self._flush_in_turn)
+                drain.flush_soon(self._flush_in_turn)
         except (BlockingIOError, InterruptedError):
-            return
+            pass
         except Exception as error:
             self._break(error)
+            return True
+        return False
 
     def _flush_in_turn(self) -> None:
         self._due = False
@@ -347,11 +371,10 @@ class StampedHandler(ResponseHandler):
         """Hands on the reads that wait."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
-            for data, stamp, lag in waiting:
-                if data:
-                    self._received(data, stamp, lag)
-                else:
-                    self._stop_draining()  # the end, which the transport reads once more
+            ended = not waiting[-1][0]
+            self._received(self._stamper.stamped(waiting[:-1] if ended else waiting))
+            if ended:
+                self._stop_draining()  # its transport reads the end once more
 
     def resume_reading(self, *args: Any, **kwargs: Any) -> None:
         """Draining calls this each time, and aiohttp would run its parser each time."""
@@ -373,6 +396,9 @@ class StampedHandler(ResponseHandler):
 
 def unframed(data: bytes) -> bytes | None:
     """The content of one or more whole chunks (RFC 9112, 7.1), none of them the last; None: something else."""
+    first, _, rest = data.partition(b"\r\n")
+    if _SIZES.get(first) == len(rest) - 2 and rest.endswith(b"\r\n"):
+        return rest[:-2]  # nearly always: one
     place, parts = 0, []
     while place < len(data):
         head = _CHUNK_HEAD.match(data, place)
@@ -393,7 +419,7 @@ class Stamper:
     def __init__(self, clock: Clock, may_wait: bool = True) -> None:
         """`may_wait`: reads of a running stream may be handed on later, with their stamps, as its sink only counts."""
         self.clock = clock
-        self._may_wait = may_wait
+        self.may_wait = may_wait
         self._witness = _stamping_pair() if sys.platform == "linux" else None
         self._kernel_time = KernelTime(clock) if self._witness else None
         self._sockets: WeakValueDictionary[int, StampedSocket] = WeakValueDictionary()
@@ -414,13 +440,11 @@ class Stamper:
         if hooks_fit(connector, loop):
             connector._factory = partial(StampedHandler, self, loop)  # type: ignore[assignment]
             self._can_stamp = self._kernel_time is not None
-            self.drain = Drain(loop) if self._can_stamp and self._may_wait else None
+            self.drain = drain_of(loop) if self._can_stamp else None
         return connector
 
     def close(self) -> None:
         """After this, the machine may stop stamping."""
-        if self.drain is not None:
-            self.drain.close()
         for each in self._witness or ():
             each.close()
 
@@ -441,21 +465,28 @@ class Stamper:
     def taken(self, connected: StampedSocket | None) -> int:
         """The run time at which the bytes just read arrived; the loop may have read them without asking the socket."""
         if connected is None or connected.received_ns is None:
-            return self.arrival(())
+            return self.arrival((), self.clock.now())
         return connected.received_ns
 
-    def arrival(self, ancillary: Iterable[tuple[int, int, bytes]]) -> int:
-        """When bytes that came with this arrived, run time: the kernel's stamp, or where none can be trusted now."""
-        if self._kernel_time is not None:
-            for level, kind, data in ancillary:
-                if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-                    seconds, nanoseconds = _TIMESPEC.unpack(data)
-                    stamp = self._kernel_time.on_run_clock(seconds * 1_000_000_000 + nanoseconds)
-                    if stamp is not None:
-                        self._kernel_stamps += 1
-                        return stamp
-        self._user_stamps += 1
-        return self.clock.now()
+    def arrival(self, ancillary: Ancillary, read_ns: int) -> int:
+        """When bytes that came with this arrived, run time; without a kernel's stamp to trust, when they were read."""
+        return self.stamped([(b"", ancillary, read_ns)])[0][1]
+
+    def stamped(self, reads: Iterable[tuple[bytes, Ancillary, int]]) -> list[Read]:
+        """Bytes, what came with them, and the run times at which they were read: with when they arrived."""
+        kernel_time, found = self._kernel_time, []
+        for data, ancillary, read_ns in reads:
+            stamp = None
+            if kernel_time is not None and ancillary and ancillary[0][:2] == _STAMP:
+                seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2])
+                stamp = kernel_time.on_run_clock(seconds * 1_000_000_000 + nanoseconds, read_ns)
+            if stamp is None:
+                self._user_stamps += 1
+                found.append((data, read_ns, 0))
+            else:
+                self._kernel_stamps += 1
+                found.append((data, stamp, read_ns - stamp))
+        return found
 
     def _socket(self, address: tuple[Any, ...]) -> StampedSocket:
         family, kind, protocol, _, _ = address

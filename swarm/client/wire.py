@@ -11,7 +11,7 @@ from swarm.client import failures
 from swarm.client.base import Connection, Failure, Meter, Observation
 from swarm.client.meter import LagMeter
 from swarm.client.sse import ChatStream
-from swarm.client.stamps import Line, Stamper
+from swarm.client.stamps import Line, Read, Stamper
 from swarm.clock import Clock
 from swarm.errors import UsageError
 
@@ -158,19 +158,17 @@ class _Reply:
                 self._timer.cancel()
             self._stream.close()
 
-    def _arrived(self, data: bytes, stamp_ns: int, lag_ns: int) -> None:
+    def _arrived(self, reads: list[Read]) -> None:
         seen = self._seen
         chunks, coalesced = len(seen.stamps), seen.coalesced
         was_over = self._stream.over
-        self._stream.feed(data, stamp_ns)
-        self._last_ns = stamp_ns
-        if seen.coalesced == coalesced:
-            self._lags.saw(lag_ns, len(seen.stamps) - chunks)
-        else:
-            since_ns = stamp_ns - (seen.stamps[chunks - 1] if chunks else seen.send_ns or stamp_ns)
-            self._lags.saw(lag_ns, len(seen.stamps) - chunks, seen.coalesced - coalesced, since_ns)
-        if seen.max_lag_ns is None or lag_ns > seen.max_lag_ns:
-            seen.max_lag_ns = lag_ns
+        self._stream.feed_all(reads)
+        self._last_ns = reads[-1][1]
+        lags = [lag_ns for _, _, lag_ns in reads]
+        self._lags.saw(lags, len(seen.stamps) - chunks)
+        if seen.coalesced != coalesced:
+            self._lags.shared(_shared(seen, chunks))
+        seen.max_lag_ns = max(seen.max_lag_ns or 0, *lags)
         if self._stream.over and not was_over:
             self._finish()
 
@@ -196,12 +194,26 @@ class _Reply:
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._watch, line, idle_s)
 
 
+def _shared(seen: Observation, begin: int) -> list[int]:
+    """Of each chunk from `begin` on that has the stamp of the one before: nanoseconds since the stamp before that."""
+    since, stamps = [], seen.stamps
+    before = stamps[begin - 1] if begin else seen.send_ns or stamps[0]
+    apart = 0
+    for stamp in stamps[begin:]:
+        if stamp == before:
+            since.append(apart)
+        else:
+            before, apart = stamp, stamp - before
+    return since
+
+
 async def _document(response: aiohttp.ClientResponse, line: Line) -> bytes:
     """The first bytes of a body that is no stream; whatever breaks it off, what came has to do."""
     document = bytearray()
 
-    def take(data: bytes, _stamp_ns: int, _lag_ns: int) -> None:
-        document.extend(data[: _DOCUMENT_BYTES - len(document)])
+    def take(reads: list[Read]) -> None:
+        for data, _, _ in reads:
+            document.extend(data[: _DOCUMENT_BYTES - len(document)])
         if len(document) == _DOCUMENT_BYTES:
             response.close()
 

@@ -18,6 +18,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from swarm.client import eventloop
 from swarm.engine.fleet import Link, OpenLink
 from swarm.engine.worker import LostError, Reply, Worker, answer
 from swarm.errors import BackendError
@@ -109,7 +110,7 @@ class _Host:
     """The actor: a worker in an event loop of its own, which Ray's affairs do not hold up."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = eventloop.new()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._worker = Worker()
 

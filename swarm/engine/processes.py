@@ -15,6 +15,7 @@ import tempfile
 from contextlib import suppress
 from typing import IO, Any, cast
 
+from swarm.client import eventloop
 from swarm.engine.worker import LostError, Reply, Worker, answer
 
 _LENGTH = struct.Struct("!Q")
@@ -113,4 +114,4 @@ if __name__ == "__main__":
     pipes = os.dup(0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    asyncio.run(_serve(*pipes))
+    eventloop.run(_serve(*pipes))

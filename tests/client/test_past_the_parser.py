@@ -11,7 +11,7 @@ from aiohttp.client_proto import ResponseHandler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm.client.stamps import Line, StampedHandler, Stamper, unframed
+from swarm.client.stamps import Line, Read, StampedHandler, Stamper, unframed
 from swarm.clock import Clock
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -103,8 +103,12 @@ async def deliver(reads: list[bytes], headers: dict[str, str], drain: InNoHurry 
         line.bind(handler)
         ResponseHandler.set_response_params(handler, read_until_eof=True)
         handler._line = line
-        body = bytearray()
-        delivery = None
+        body, delivery = bytearray(), None
+
+        def take(came: list[Read]) -> None:
+            for data, *_ in came:
+                body.extend(data)
+
         for number, read in enumerate(reads):
             if handler._drain:
                 sock.reads.append(read)
@@ -115,7 +119,7 @@ async def deliver(reads: list[bytes], headers: dict[str, str], drain: InNoHurry 
                 drain.flushes.pop()()
             if delivery is None and handler._payload is not None:
                 reply = Reply(handler._payload, headers)
-                delivery = asyncio.create_task(line.deliver(reply, lambda data, *_: body.extend(data)))  # type: ignore[arg-type]
+                delivery = asyncio.create_task(line.deliver(reply, take))  # type: ignore[arg-type]
                 await asyncio.sleep(0)
         assert delivery is not None
         await asyncio.wait_for(delivery, 1)

@@ -258,6 +258,48 @@ json_values = st.recursive(
 anything = st.binary() | json_values.map(lambda value: json.dumps(value).encode())
 
 
+odd = st.sampled_from(
+    [
+        DONE,
+        event({"error": {"message": "out of memory"}}),
+        event({"object": "error", "message": "no"}),
+        b": ping\n\n",
+        b"data: {}\r\n\r\n",
+        b"data: [\n\ndata: ]\n\n",
+        b"data: {},{}\n\n",
+        b"data: {\n\n",
+        b"data: }\n\n",
+        b"data: \n\n",
+        b'data: {"choices":\n\n',
+        b"data: [{}]}\n\n",
+        b"data: {\r}\n\n",
+        b"event: x\ndata: {}\n\n",
+        b"\xef\xbb\xbfdata: {}\n\n",
+    ]
+)
+
+
+@given(
+    reads=st.lists(chunk().map(event) | chunk().map(event) | odd | st.binary(max_size=4), max_size=12),
+    together=st.lists(st.integers(1, 6), max_size=12),
+)
+@example(reads=[event(delta("a")), b"data: {\n\n", b"data: }\n\n", event(STOP)], together=[4])
+@settings(max_examples=400)
+def test_reads_say_the_same_together_as_one_by_one(reads: list[bytes], together: list[int]) -> None:
+    stamped = [(data, number * 1000, 0) for number, data in enumerate(reads, 1)]
+    one_by_one, at_once = Observation(), Observation()
+    single, batches = ChatStream(one_by_one), ChatStream(at_once)
+    for data, stamp_ns, _ in stamped:
+        single.feed(data, stamp_ns)
+    for count in [*together, len(stamped)]:
+        batches.feed_all(stamped[:count])
+        stamped = stamped[count:]
+    for stream in (single, batches):
+        stream.close()
+    assert at_once == one_by_one
+    assert batches.over == single.over
+
+
 @settings(max_examples=200)
 @given(st.binary() | st.lists(anything, max_size=4).map(lambda many: chat(*many)))
 def test_no_bytes_raise_and_none_but_a_whole_reply_is_a_success(data: bytes) -> None:

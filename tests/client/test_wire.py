@@ -29,7 +29,7 @@ from scripted_server import (
 from swarm.client import direct, stamps, wire
 from swarm.client.base import ChatRequest, Connection, Honours, Observation
 from swarm.client.connect import open_client
-from swarm.client.stamps import WAITING_READS
+from swarm.client.stamps import WAITING_READS, Read
 from swarm.clock import Clock
 from swarm.errors import UsageError
 
@@ -448,16 +448,16 @@ async def test_a_bug_while_reading_is_raised_and_not_called_a_broken_stream(monk
 @linux
 async def test_a_bug_in_what_waited_to_be_parsed_is_raised_too(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
-    original = wire.ChatStream.feed
+    original = wire.ChatStream.feed_all
 
-    def broken(self: wire.ChatStream, data: bytes, stamp_ns: int) -> None:
+    def broken(self: wire.ChatStream, reads: list[Read]) -> None:
         nonlocal calls
         calls += 1
-        if calls == 12:
+        if calls == 4:
             raise ZeroDivisionError
-        original(self, data, stamp_ns)
+        original(self, reads)
 
-    monkeypatch.setattr(wire.ChatStream, "feed", broken)
+    monkeypatch.setattr(wire.ChatStream, "feed_all", broken)
     async with scripted([*of_tokens(40), HANG]) as server:
         with pytest.raises(ZeroDivisionError):
             await ask(server.url)
