@@ -10,7 +10,7 @@ from swarm.errors import ExitCode, SwarmError, UsageError
 
 if TYPE_CHECKING:
     from swarm.engine.fleet import Sharing
-    from swarm.engine.run import Outcome
+    from swarm.engine.runspec import Outcome
     from swarm.scenario.schema import Scenario
 
 PIPED_WIDTH = 120

@@ -30,7 +30,7 @@ from swarm.cli.common import (
 from swarm.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from swarm.engine.run import Outcome
+    from swarm.engine.runspec import Outcome
     from swarm.engine.shard import Place
 
 

@@ -15,7 +15,8 @@ from swarm.analysis.words import counted
 from swarm.engine.fleet import ALONE, Sharing
 from swarm.engine.objectives import OF_CLIENT, refuse_unmeasurable, unmeasurable
 from swarm.engine.predict import predict_scenario
-from swarm.engine.run import Outcome, run_scenario
+from swarm.engine.run import run_scenario
+from swarm.engine.runspec import Outcome
 from swarm.engine.schedule import StagePlan, stage_plan
 from swarm.errors import UsageError
 from swarm.recording.histograms import bucket

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from swarm.agents.tools import Launcher, Toolbox, low_priority
 from swarm.agents.trace import Replay, ReplayTools, TraceDriver
 from swarm.client.retry import RetryPolicy
 from swarm.clock import Clock
+from swarm.engine.runspec import RunSpec
 from swarm.engine.schedule import StagePlan
 from swarm.engine.stage import StageSpec
 from swarm.engine.stop import BudgetSink, Stop
@@ -130,30 +131,27 @@ def _driver(scenario: Scenario, plan: StagePlan, pinned: bool) -> Driver:
 
 @asynccontextmanager
 async def recording(
-    scenario: Scenario,
-    directory: Path,
+    run: RunSpec,
     clock: Clock,
     stop: Stop,
-    view: LiveView | None,
-    flush_s: float = 1.0,
+    view: LiveView | None = None,
     metrics: Metrics | None = None,
-    course: Sink | None = None,
-    used: Mapping[str, int] | None = None,
+    flush_s: float = 1.0,
 ) -> AsyncIterator[Recorder]:
     """The recorder with its sinks, flushed every `flush_s`; one that fails stops the run.
 
-    `used`: of the budget, before (see `BudgetSink`). A soak's files come in parts, and its interval log has a line a
-    window: a line a second would be most of the log.
+    A soak's files come in parts, and its interval log has a line a window: a line a second would be most of the log.
     """
+    scenario, directory = run.scenario, run.directory
     part_bytes, log_s = (PART_BYTES, scenario.soak.window) if scenario.soak else (None, 0.0)
     sinks: list[Sink] = [
         RecordFile(directory / rundir.EVENTS, Record, scenario.record.chunks, part_bytes),
         RecordFile(directory / rundir.SERVER, ServerSample, part_bytes=part_bytes),
         Histograms(directory / rundir.HISTOGRAMS, clock, log_s, part_bytes),
-        BudgetSink(stop, scenario.budget.tokens, scenario.budget.requests, used),
+        BudgetSink(stop, scenario.budget.tokens, scenario.budget.requests, run.part.used() if run.part else None),
         *([view] if view else []),
         *([metrics] if metrics else []),
-        *([course] if course else []),
+        *([run.course] if run.course else []),
     ]
     recorder = Recorder(sinks)
     flushing = asyncio.create_task(_flush(recorder, stop, flush_s))

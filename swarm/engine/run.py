@@ -1,12 +1,10 @@
 """The composition root of `swarm run`: wires clock, targets, clients, tools and sinks, and runs the stages."""
 
 import asyncio
-import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TextIO
@@ -14,7 +12,7 @@ from typing import TextIO
 from swarm.agents.agent import Tools
 from swarm.agents.tools import Launcher
 from swarm.agents.trace import Replay
-from swarm.client import eventloop
+from swarm.analysis.words import counted
 from swarm.client.base import Connection
 from swarm.client.connect import open_client, warm_up
 from swarm.client.metrics import MetricsReader
@@ -30,34 +28,20 @@ from swarm.engine.export import linger, metrics_of, open_endpoint
 from swarm.engine.fleet import ALONE, Fleet, ShardedCrew, Sharing, open_fleet
 from swarm.engine.objectives import refuse_unmeasurable
 from swarm.engine.part import Part, locked
-from swarm.engine.plan import tasks_of
 from swarm.engine.rendezvous import Common
 from swarm.engine.replay import prepare
-from swarm.engine.schedule import Course, StagePlan, load_summary, schedule
+from swarm.engine.runspec import Outcome, RunSpec, new_run
+from swarm.engine.schedule import Course, StagePlan
 from swarm.engine.server import GpuReader, ServerWatch
 from swarm.engine.shard import MeetingCrew, Place, Share, join
 from swarm.engine.stage import Crew, StageSpec, run_stage
 from swarm.engine.stop import Stop, on_signals
-from swarm.errors import BackendError, UsageError
+from swarm.errors import UsageError
 from swarm.exporter.metrics import Metrics
-from swarm.recording import rundir
 from swarm.recording.live import LiveView, StageView
 from swarm.recording.recorder import Recorder
 from swarm.recording.status import AgentStatus
-from swarm.scenario.load import dump_scenario
 from swarm.scenario.schema import Scenario, Target
-from swarm.tasks import Task
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: where it lies, and what cut it short, if anything did."""
-
-    directory: Path
-    stopped: str | None
-    by_signal: bool
-    lost: tuple[str, ...] = ()
-    """Other shards that did not come to a stage, as far as this one knows."""
 
 
 @dataclass(frozen=True)
@@ -76,27 +60,21 @@ class Backend:
 class _Run:
     """What all stages of a run share."""
 
+    asked: RunSpec
     id: str
-    scenario: Scenario
-    tasks: tuple[Task, ...]
     backends: dict[str, Backend]
     recorder: Recorder
     clock: Clock
     stop: Stop
     view: LiveView | None
     metrics: Metrics | None
-    ids: "count[int]"
-    part: Part | None
     fleet: Fleet | None
     share: Share | None
+    ids: "count[int]" = field(default_factory=lambda: count(1))
 
     def next_id(self) -> str:
         mine = str(self.share.place.index) if self.share else "0"
-        return f"{self.prefix('c' if self.fleet else mine)}.{next(self.ids)}"
-
-    def prefix(self, who: str) -> str:
-        """Of the ids of a shard's or a coordinator's records."""
-        return f"{who}{self.part.suffix if self.part else ''}"
+        return f"{self.asked.prefix('c' if self.fleet else mine)}.{next(self.ids)}"
 
 
 def run_scenario(
@@ -115,106 +93,78 @@ def run_scenario(
     Raises UsageError for what cannot be run and BackendError for a target that cannot be tested, both before any load;
     the run directory is then gone again. What happens later is recorded, and told in the outcome.
     """
-    if course is None:
-        scenario = scenario.model_copy(update={"capacity": None})
-    tasks, launcher = tasks_of(scenario), launcher_of(scenario)
-    started = datetime.now(UTC)
-    directory = rundir.create(f"{scenario.name}-shard-{place.index}" if place else scenario.name, started, out)
-    try:
-        return eventloop.run(
-            _run(scenario, tuple(tasks), launcher, directory, started, show, part, course, sharing, place)
-        )
-    except (UsageError, BackendError):
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
+    launcher, name = launcher_of(scenario), f"{scenario.name}-shard-{place.index}" if place else None
+    with new_run(scenario, out, show, part, course, name) as asked:
+        return asyncio.run(_run(asked, launcher, sharing, place))
 
 
-def continue_run(
-    scenario: Scenario,
-    directory: Path,
-    started: datetime,
-    show: TextIO | None,
-    part: Part,
-    sharing: Sharing = ALONE,
-) -> Outcome:
-    """Runs the next part of a soak that was started at `started`, into its directory. Raises as `run_scenario`."""
-    tasks, launcher = tuple(tasks_of(scenario)), launcher_of(scenario)
-    return eventloop.run(_run(scenario, tasks, launcher, directory, started, show, part, None, sharing))
+def continue_run(asked: RunSpec, sharing: Sharing = ALONE) -> Outcome:
+    """Runs the next part of a soak. Raises as `run_scenario`."""
+    return asyncio.run(_run(asked, launcher_of(asked.scenario), sharing))
 
 
-async def _run(
-    scenario: Scenario,
-    tasks: tuple[Task, ...],
-    launcher: Launcher,
-    directory: Path,
-    started: datetime,
-    show: TextIO | None,
-    part: Part | None,
-    course: Course | None,
-    sharing: Sharing,
-    place: Place | None = None,
-) -> Outcome:
-    clock, stop = Clock.going_on(part.start_ns) if part else Clock(), Stop()
-    view = LiveView(show, clock) if show else None
+async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing, place: Place | None = None) -> Outcome:
+    scenario, part, stop = asked.scenario, asked.part, Stop()
+    clock = Clock.going_on(part.start_ns) if part else Clock()
+    view = LiveView(asked.show, clock) if asked.show else None
     say = view.say if view else lambda line: None
     async with AsyncExitStack() as stack:
         if part:
-            stack.enter_context(locked(directory))
+            stack.enter_context(locked(asked.directory))
         stack.enter_context(on_signals(stop))
-        say(f"{scenario.name if course else load_summary(scenario)}; results in {directory}")
+        say(f"{asked.summary}; results in {asked.directory}")
         endpoint = await open_endpoint(scenario, clock, view, stack)
-        fleet = await stack.enter_async_context(open_fleet(sharing, scenario, tasks))
+        fleet = await stack.enter_async_context(open_fleet(sharing, scenario, asked.tasks))
         backends = await open_backends(scenario, stack, warm=fleet is None)
         facts = {name: told(backend.connection, backend.facts) for name, backend in backends.items()}
-        environment = describe_environment(scenario, started, facts)
+        environment = describe_environment(scenario, asked.started, facts)
         if fleet:
             environment["shards"] = fleet.facts()
-        run_id, salt = directory.name, f"{directory.name}:{started.timestamp()}{part.salt if part else ''}"
-        share = None
+        common, share = _common(asked, environment["started_at"], clock, place), None
         if place:
-            run_id = f"{scenario.name}-{started:%Y%m%dT%H%M%SZ}"
-            common = Common(run=run_id, started_at=environment["started_at"], salt=salt, origin_ns=clock.origin_ns)
             servers = {target: (found["model"], found["version"]) for target, found in facts.items()}
             share = await join(place, scenario, servers, common, clock, stop, say, stack)
-            run_id, salt = share.common.run, share.common.salt
-            environment["shard"] = share.told()
+            common, environment["shard"] = share.common, share.told()
         if part is None or part.number == 1:
-            (directory / rundir.SCENARIO).write_text(dump_scenario(scenario), encoding="utf-8")
-            rundir.write_json(directory / rundir.ENVIRONMENT, environment)
+            asked.write(environment)
         else:
             for name, backend in backends.items():
                 part.check_server(name, backend.facts.model, backend.facts.version)
-        metrics = metrics_of(endpoint, run_id, scenario, environment)
-        used = part.used() if part else None
-        recorder = await stack.enter_async_context(
-            recording(scenario, directory, clock, stop, view, metrics=metrics, course=course, used=used)
-        )
-        run = _Run(
-            run_id, scenario, tasks, backends, recorder, clock, stop, view, metrics, count(1), part, fleet, share
-        )
+        metrics = metrics_of(endpoint, common.run, scenario, environment)
+        recorder = await stack.enter_async_context(recording(asked, clock, stop, view, metrics))
+        run = _Run(asked, common.run, backends, recorder, clock, stop, view, metrics, fleet, share)
         if scenario.soak:
-            checkpoints = asyncio.create_task(keep_checkpoints(directory, scenario.soak.checkpoint, say))
+            checkpoints = asyncio.create_task(keep_checkpoints(asked.directory, scenario.soak.checkpoint, say))
             stack.callback(checkpoints.cancel)
         if view:
-            if scenario.agents.isolation == "allow-unsafe":
-                view.say("agents.isolation: allow-unsafe: what a model wrote is run with all your rights")
-            for backend in backends.values():
-                for note in backend.facts.notes:
-                    view.say(f"{backend.target.name}: {note}")
+            _introduce(view, scenario, backends)
             drawing = asyncio.create_task(keep_drawing(view))
             stack.callback(drawing.cancel)
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="swarm-", ignore_cleanup_errors=True)))
         make_calm()
-        planned = schedule(scenario, salt)
-        for number, plan in enumerate(course.stages(salt, say) if course else planned, 1):
+        for number, of, plan in asked.stages(common.salt, say):
             if stop.reason is not None:
                 break
-            of = number if course else len(planned)
             await _stage(run, plan, tools_of(scenario, root, launcher), number, of)
-        outcome = Outcome(directory, stop.reason, stop.by_signal, share.lost if share else ())
+        outcome = Outcome(asked.directory, stop.reason, stop.by_signal, share.lost if share else ())
         if endpoint and not stop.by_signal:
             await linger(endpoint, scenario.prometheus.linger, recorder, stop)
     return outcome
+
+
+def _common(asked: RunSpec, started_at: str, clock: Clock, place: Place | None) -> Common:
+    """What the shards of a run have in common, as the first one says it; a run that is not shared is its own first."""
+    name = f"{asked.scenario.name}-{asked.started:%Y%m%dT%H%M%SZ}" if place else asked.directory.name
+    salt = f"{asked.directory.name}:{asked.started.timestamp()}{asked.part.salt if asked.part else ''}"
+    return Common(run=name, started_at=started_at, salt=salt, origin_ns=clock.origin_ns)
+
+
+def _introduce(view: LiveView, scenario: Scenario, backends: Mapping[str, Backend]) -> None:
+    if scenario.agents.isolation == "allow-unsafe":
+        view.say("agents.isolation: allow-unsafe: what a model wrote is run with all your rights")
+    for backend in backends.values():
+        for note in backend.facts.notes:
+            view.say(f"{backend.target.name}: {note}")
 
 
 async def open_backends(scenario: Scenario, stack: AsyncExitStack, *, warm: bool = True) -> dict[str, Backend]:
@@ -273,32 +223,18 @@ async def keep_drawing(view: LiveView) -> None:
 
 
 async def _stage(run: _Run, plan: StagePlan, tools: Tools, number: int, of: int) -> None:
-    scenario, backend = run.scenario, run.backends[plan.target]
-    settings = scenario.stage
+    scenario, backend = run.asked.scenario, run.backends[plan.target]
     pinned, secrets = backend.facts.honours.pinned_length, secrets_of(backend.target)
-    spec = stage_spec(run.id, scenario, run.tasks, plan, pinned=pinned, secrets=secrets, replay=backend.replay)
-    if run.part:
-        spec = run.part.of_stage(scenario, spec)
+    spec = stage_spec(run.id, scenario, run.asked.tasks, plan, pinned=pinned, secrets=secrets, replay=backend.replay)
+    if run.asked.part:
+        spec = run.asked.part.of_stage(scenario, spec)
     if run.share:
         spec = run.share.of_stage(spec)
         if not spec.numbers:
             return
     statuses = [AgentStatus(agent) for agent in spec.numbers]
     if run.view:
-        now = run.clock.now()
-        window_start = now + round(settings.warmup * 1e9)
-        trial = f", trial {plan.trial} of {settings.trials}" if settings.trials > 1 else ""
-        run.view.begin(
-            StageView(
-                label=f"{plan.target}, {plan.agents} agent{'s' * (plan.agents > 1)}{trial}",
-                number=number,
-                count=of,
-                window_start_ns=window_start,
-                window_end_ns=window_start + round((spec.until.max if spec.until else spec.duration_s) * 1e9),
-                statuses=statuses,
-                later_s=(of - number) * (settings.warmup + settings.longest),
-            )
-        )
+        run.view.begin(_shown(run, spec, number, of, statuses))
     if run.metrics:
         run.metrics.watch(statuses)
     async with (
@@ -306,9 +242,24 @@ async def _stage(run: _Run, plan: StagePlan, tools: Tools, number: int, of: int)
         _crew(run, spec, number, backend.connection, tools, statuses) as crew,
     ):
         watches = run.share is None or run.share.place.index == 0  # one is enough
-        asked, gpu = reader if backend.facts.metrics and watches else None, backend.gpu if watches else None
-        watch = ServerWatch(asked, plan, run.clock, run.recorder.publish, gpu)
+        metrics, gpu = reader if backend.facts.metrics and watches else None, backend.gpu if watches else None
+        watch = ServerWatch(metrics, plan, run.clock, run.recorder.publish, gpu)
         await run_stage(spec, crew, watch, run.clock, run.recorder.publish, run.next_id, run.stop)
+
+
+def _shown(run: _Run, spec: StageSpec, number: int, of: int, statuses: list[AgentStatus]) -> StageView:
+    plan, settings = spec.plan, run.asked.scenario.stage
+    window_start = run.clock.now() + round(settings.warmup * 1e9)
+    trial = f", trial {plan.trial} of {settings.trials}" if settings.trials > 1 else ""
+    return StageView(
+        label=f"{plan.target}, {counted(plan.agents, 'agent')}{trial}",
+        number=number,
+        count=of,
+        window_start_ns=window_start,
+        window_end_ns=window_start + round((spec.until.max if spec.until else spec.duration_s) * 1e9),
+        statuses=statuses,
+        later_s=(of - number) * (settings.warmup + settings.longest),
+    )
 
 
 @asynccontextmanager
@@ -317,9 +268,9 @@ async def _crew(
 ) -> AsyncIterator[Crew]:
     """Who runs the agents of a stage, which is number `number`: the fleet, or this process."""
     if run.fleet:
-        yield ShardedCrew(run.fleet, spec, connection, run.clock, statuses, run.next_id, run.prefix)
+        yield ShardedCrew(run.fleet, spec, connection, run.clock, statuses, run.next_id, run.asked.prefix)
         return
-    client = open_client(run.scenario.route, connection, run.clock)
+    client = open_client(run.asked.scenario.route, connection, run.clock)
     try:
         crew = LocalCrew(spec, client, tools, run.clock, statuses, run.next_id)
         yield MeetingCrew(crew, run.share, spec, number, run.next_id, run.stop) if run.share else crew

@@ -15,9 +15,10 @@ from swarm.analysis.read import read_events
 from swarm.engine.checkpoint import check_files
 from swarm.engine.fleet import ALONE, Sharing
 from swarm.engine.part import Part, as_soak, locked
-from swarm.engine.plan import expected, mean_turn
+from swarm.engine.plan import expected, mean_turn, tasks_of
 from swarm.engine.predict import continue_prediction, predict_scenario
-from swarm.engine.run import Outcome, continue_run, run_scenario
+from swarm.engine.run import continue_run, run_scenario
+from swarm.engine.runspec import Outcome, RunSpec
 from swarm.errors import UsageError
 from swarm.recording import rundir
 from swarm.recording.parts import put_aside
@@ -75,9 +76,8 @@ def resume_soak(
             print(f"{directory}: part {part.number}, {left} of load to go", file=show, flush=True)
         for name in (rundir.EVENTS, rundir.SERVER, rundir.HISTOGRAMS):
             put_aside(directory / name)
-    if environment["predicted"]:
-        return continue_prediction(recorded, directory, started, show, part)
-    return continue_run(recorded, directory, started, show, part, sharing)
+    asked = RunSpec(recorded, tuple(tasks_of(recorded)), directory, started, show, part)
+    return continue_prediction(asked) if environment["predicted"] else continue_run(asked, sharing)
 
 
 def _environment(directory: Path) -> dict[str, Any]:

@@ -1,0 +1,97 @@
+"""What a run was asked to be, in real time or in virtual time, and how it ended."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from swarm.engine.part import Part
+from swarm.engine.plan import tasks_of
+from swarm.engine.schedule import Course, StagePlan, load_summary, schedule
+from swarm.errors import BackendError, UsageError
+from swarm.recording import rundir
+from swarm.scenario.load import dump_scenario
+from swarm.scenario.schema import Scenario
+from swarm.tasks import Task
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: where it lies, and what cut it short, if anything did."""
+
+    directory: Path
+    stopped: str | None
+    by_signal: bool
+    lost: tuple[str, ...] = ()
+    """Other shards that did not come to a stage, as far as this one knows."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A run, or the next part of one, and its directory."""
+
+    scenario: Scenario
+    tasks: tuple[Task, ...]
+    directory: Path
+    started: datetime
+    """The run, and not this part of it."""
+    show: TextIO | None
+    """Where it is told what happens; None: nowhere."""
+    part: Part | None = None
+    """Of a soak."""
+    course: Course | None = None
+    """Chooses the stages, in the place of the schedule."""
+
+    @property
+    def summary(self) -> str:
+        return self.scenario.name if self.course else load_summary(self.scenario)
+
+    def prefix(self, who: str) -> str:
+        """Of the ids of a shard's or a coordinator's records."""
+        return f"{who}{self.part.suffix if self.part else ''}"
+
+    def write(self, environment: Mapping[str, Any]) -> None:
+        """The files that a run directory begins with."""
+        (self.directory / rundir.SCENARIO).write_text(dump_scenario(self.scenario), encoding="utf-8")
+        rundir.write_json(self.directory / rundir.ENVIRONMENT, environment)
+
+    def stages(self, salt: str, say: Callable[[str], None]) -> Iterator[tuple[int, int, StagePlan]]:
+        """The stages in their order: each one's number, how many there are as far as is known, and what it is.
+
+        `salt` is what tells the prompts of this run from all others'; `say` shows a line to the user.
+        """
+        if self.course:
+            for number, plan in enumerate(self.course.stages(salt, say), 1):
+                yield number, number, plan
+        else:
+            planned = schedule(self.scenario, salt)
+            for number, plan in enumerate(planned, 1):
+                yield number, len(planned), plan
+
+
+@contextmanager
+def new_run(
+    scenario: Scenario,
+    out: Path | None,
+    show: TextIO | None,
+    part: Part | None = None,
+    course: Course | None = None,
+    name: str | None = None,
+) -> Iterator[RunSpec]:
+    """A run with a new directory, which is gone again where the run turns out to be impossible.
+
+    `name`: of the directory, in the place of the scenario's. Raises UsageError for what cannot be run, before anything
+    is made.
+    """
+    if course is None:
+        scenario = scenario.model_copy(update={"capacity": None})
+    tasks, started = tuple(tasks_of(scenario)), datetime.now(UTC)
+    directory = rundir.create(name or scenario.name, started, out)
+    try:
+        yield RunSpec(scenario, tasks, directory, started, show, part, course)
+    except (UsageError, BackendError):
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
