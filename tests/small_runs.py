@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from swarm.recording.parts import parts_of
 
 SWARM = Path(sys.executable).with_name("swarm")
 PROFILE = "moe-30b-a3b-awq-1x3090"
@@ -19,6 +22,36 @@ def swarm(*arguments: object, cwd: Path, **options: Any) -> subprocess.Completed
     return subprocess.run(
         [SWARM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, **options
     )
+
+
+def until(
+    condition: Callable[[], object], limit_s: float = 60.0, process: "subprocess.Popen[str] | None" = None
+) -> None:
+    """Waits until it is true. `process`: has to live until then."""
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "never came true"
+        time.sleep(0.05)
+
+
+def started(project: Path, *arguments: str, out: str, attempts: int = 8) -> "subprocess.Popen[str]":
+    """A run of `swarm` that has put so many requests more on record in its directory `out`."""
+    before = _attempts(project / out)
+    process = subprocess.Popen(
+        [SWARM, *arguments], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: _attempts(project / out) >= before + attempts, process=process)
+    return process
+
+
+def _attempts(directory: Path) -> int:
+    return sum(part.read_text().count('"type":"attempt"') for part in parts_of(directory / "events.jsonl"))
+
+
+def shards_of(directory: Path) -> list[dict[str, Any]]:
+    """Those that share the agents, as the environment of their run tells of them."""
+    return json.loads((directory / "environment.json").read_text())["shards"]
 
 
 @contextmanager

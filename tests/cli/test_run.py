@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from small_runs import PROFILE, SWARM, results, swarm, write_project
+from small_runs import PROFILE, SWARM, results, started, swarm, write_project
 
 from swarm.analysis.schema import results_schema
 
@@ -115,28 +115,15 @@ def test_a_spent_budget_stops_the_run_saves_it_and_says_so(project):
     assert 5 <= sum(line["type"] == "attempt" for line in lines) <= 7
 
 
-def started(project: Path, out: str) -> subprocess.Popen:
+def at_work(project: Path, out: str) -> "subprocess.Popen[str]":
     """A run that is in the window of its first stage."""
-    process = subprocess.Popen(
-        [SWARM, "run", "small.yaml", "--duration", "60s", "--out", out],
-        cwd=project,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    events = project / out / "events.jsonl"
-    limit = time.monotonic() + 60
-    while not (events.exists() and events.read_text().count('"attempt"') >= 5):
-        assert time.monotonic() < limit
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    return process
+    return started(project, "run", "small.yaml", "--duration", "60s", "--out", out, out=out, attempts=5)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_saves_reports_and_is_exit_130(project, number):
     out = f"stopped-{number.name}"
-    process = started(project, out)
+    process = at_work(project, out)
     process.send_signal(number)
     stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -155,7 +142,7 @@ def simulators(project: Path, out: str) -> list[int]:
 
 
 def test_after_kill_9_the_run_can_be_reported_and_no_server_is_left(project):
-    process = started(project, "killed")
+    process = at_work(project, "killed")
     assert simulators(project, "killed")
     process.kill()
     process.communicate(timeout=60)

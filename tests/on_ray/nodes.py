@@ -5,21 +5,14 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
+
+from small_runs import until
 
 RAY = Path(sys.executable).with_name("ray")
 FIRST, SECOND = "10.77.0.1", "10.77.0.2"
 ADDRESS = f"{FIRST}:6399"
 COMMON = ("--num-cpus=4", "--object-store-memory=80000000", "--disable-usage-stats", "--block")
-
-
-def until(condition: Callable[[], object], limit_s: float = 60.0) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "never came true"
-        time.sleep(0.1)
 
 
 class Cluster:

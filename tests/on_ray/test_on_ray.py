@@ -1,6 +1,5 @@
 """`swarm run --engine ray` on two real Ray nodes: the same run as in one process, and what happens when a part dies."""
 
-import json
 import os
 import shutil
 import signal
@@ -9,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from nodes import ADDRESS, FIRST, SECOND, Cluster, until
-from small_runs import PROFILE, REPLY_TOKENS, SWARM, records, results, swarm, write_project
+from nodes import ADDRESS, FIRST, SECOND, Cluster
+from small_runs import PROFILE, REPLY_TOKENS, records, results, shards_of, started, swarm, until, write_project
 
 import swarm as package
 
@@ -100,18 +99,10 @@ def test_each_node_is_judged_by_itself_and_its_clock_is_right(both):
         assert all(shard["cpu_share"] is not None for shard in stage["shards"])
 
 
-def started(project, out, *options):
-    """A run on both nodes that is at work, and its shards as its environment tells of them."""
-    process = subprocess.Popen(
-        [SWARM, "run", "small.yaml", *ON_RAY, *options, "--out", out],
-        cwd=project,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    events = project / out / "events.jsonl"
-    until(lambda: events.exists() and events.read_text().count('"type":"attempt"') >= 8)
-    return process, json.loads((project / out / "environment.json").read_text())["shards"]
+def at_work(project, out, *options):
+    """A run on both nodes that is at work, and its shards."""
+    process = started(project, "run", "small.yaml", *ON_RAY, *options, "--out", out, out=out)
+    return process, shards_of(project / out)
 
 
 def of_trial(directory, number):
@@ -119,10 +110,10 @@ def of_trial(directory, number):
 
 
 def test_a_killed_actor_makes_its_stage_invalid_and_is_back_for_the_next(project, cluster):
-    process, shards = started(project, "killed", "--set", "stage.trials=2")
+    process, shards = at_work(project, "killed", "--set", "stage.trials=2")
     os.kill(shards[1]["pid"], signal.SIGKILL)
-    said, _ = process.communicate(timeout=90)
-    print(said)
+    said, shown = process.communicate(timeout=90)
+    print(shown, said)
     assert process.returncode == 3
     assert said.splitlines()[-1] == "killed"
     ((stage,),) = (target["stages"] for target in results(project / "killed")["targets"])
@@ -133,7 +124,7 @@ def test_a_killed_actor_makes_its_stage_invalid_and_is_back_for_the_next(project
 
 
 def test_a_killed_coordinator_takes_its_actors_with_it(project, cluster):
-    process, shards = started(project, "beheaded", "--duration", "60s")
+    process, shards = at_work(project, "beheaded", "--duration", "60s")
     process.kill()
     process.wait()
     until(lambda: not any(Path(f"/proc/{shard['pid']}").exists() for shard in shards), 40)
@@ -144,10 +135,10 @@ def test_a_killed_coordinator_takes_its_actors_with_it(project, cluster):
 
 
 def test_a_lost_node_makes_its_stage_invalid_and_the_next_runs_on_what_is_left(project, cluster):
-    process, _ = started(project, "lost", "--set", "stage.trials=2", "--duration", "8s")
+    process, _ = at_work(project, "lost", "--set", "stage.trials=2", "--duration", "8s")
     cluster.part(kill=True)
-    said, _ = process.communicate(timeout=120)
-    print(said)
+    said, shown = process.communicate(timeout=120)
+    print(shown, said)
     assert process.returncode == 3
     lost = records(project / "lost", "shard_lost")
     assert [(one["trial"], one["numbers"]) for one in lost] == [(1, [1, 3])]

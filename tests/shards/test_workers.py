@@ -1,17 +1,15 @@
 """`swarm run --workers N` end to end: real processes and pipes, the simulated vLLM; and what a killed one leaves."""
 
-import json
 import os
 import signal
 import subprocess
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import jsonschema
 import pytest
 from fleets import scenario
-from small_runs import REPLY_TOKENS, SWARM, records, results, swarm, write_project
+from small_runs import REPLY_TOKENS, records, results, shards_of, started, swarm, until, write_project
 
 from swarm.analysis.schema import results_schema
 from swarm.cli.common import sharing
@@ -65,7 +63,7 @@ def test_every_token_of_every_worker_is_one_that_the_server_counted(shared: Path
 
 
 def test_the_environment_says_who_the_shards_were(shared: Path):
-    told = json.loads((shared / "environment.json").read_text())["shards"]
+    told = shards_of(shared)
     assert [shard["shard"] for shard in told] == [0, 1]
     assert len({shard["pid"] for shard in told}) == 2
     assert not any(alive(shard["pid"]) for shard in told)
@@ -78,32 +76,16 @@ def alive(pid: int) -> bool:
         return False
 
 
-def until(condition, limit_s: float = 40.0) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "never came true"
-        time.sleep(0.05)
-
-
-def started(project: Path, out: str, *options: str) -> "tuple[subprocess.Popen[str], list[int]]":
+def at_work(project: Path, out: str, *options: str) -> "tuple[subprocess.Popen[str], list[int]]":
     """A run of two workers that is at work, and the numbers of their processes."""
-    process = subprocess.Popen(
-        [SWARM, "run", "small.yaml", "--workers", "2", "--out", out, *options],
-        cwd=project,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    events = project / out / "events.jsonl"
-    until(lambda: events.exists() and events.read_text().count('"type":"attempt"') >= 6)
-    told = json.loads((project / out / "environment.json").read_text())["shards"]
-    return process, [shard["pid"] for shard in told]
+    process = started(project, "run", "small.yaml", "--workers", "2", "--out", out, *options, out=out)
+    return process, [shard["pid"] for shard in shards_of(project / out)]
 
 
 def test_a_killed_worker_makes_its_stage_invalid_and_the_next_stage_has_all_agents_again(project: Path):
-    process, workers = started(project, "killed", "--set", "stage.trials=2")
+    process, workers = at_work(project, "killed", "--set", "stage.trials=2")
     os.kill(workers[1], signal.SIGKILL)
-    said, _ = process.communicate(timeout=60)
+    said = "".join(process.communicate(timeout=60))
     assert process.returncode == 3
     assert "(process" in said
     assert "was lost with 1 agent: its process was killed (SIGKILL)" in said
@@ -122,7 +104,7 @@ def test_a_killed_worker_makes_its_stage_invalid_and_the_next_stage_has_all_agen
 
 
 def test_when_the_coordinator_is_killed_its_workers_end_and_what_was_flushed_is_reported(project: Path):
-    process, workers = started(project, "beheaded")
+    process, workers = at_work(project, "beheaded")
     process.kill()
     process.wait()
     until(lambda: not any(map(alive, workers)), 15)
@@ -133,7 +115,7 @@ def test_when_the_coordinator_is_killed_its_workers_end_and_what_was_flushed_is_
 
 
 def test_an_interrupt_is_the_coordinators_and_all_agents_are_saved(project: Path):
-    process, workers = started(project, "interrupted")
+    process, workers = at_work(project, "interrupted")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130

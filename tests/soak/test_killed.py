@@ -2,13 +2,11 @@
 
 import os
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import yaml
-from small_runs import SWARM, records, results, swarm, write_project
+from small_runs import records, results, started, swarm, until, write_project
 from test_soak import everything
 
 
@@ -32,24 +30,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def started(project: Path, *arguments: str, out: str, attempts: int = 8) -> subprocess.Popen:
-    """A soak that has ended some requests in its window."""
-    process = subprocess.Popen(
-        [SWARM, "soak", *arguments], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    before = len(everything(project / out, "attempt"))
-    wait_for(lambda: len(everything(project / out, "attempt")) >= before + attempts, process)
-    return process
-
-
-def wait_for(condition, process: subprocess.Popen) -> None:
-    limit = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < limit
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-
-
 def children(process: int, word: str) -> list[int]:
     """Processes with a word in their command line, below a process."""
     found = []
@@ -65,7 +45,7 @@ def children(process: int, word: str) -> list[int]:
 
 
 def test_kill_9_and_sigterm_lose_nothing_and_the_soak_goes_on_to_its_verdict(project: Path):
-    killed = started(project, "small.yaml", "--out", "night", out="night", attempts=14)
+    killed = started(project, "soak", "small.yaml", "--out", "night", out="night", attempts=14)
     killed.send_signal(signal.SIGKILL)
     killed.communicate(timeout=30)
     before = everything(project / "night", "attempt")
@@ -73,7 +53,7 @@ def test_kill_9_and_sigterm_lose_nothing_and_the_soak_goes_on_to_its_verdict(pro
     assert broken.returncode == 3
     assert "the run broke off" in broken.stdout.splitlines()[-1]
 
-    stopped = started(project, "--resume", "night", out="night")
+    stopped = started(project, "soak", "--resume", "night", out="night")
     stopped.send_signal(signal.SIGTERM)
     stdout, _ = stopped.communicate(timeout=30)
     assert (stopped.returncode, stdout.splitlines()[-1]) == (130, "night")
@@ -100,12 +80,12 @@ def test_kill_9_and_sigterm_lose_nothing_and_the_soak_goes_on_to_its_verdict(pro
 def test_kill_9_of_a_tool_and_then_of_the_simulator_end_neither_the_agents_nor_the_soak(project: Path):
     tasks = f"tasks.path={project / 'tested'}"
     options = ("--set", tasks, "--duration", "8s", "--out", "hurt")
-    process = started(project, "small.yaml", *options, out="hurt", attempts=2)
-    wait_for(lambda: len(children(process.pid, "pytest")) == 2, process)
+    process = started(project, "soak", "small.yaml", *options, out="hurt", attempts=2)
+    until(lambda: len(children(process.pid, "pytest")) == 2, process=process)
     for tool in children(process.pid, "pytest"):
         os.kill(tool, signal.SIGKILL)
-    wait_for(lambda: len(everything(project / "hurt", "tool")) >= 2, process)
-    wait_for(lambda: len(everything(project / "hurt", "job")) >= 2, process)
+    until(lambda: len(everything(project / "hurt", "tool")) >= 2, process=process)
+    until(lambda: len(everything(project / "hurt", "job")) >= 2, process=process)
     (server,) = children(process.pid, "swarm.simulator")
     os.kill(server, signal.SIGKILL)
     stdout, _ = process.communicate(timeout=60)
