@@ -7,7 +7,7 @@ import yaml
 
 from swarm.errors import ScenarioError, UsageError
 from swarm.scenario.document import Document, KeyPath, dotted, parse_document, read_document, validate
-from swarm.scenario.schema import Fault, Faults, Scenario
+from swarm.scenario.schema import SHORT_FORMS, Fault, Faults, Scenario
 
 
 def load_scenario(path: Path, settings: list[str] | None = None) -> Scenario:
@@ -65,6 +65,8 @@ def _set(document: Document, setting: str) -> None:
             break
         if isinstance(spot, dict) and spot.get(key) is None:
             spot[key] = {}
+        elif key in SHORT_FORMS and isinstance(spot[key], str):
+            spot[key] = {SHORT_FORMS[key]: spot[key]}
         spot = spot[key]
         if not isinstance(spot, dict | list):
             raise UsageError(f"{option}: {dotted(path)} is a single value and has no {steps[number + 1]!r}")

@@ -23,6 +23,9 @@ Route = Literal["litellm", "direct", "litellm-sdk", "litellm-proxy"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Count = Annotated[int, Field(ge=1)]
 
+SHORT_FORMS = {"simulate": "profile", "trace": "path"}
+"""Sections that may be given as one value, and the key that it then stands for."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -91,7 +94,7 @@ class Target(_Section):
     @field_validator("simulate", mode="before")
     @classmethod
     def _profile_alone(cls, value: Any) -> Any:
-        return {"profile": value} if isinstance(value, str) else value
+        return {SHORT_FORMS["simulate"]: value} if isinstance(value, str) else value
 
     @field_validator("api_base", "metrics_url", "gpu_metrics_url")
     @classmethod
@@ -168,7 +171,7 @@ class Agents(_Section):
     @field_validator("trace", mode="before")
     @classmethod
     def _path_alone(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
+        return {SHORT_FORMS["trace"]: value} if isinstance(value, str) else value
 
     @field_validator("levels")
     @classmethod

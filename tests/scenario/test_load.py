@@ -196,6 +196,18 @@ def test_set_overrides_by_dotted_path_with_lists_by_index_or_by_name(write):
     assert scenario.targets[0].simulate.max_num_seqs == 4
 
 
+def test_set_reaches_into_a_section_that_the_file_gives_as_one_value(write, tmp_path):
+    recorded = tmp_path / "mine.jsonl"
+    recorded.touch()
+    path = write(TARGET + "agents: {driver: trace, trace: other.jsonl}")
+    scenario = load_scenario(path, [f"agents.trace.path={recorded}", "targets.moe.simulate.max_num_seqs=4"])
+    assert scenario.agents.trace.path == str(recorded)
+    assert (scenario.targets[0].simulate.profile, scenario.targets[0].simulate.max_num_seqs) == (
+        "moe-30b-a3b-awq-1x3090",
+        4,
+    )
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
