@@ -6,10 +6,12 @@ project knows of them is in here.
 """
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import msgspec
@@ -95,13 +97,13 @@ class Translator:
         except _MISFITS as error:
             raise TranslationError(f"the upstream's answer cannot be translated: {_words(error)}") from error
 
-    async def events(self, chunks: "asyncio.Queue[bytes | None]", asked: Translated) -> AsyncIterator[bytes]:
-        """The events of a streamed reply, each as soon as its chunk is there; None ends them."""
+    async def events(self, chunks: AsyncIterator[bytes], asked: Translated) -> AsyncIterator[bytes]:
+        """The events of a streamed reply, each as soon as its chunk is there."""
         broken: TranslationError | None = None
 
         async def arriving() -> AsyncIterator[Any]:
             nonlocal broken
-            while (chunk := await chunks.get()) is not None:
+            async for chunk in chunks:
                 try:
                     yield self._read(chunk)
                 except TranslationError as error:
@@ -126,6 +128,74 @@ class Translator:
         raise TranslationError(error_text(chunk))
 
 
+_DELTA = re.compile(
+    rb'event: content_block_delta\ndata: {"type": "content_block_delta", "index": \d+, '
+    rb'"delta": {"type": "[a-z_]+_delta", "(text|thinking|partial_json)": (?=")'
+)
+_FINISHES = re.compile(rb'"finish_reason":\s*"')
+
+
+class _Function(msgspec.Struct, forbid_unknown_fields=True):
+    arguments: str = ""
+
+
+class _Fragment(msgspec.Struct, forbid_unknown_fields=True):
+    """Of a call that has begun: no id, no name."""
+
+    index: int
+    function: _Function
+
+
+class _Delta(msgspec.Struct, forbid_unknown_fields=True):
+    content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[_Fragment] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta
+    finish_reason: None = None
+
+
+class _Chunk(msgspec.Struct):
+    object: Literal["chat.completion.chunk"]
+    choices: list[_Choice]
+    usage: None = None
+    error: None = None
+
+
+_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+def continued(event: bytes, chunk: bytes) -> bytes | None:
+    """What LiteLLM makes of a chunk that only adds to the text, thinking or call that its last event added to.
+
+    That is nearly all of a reply, and LiteLLM takes 0.15 ms for each. None: it is for LiteLLM to translate.
+    """
+    open_block = _DELTA.match(event)
+    try:
+        choices = _chunk(chunk).choices if open_block else []
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if open_block is None or len(choices) != 1:
+        return None
+    delta = choices[0].delta
+    calls = delta.tool_calls or []
+    thought = delta.reasoning_content or delta.reasoning or ""
+    if delta.reasoning not in (None, thought):
+        return None
+    said = {
+        b"text": delta.content or "",
+        b"thinking": thought,
+        b"partial_json": calls[0].function.arguments if len(calls) == 1 else "",
+    }
+    more = said.pop(open_block[1])
+    if not more or any(said.values()) or len(calls) > 1:
+        return None
+    return open_block[0] + json.dumps(more).encode() + b"}}\n\n"
+
+
 def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:300]
 
@@ -142,6 +212,9 @@ class TranslatedAnswer:
         self._body = bytearray()  # of an answer that is no stream
         self._events = EventStream()
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._waits = False  # LiteLLM has said all that it had to say, and waits for a chunk
+        self._ending = False  # it has been told why the reply ends, and goes by other rules
+        self._last = b""  # its last event
         self._writing: asyncio.Task[None] | None = None
         self._whole = False
 
@@ -164,19 +237,36 @@ class TranslatedAnswer:
             for event in self._events.feed(data):
                 self._whole = self._whole or event == b"[DONE]"
                 if not self._whole:
-                    self._chunks.put_nowait(event)
+                    self._translate(event)
         except TooLongError:
-            self._chunks.put_nowait(b"an event of the upstream is too long")
+            self._translate(b"an event of the upstream is too long")
+
+    def _translate(self, chunk: bytes | None) -> None:
+        """None: there are no more."""
+        if self._waits and chunk and (event := continued(self._last, chunk)):
+            self._plain.write(event)
+        else:
+            self._waits = False
+            self._ending = self._ending or chunk is None or _FINISHES.search(chunk) is not None
+            self._chunks.put_nowait(chunk)
+
+    async def _arriving(self) -> AsyncIterator[bytes]:
+        while True:
+            self._waits = self._chunks.empty() and not self._ending
+            if (chunk := await self._chunks.get()) is None:
+                return
+            yield chunk
 
     async def _write(self) -> None:
-        async for event in self._translator.events(self._chunks, self._asked):
+        async for event in self._translator.events(self._arriving(), self._asked):
             self._plain.write(event)
+            self._last = event
 
     async def end(self) -> None:
         if self._writing is None:
             await self._end_document()
         elif self._whole:
-            self._chunks.put_nowait(None)
+            self._translate(None)
             await self._writing
             await self._plain.end()
         else:

@@ -1,18 +1,21 @@
 """Anthropic's clients before a server that speaks OpenAI's protocol, and before one that speaks theirs."""
 
+import asyncio
 import json
+import re
 from itertools import pairwise
 from types import SimpleNamespace
 
 import anthropic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_server import END, RESET, answer, delta, event, piece, scripted, stream_head, usage
 from test_relay import proxy
 
 from swarm.client.base import Observation
 from swarm.proxy import messages
+from swarm.proxy.anthropic import TranslatedAnswer, Translator
 from swarm.proxy.exchange import Exchange
 from swarm.proxy.recording import Recording
 from swarm.simulator import profiles
@@ -228,3 +231,87 @@ def test_a_native_reply_that_came_as_a_whole_is_read(tmp_path):
     (turn,) = turns(tmp_path, [one])
     assert (turn.prompt_tokens, turn.cached_tokens, turn.completion_tokens, turn.error) == (7, None, 2, None)
     assert (turn.reply.calls[0].name, turn.first_token_ns) == ("read_file", None)
+
+
+class Sent:
+    """In the place of a connection to a client."""
+
+    def __init__(self):
+        self.data = b""
+
+    def write(self, data):
+        self.data += data
+
+
+async def translated(chunks, one_by_one):
+    """The events of a reply whose chunks come one by one, or all before the first is looked at."""
+    translator, sent = Translator(), Sent()
+    asked = translator.request(json.dumps(ASKED | {"stream": True}).encode(), None)
+    answer = TranslatedAnswer(None, translator, asked)
+    answer._plain = sent
+    answer._writing = asyncio.create_task(answer._write())
+    for chunk in chunks:
+        answer.write(b"data: %b\n\n" % chunk)
+        for _ in range(20 * one_by_one):
+            await asyncio.sleep(0)
+    answer._translate(None)
+    await answer._writing
+    return re.sub(rb'"id": "[^"]*"', b"", sent.data)  # some are made up
+
+
+words = st.text('a"\\\n é', max_size=3)
+fragments = st.fixed_dictionaries(
+    {"index": st.integers(0, 1)},
+    optional={
+        "id": st.sampled_from(["c1", "c2"]),
+        "function": st.fixed_dictionaries({}, optional={"name": st.sampled_from("fg"), "arguments": words}),
+    },
+)
+added = st.fixed_dictionaries(
+    {},
+    optional={
+        "role": st.just("assistant"),
+        "content": words | st.none(),
+        "reasoning": words,
+        "reasoning_content": words,
+        "tool_calls": st.lists(fragments, max_size=2),
+    },
+)
+deltas = st.one_of(
+    words.map(lambda text: {"content": text}),
+    words.map(lambda text: {"reasoning_content": text}),
+    words.map(lambda text: {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}),
+    st.just({"tool_calls": [{"index": 0, "id": "c1", "function": {"name": "f", "arguments": ""}}]}),
+    added,
+)
+
+
+@given(
+    chunks=st.lists(
+        st.tuples(
+            deltas,
+            st.sampled_from([{}] * 8 + [{"finish_reason": "stop"}]),
+            st.sampled_from([{}] * 8 + [{"usage": {"prompt_tokens": 5, "completion_tokens": 3}}]),
+        ),
+        max_size=12,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_what_is_translated_without_litellm_is_what_litellm_makes_of_it(chunks):
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    lines = [
+        json.dumps(head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None} | choice]} | usage).encode()
+        for delta, choice, usage in chunks
+    ]
+    at_once, one_by_one = (asyncio.run(translated(lines, each)) for each in (False, True))
+    assert one_by_one == at_once
+
+
+async def test_litellm_sees_what_opens_a_text_and_not_what_goes_on_with_it(monkeypatch):
+    seen, read = [], Translator._read
+    monkeypatch.setattr(Translator, "_read", lambda self, chunk: seen.append(chunk) or read(self, chunk))
+    texts = ["", "one", " two", " three", " four"]
+    chunks = [json.dumps({"object": "chat.completion.chunk", "choices": [{"delta": {"content": t}}]}) for t in texts]
+    sent = await translated([chunk.encode() for chunk in chunks], one_by_one=True)
+    assert sent.count(b"text_delta") == 4
+    assert len(seen) == 2, "the empty one and the first"
