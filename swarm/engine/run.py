@@ -13,6 +13,7 @@ from swarm.agents.agent import Tools
 from swarm.agents.tools import Launcher
 from swarm.agents.trace import Replay
 from swarm.analysis.words import counted
+from swarm.client import eventloop
 from swarm.client.base import Connection
 from swarm.client.connect import open_client, warm_up
 from swarm.client.metrics import MetricsReader
@@ -95,12 +96,12 @@ def run_scenario(
     """
     launcher, name = launcher_of(scenario), f"{scenario.name}-shard-{place.index}" if place else None
     with new_run(scenario, out, show, part, course, name) as asked:
-        return asyncio.run(_run(asked, launcher, sharing, place))
+        return eventloop.run(_run(asked, launcher, sharing, place))
 
 
 def continue_run(asked: RunSpec, sharing: Sharing = ALONE) -> Outcome:
     """Runs the next part of a soak. Raises as `run_scenario`."""
-    return asyncio.run(_run(asked, launcher_of(asked.scenario), sharing))
+    return eventloop.run(_run(asked, launcher_of(asked.scenario), sharing))
 
 
 async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing, place: Place | None = None) -> Outcome:
