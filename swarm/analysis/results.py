@@ -21,6 +21,8 @@ from swarm.recording.records import Stage
 from swarm.scenario.thresholds import parse_slo
 
 SCHEMA_VERSION = 1
+SIGNALS = {"SIGINT", "SIGTERM"}
+"""What ends a stage early when somebody wants the run to end."""
 Trials = dict[StageKey, Trial]
 
 
@@ -52,6 +54,7 @@ def analyse(directory: Path) -> dict[str, Any]:
         "verdict": "invalid" if reasons else "valid",
         "invalid_reasons": reasons,
         "notes": [f"{note} ({count})" if count > 1 else note for note, count in sorted(notes.items())],
+        "broken_off": _broken_off(trials, targets),
         "predicted": plan.predicted,
         "driver": plan.driver,
         "targets": targets,
@@ -61,6 +64,14 @@ def analyse(directory: Path) -> dict[str, Any]:
         "thresholds": evaluate(plan.thresholds, targets),
         "soak": soak_block(minutes, plan.limits.max_lag_s) if minutes else None,
     }
+
+
+def _broken_off(trials: Trials, targets: Sequence[dict[str, Any]]) -> bool:
+    """Whether the run was killed or interrupted; one that stopped by itself, as its budget was spent, was not."""
+    ends = [trial.ended for trial in trials.values()]
+    early = {end.interrupted for end in ends if end} - {None}
+    tried = (detail["status"] for target in targets for stage in target["stages"] for detail in stage["trials_detail"])
+    return None in ends or bool(early & SIGNALS) or ("skipped" in tried and not early)
 
 
 def read_trials(directory: Path, notes: Notes, soaked: Window | None, explain: bool) -> Trials:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ from swarm.cli.common import (
     Workers,
     Yes,
     ask_for_public_hosts,
+    exit_code,
     load,
     sharing,
     show,
@@ -66,14 +67,6 @@ def capacity(
     else:
         print(outcome.directory)
     raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))
-
-
-def exit_code(results: dict[str, Any]) -> ExitCode:
-    """Invalid where the answer stands on a stage that is; a failed gate where a target carries no agent."""
-    answers = results["capacity"]["targets"]
-    if not all(found["conclusive"] for found in answers):
-        return ExitCode.INVALID
-    return ExitCode.OK if all(found["agents"] for found in answers) else ExitCode.GATE
 
 
 def _profiles(given: list[str] | None) -> dict[str, str]:

@@ -113,6 +113,13 @@ def show(directory: Path, *, quiet: bool) -> dict[str, Any]:
 
 
 def exit_code(results: dict[str, Any]) -> ExitCode:
+    """Of a search: invalid where the answer stands on a stage that is; a failed gate where a target carries no agent.
+    Of other runs: invalid before a failed gate, which is a drift or a threshold."""
+    if results.get("capacity"):
+        answers = results["capacity"]["targets"]
+        if not all(found["conclusive"] for found in answers):
+            return ExitCode.INVALID
+        return ExitCode.OK if all(found["agents"] for found in answers) else ExitCode.GATE
     if results["verdict"] != "valid":
         return ExitCode.INVALID
     drifted = any(finding["worse"] for finding in (results.get("soak") or {}).get("drift", ()))

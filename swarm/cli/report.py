@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from swarm.cli.common import show
-from swarm.errors import UsageError
+from swarm.cli.common import exit_code, show
+from swarm.errors import ExitCode, UsageError
 
 
 def report(
@@ -23,6 +23,7 @@ def report(
     """Read run directories again: recompute the results from the recorded files, and show them.
 
     The directories of a run's shards (`swarm run --shard`) are merged into one first, beside that of the first.
+    Exits as the runs did, 3 before 4; with 0 for one that was killed or interrupted, as its rest is what was asked for.
     """
     import json
 
@@ -63,6 +64,8 @@ def report(
         from swarm.report.html import to_html
 
         write_whole(html, to_html([read_view(run, results) for run, results in zip(runs, found, strict=True)]))
+    codes = {exit_code(results) for results in found if not results["broken_off"]} - {ExitCode.OK}
+    raise typer.Exit(min(codes, default=ExitCode.OK))
 
 
 def _whole(directories: list[Path], out: Path | None) -> list[Path]:

@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from swarm.cli import app
 from swarm.errors import UsageError
+from swarm.recording.records import StageEnd
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "analysis"))
 
@@ -78,9 +80,28 @@ def test_report_writes_a_junit_suite_a_run_with_invalid_stages_as_errors_and_thr
     slow.healthy(window_s=12.0)
     runs = [str(slow.write(tmp_path / "slow")), str(write(tmp_path / "short", window_s=3.0))]
     file = tmp_path / "junit.xml"
-    assert CliRunner().invoke(app, ["report", *runs, "--junit", str(file)]).exit_code == 0
+    assert CliRunner().invoke(app, ["report", *runs, "--junit", str(file)]).exit_code == 3
     suites = ElementTree.parse(file).getroot()
     counts = {suite.get("name"): [suite.get(key) for key in ("tests", "failures", "errors")] for suite in suites}
     assert counts == {"slow": ["3", "1", "0"], "short": ["1", "0", "1"]}
     assert [[child.tag for child in case] for case in suites[0]] == [["system-out"], ["failure"], ["system-out"]]
     assert "too few turns" in suites[1][0][0].get("message")
+
+
+def test_report_exits_as_the_run_did_and_with_0_for_one_that_broke_off(tmp_path):
+    def report(name: str, thresholds: list[str], ended: str | None = "", **healthy: float) -> int:
+        run = Run(thresholds=thresholds)
+        run.healthy(**{"window_s": 12.0} | healthy)
+        (end,) = (record for record in run.published if isinstance(record, StageEnd))
+        run.published.remove(end)
+        if ended is not None:
+            run.published.append(msgspec.structs.replace(end, interrupted=ended or None))
+        return CliRunner().invoke(app, ["report", str(run.write(tmp_path / name))]).exit_code
+
+    missed = ["moe.agents=1.ttft_s.p95 < 0.1"]
+    assert report("whole", []) == 0
+    assert report("slow", missed) == 4
+    assert report("short", missed, window_s=3.0) == 3
+    assert report("spent", missed, "budget: 5 requests spent") == 3
+    assert report("interrupted", missed, "SIGTERM") == 0
+    assert report("killed", missed, None) == 0

@@ -151,8 +151,9 @@ def test_the_ray_version_of_the_cluster_is_that_of_the_image():
 def test_every_swarm_command_in_the_manifests_is_one_with_options_that_it_has():
     texts = [yaml.safe_dump(document, width=1000) for path in FOLDER.glob("*.yaml") for document in documents(path)]
     (container,) = of_kind(FOLDER / "shards.yaml", "Job")["spec"]["template"]["spec"]["containers"]
-    called = [("run", " ".join(container["args"])), *re.findall(r"swarm (run|report) ([^\n']*)", "\n".join(texts))]
-    assert sorted(command for command, _ in called) == ["report", "run", "run"]
+    scripted = re.findall(r"swarm (run|report|check) ([^\n']*)", "\n".join(texts))
+    called = [("run", " ".join(container["args"])), *scripted]
+    assert sorted(command for command, _ in called) == ["check", "report", "run", "run"]
     for command, words in called:
         helped = CliRunner().invoke(app, [command, "--help"]).stdout
         for option in re.findall(r"--[a-z-]+", words):
