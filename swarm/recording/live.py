@@ -5,6 +5,7 @@ rich.Live costs 16.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from swarm.recording.timing import TimingError
 
 FRAME_S = 0.5
 PLAIN_S = 10.0
+_PART_ENDS = re.compile(r"(?<=\S)(?:, |  )")
 _COLOURS = {"prefill": "35", "decode": "36", "tool": "33", "back-off": "31", "crashed": "31;1"}
 
 
@@ -88,7 +90,7 @@ class LiveView(Sink):
         now = self._clock.now()
         if self._terminal:
             size = shutil.get_terminal_size()
-            lines = [line[: size.columns - 1] for line in _frame(self._stage, now, size.lines)]
+            lines = [_fitting(line, size.columns - 1) for line in _frame(self._stage, now, size.lines)]
             self._erase()
             self._out.write("\n".join(map(_coloured, lines) if self._colour else lines) + "\n")
             self._drawn = len(lines)
@@ -128,6 +130,14 @@ def _row(status: AgentStatus) -> str:
     )
 
 
+def _fitting(line: str, width: int) -> str:
+    """What there is room for of a line, without the parts that would be cut: they end at ", " or a gap."""
+    if len(line) <= width:
+        return line
+    ends = [end.start() for end in _PART_ENDS.finditer(line) if end.start() <= width]
+    return line[: ends[-1] if ends else width]
+
+
 def _coloured(line: str) -> str:
     for state, colour in _COLOURS.items():
         if f"  {state} " in line[:20]:
@@ -142,14 +152,14 @@ def _headline(stage: StageView, now: int) -> str:
         phase, left = "measuring", stage.window_end_ns - now
     else:
         phase, left = "finishing", 0
-    run_s = left / 1e9 + stage.later_s
+    run_s = max(0, stage.window_end_ns - now) / 1e9 + stage.later_s
     return f"stage {stage.number}/{stage.count}  {stage.label}  {phase}, {left / 1e9:.0f} s left (run: {run_s:.0f} s)"
 
 
 def _totals(stage: StageView) -> str:
     rates = [rate for status in stage.statuses if (rate := _output_rate(status)) is not None]
     running = sum(status.state == "model" for status in stage.statuses)
-    mean = f"{sum(rates) / len(rates):.1f} tok/s per agent" if rates else "no answer yet"
+    mean = f"{sum(rates) / len(rates):.1f} tok/s per agent while served" if rates else "no answer yet"
     return f"{running} in flight, {stage.requests} requests, {stage.errors} errors, {mean}"
 
 

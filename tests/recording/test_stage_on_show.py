@@ -1,15 +1,17 @@
-"""The live view tells the time left by when a stage really began."""
+"""What the live view says of a stage: the time left, by when it really began, and no more than there is room for."""
 
 import io
 import sys
 from pathlib import Path
+
+import pytest
 
 from swarm.recording.live import LiveView, StageView
 from swarm.recording.status import AgentStatus
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "analysis"))
 
-from synthetic import Run, StoppedClock
+from synthetic import Run, StoppedClock, ns
 
 
 def test_a_stage_that_waited_for_other_shards_has_its_whole_window_left():
@@ -20,3 +22,38 @@ def test_a_stage_that_waited_for_other_shards_has_its_whole_window_left():
     view.add(run.published[0])
     view.draw()
     assert "measuring, 8 s left" in out.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_what_is_left_of_the_run_holds_the_window_that_has_not_begun():
+    out, run = io.StringIO(), Run()
+    stage = run.stage(window_s=16)
+    view = LiveView(out, StoppedClock(stage.at(-2)))
+    view.begin(StageView("moe, 1 agent", 1, 2, stage.at(0), stage.at(16), [AgentStatus(0)], later_s=18))
+    view.draw()
+    assert "warm-up, 2 s left (run: 36 s)" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (60, "  swarm itself: 60% of a core, lag 0.1 ms"),
+        (90, "  swarm itself: 60% of a core, lag 0.1 ms, times right to 0.05 ms (kernel stamps)"),
+        (110, "  swarm itself: 60% of a core, lag 0.1 ms, times right to 0.05 ms (kernel stamps), 600 us a chunk"),
+    ],
+)
+def test_a_narrow_terminal_leaves_out_whole_parts_of_a_line(columns, line, monkeypatch):
+    out, run = Terminal(), Run()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stage = run.stage()
+    stage.watch(3, cpu_ns=ns(0.6), chunks=1000, coalesced=0, stamp_source="kernel")
+    view = LiveView(out, StoppedClock(stage.at(5)))
+    view.begin(StageView("moe, 1 agent", 1, 1, stage.at(0), stage.at(10), [AgentStatus(0)], later_s=0))
+    for record in run.published:
+        view.add(record)
+    view.draw()
+    assert out.getvalue().splitlines()[-1] == line
