@@ -165,10 +165,11 @@ def _alike(usable: Stages, level: int) -> str:
     contended = level > 1 and None not in kept.values()
     first, *others = at
     if contended:
-        parts = [f"{first} keeps {kept[first]:.0%} of its single-agent speed ({_rate(rate[first])} tok/s each)"]
+        speed = f"{_rate(rate[first])} tok/s each while served"
+        parts = [f"{first} keeps {kept[first]:.0%} of its single-agent speed ({speed})"]
         parts += [f"{name} {kept[name]:.0%} ({_rate(rate[name])} tok/s each)" for name in others]
     else:
-        parts = [f"{first} writes {_rate(rate[first])} tok/s per agent"]
+        parts = [f"{first} writes {_rate(rate[first])} tok/s per agent while served"]
         parts += [f"{name} {_rate(rate[name])}" for name in others]
     text = f"At {counted(level, 'agent')} {', '.join(parts)}{_faster(rate, kept if contended else {})}."
     if contended:

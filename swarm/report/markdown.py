@@ -2,7 +2,7 @@
 
 from swarm.analysis.sentence import sentences
 from swarm.report.soak import soak_lines
-from swarm.report.table import COLUMNS, Results, notes, reasons, rows
+from swarm.report.table import COLUMNS, SERVED, Results, notes, reasons, rows
 
 
 def to_markdown(results: Results) -> str:
@@ -10,7 +10,7 @@ def to_markdown(results: Results) -> str:
     header = [column.title for column in COLUMNS]
     ruler = ["---", *["--:"] * (len(COLUMNS) - 1)]
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ruler, *rows(results))]
-    lines += ["", *sentences(results)]
+    lines += ["", SERVED, "", *sentences(results)]
     lines += [f"- invalid: {reason}" for reason in reasons(results)]
     lines += [f"- {line}" for line in soak_lines(results)]
     lines += [

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from swarm.analysis.sentence import sentences
 from swarm.report.soak import soak_lines
-from swarm.report.table import COLUMNS, Results, notes, number, percent, reasons, rows
+from swarm.report.table import COLUMNS, SERVED, Results, notes, number, percent, reasons, rows
 
 GAP = 2
 """Between columns, in characters."""
@@ -15,7 +15,13 @@ GAP = 2
 def print_results(results: Results, console: Console) -> None:
     """The whole ending of a run."""
     colour = "green4" if results["verdict"] == "valid" else "red3"
-    console.print(_table(results, console.width))
+    cells = rows(results)
+    shown = _fitting(cells, console.width)
+    console.print(_table(cells, shown))
+    console.print(SERVED, style="dim", highlight=False)
+    if left_out := [column.title for index, column in enumerate(COLUMNS) if index not in shown]:
+        text = f"No room for: {', '.join(left_out)} (a wider window, --markdown or --json has them)."
+        console.print(text, style="dim", highlight=False)
     console.print()
     verdict, *meaning = sentences(results)
     badge = f" {results['verdict'].upper()} "
@@ -38,13 +44,18 @@ def print_results(results: Results, console: Console) -> None:
         console.print(effort, style="dim", highlight=False)
 
 
-def _table(results: Results, width: int) -> Table:
-    """As many columns as fit into `width` characters, the most telling ones."""
-    cells = rows(results)
-    rank = max(column.rank for column in COLUMNS)
-    while rank and _width(cells, rank) > width:
-        rank -= 1
-    shown = [index for index, column in enumerate(COLUMNS) if column.rank <= rank]
+def _fitting(cells: list[list[str]], width: int) -> list[int]:
+    """The columns that fit into `width` characters: those of the highest rank go first, from the right."""
+    widths = [max(map(len, (one.head, one.unit, *(row[at] for row in cells)))) for at, one in enumerate(COLUMNS)]
+    shown = [*range(len(COLUMNS))]
+    for index in sorted(shown, key=lambda at: (-COLUMNS[at].rank, -at)):
+        if not COLUMNS[index].rank or sum(widths[at] + GAP for at in shown) - GAP <= width:
+            break
+        shown.remove(index)
+    return shown
+
+
+def _table(cells: list[list[str]], shown: list[int]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, GAP, 0, 0))
     for index in shown:
         column = COLUMNS[index]
@@ -58,15 +69,6 @@ def _table(results: Results, width: int) -> Table:
         table.add_row(name, *(row[index] for index in shown[1:]), style="red" if row[1].endswith("!") else None)
         previous = row[0]
     return table
-
-
-def _width(cells: list[list[str]], rank: int) -> int:
-    """Of the table with all columns up to `rank`."""
-    return sum(
-        max(len(column.head), len(column.unit), *(len(row[index]) for row in cells)) + GAP
-        for index, column in enumerate(COLUMNS)
-        if column.rank <= rank
-    )
 
 
 def _load_generator(results: Results) -> str | None:

@@ -24,7 +24,8 @@ def two(moe: tuple[float, ...], dense: tuple[float, ...], levels: list[int], tri
 def test_two_models_that_contend(analysed: Analysed) -> None:
     results = analysed(two(moe=(0.25, 0.5), dense=(1.0, 1.25), levels=[1, 4]))
     assert sentences(results) == [
-        "At 4 agents moe keeps 50 % of its single-agent speed (33 tok/s each), dense 80 % (13 tok/s each); "
+        "At 4 agents moe keeps 50 % of its single-agent speed (33 tok/s each while served), "
+        "dense 80 % (13 tok/s each); "
         "moe still writes 2.5x as fast per agent.",
         "A job takes 1.9 s on moe (1.0x its time alone), 1.9 s on dense (1.0x its time alone).",
         ONCE,
@@ -34,7 +35,8 @@ def test_two_models_that_contend(analysed: Analysed) -> None:
 def test_the_faster_model_that_also_keeps_more(analysed: Analysed) -> None:
     first, *_ = sentences(analysed(two(moe=(0.5, 0.5), dense=(1.0, 1.25), levels=[1, 2])))
     assert first == (
-        "At 2 agents moe keeps 100 % of its single-agent speed (33 tok/s each), dense 80 % (13 tok/s each); "
+        "At 2 agents moe keeps 100 % of its single-agent speed (33 tok/s each while served), "
+        "dense 80 % (13 tok/s each); "
         "moe writes 2.5x as fast per agent."
     )
 
@@ -67,13 +69,14 @@ def test_one_target(analysed: Analysed) -> None:
     run = Run(levels=[1, 2])
     run.healthy(agents=1)
     run.healthy(agents=2, slower=1.25, jobs=3)
-    assert sentences(analysed(run)) == ["At 2 agents moe keeps 80 % of its single-agent speed (13 tok/s each).", ONCE]
+    told = "At 2 agents moe keeps 80 % of its single-agent speed (13 tok/s each while served)."
+    assert sentences(analysed(run)) == [told, ONCE]
 
 
 def test_a_single_level_says_nothing_about_contention(analysed: Analysed) -> None:
     results = analysed(two(moe=(0.5,), dense=(1.0,), levels=[4]))
     assert sentences(results)[0] == (
-        "At 4 agents moe writes 33 tok/s per agent, dense 17; moe writes 2.0x as fast per agent. "
+        "At 4 agents moe writes 33 tok/s per agent while served, dense 17; moe writes 2.0x as fast per agent. "
         "How much agents slow each other down was not measured: that needs a valid stage of 1 agent."
     )
 
@@ -82,7 +85,7 @@ def test_one_agent_alone_says_nothing_about_contention(analysed: Analysed) -> No
     run = Run()
     run.healthy(slower=2.5, period=2.0, window_s=20)
     assert sentences(analysed(run))[:2] == [
-        "At 1 agent moe writes 6.7 tok/s per agent. "
+        "At 1 agent moe writes 6.7 tok/s per agent while served. "
         "How much agents slow each other down was not measured: that needs a valid stage of more agents.",
         "A job takes 3.9 s on moe.",
     ]
@@ -95,7 +98,7 @@ def test_an_invalid_stage_is_warned_of_and_not_spoken_of(analysed: Analysed) -> 
     run.healthy(agents=4, until=5.0)
     found = sentences(analysed(run))
     assert found[0] == "1 of 3 stages is invalid: its numbers must not be used."
-    assert found[1] == "At 2 agents moe keeps 80 % of its single-agent speed (13 tok/s each)."
+    assert found[1] == "At 2 agents moe keeps 80 % of its single-agent speed (13 tok/s each while served)."
 
 
 def test_an_invalid_base_takes_contention_away(analysed: Analysed) -> None:
@@ -103,7 +106,8 @@ def test_an_invalid_base_takes_contention_away(analysed: Analysed) -> None:
     run.healthy(agents=1, until=5.0)
     run.healthy(agents=2, slower=1.25)
     found = sentences(analysed(run))
-    assert found[1].startswith("At 2 agents moe writes 13 tok/s per agent. How much agents slow each other down")
+    told = "At 2 agents moe writes 13 tok/s per agent while served. How much agents slow each other down"
+    assert found[1].startswith(told)
 
 
 def test_targets_without_a_common_valid_level_are_told_each_by_itself(analysed: Analysed) -> None:
@@ -114,8 +118,8 @@ def test_targets_without_a_common_valid_level_are_told_each_by_itself(analysed: 
     run.healthy("dense", 2)
     found = sentences(analysed(run))
     assert found[0] == "2 of 4 stages are invalid: their numbers must not be used."
-    assert "At 1 agent moe writes 17 tok/s per agent." in found[1]
-    assert "At 2 agents dense writes 17 tok/s per agent." in found[1]
+    assert "At 1 agent moe writes 17 tok/s per agent while served." in found[1]
+    assert "At 2 agents dense writes 17 tok/s per agent while served." in found[1]
 
 
 def test_what_only_one_target_can_tell_of_contention_is_told(analysed: Analysed) -> None:
@@ -126,8 +130,8 @@ def test_what_only_one_target_can_tell_of_contention_is_told(analysed: Analysed)
     run.healthy("dense", 2, until=5.0)
     found = sentences(analysed(run))
     assert found[1:] == [
-        "At 2 agents moe keeps 80 % of its single-agent speed (13 tok/s each). "
-        "At 1 agent dense writes 17 tok/s per agent. "
+        "At 2 agents moe keeps 80 % of its single-agent speed (13 tok/s each while served). "
+        "At 1 agent dense writes 17 tok/s per agent while served. "
         "How much agents slow each other down was not measured: that needs a valid stage of more agents.",
         ONCE,
     ]

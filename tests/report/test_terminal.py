@@ -68,7 +68,7 @@ def test_an_invalid_stage_is_marked_and_its_reason_printed(results):
 def test_columns_are_aligned_to_the_right_under_their_heads(results):
     lines = printed(results).splitlines()
     units, first, second = lines[1], lines[2], lines[3]
-    for unit in ("each", "p95 s", "p50 ms"):
+    for unit in ("while served", "p95 s", "p50 ms"):
         end = units.index(unit) + len(unit)
         for line in (first, second):
             assert re.match(r"[0-9-]", line[end - 1]), (unit, line)
@@ -80,13 +80,36 @@ def test_a_narrow_terminal_drops_columns_and_keeps_what_tells_most(results, widt
     table = printed(results, width).splitlines()[:4]
     assert max(map(len, table)) <= width
     assert table[0].split()[:2] == ["model", "agents"]
-    assert "each" in table[1]
+    assert "while served" in table[1]
+
+
+def test_columns_without_room_are_named_and_where_to_find_them(results):
+    text = " ".join(printed(results, 80).split())
+    assert (
+        "No room for: TTFT p50 s, ITL p50 ms, jobs per h, fairness (Jain), cached prompt, times ± ms "
+        "(a wider window, --markdown or --json has them)." in text
+    )
+    assert "No room for" not in printed(results, 200)
+
+
+def test_the_rate_of_an_agent_is_said_to_be_of_the_time_that_it_is_served(results):
+    served = "per second of its requests; tools and thinking are left out"
+    assert served in printed(results)
+    assert served in to_markdown(results)
+
+
+def test_a_stage_that_never_ran_has_no_number_of_errors(viewed):
+    run = Run(levels=[1, 2])
+    run.healthy(agents=1)
+    results = viewed(run).results
+    assert cell(results, "errors", 1) == "0"
+    assert cell(results, "errors", 2) == "-"
 
 
 def test_markdown_has_a_cell_for_every_column_and_the_reasons(results):
     lines = to_markdown(results).splitlines()
     assert {line.count("|") for line in lines[:4]} == {len(COLUMNS) + 1}
-    assert lines[0].startswith("| model | agents | in flight | tok/s each | of 1 agent |")
+    assert lines[0].startswith("| model | agents | in flight | tok/s each while served | of 1 agent |")
     assert lines[1].startswith("| --- | --: |")
     assert lines[3].startswith("| moe | 2! |")
     assert f"- invalid: {results['invalid_reasons'][0]}" in lines
