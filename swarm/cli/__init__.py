@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from swarm import __version__
-from swarm.cli import profiles, trace
+from swarm.cli import profiles, streams, trace
 from swarm.cli.capacity import capacity
 from swarm.cli.compare import compare
 from swarm.cli.nightly import check, history
@@ -51,8 +51,12 @@ app.add_typer(trace.app, name="trace")
 
 def main() -> None:
     """The console script: our own exceptions become one line and an exit code; any other is a bug, shown in full."""
+    streams.harden()
     try:
-        app()
+        try:
+            app()
+        finally:
+            print(end="", flush=True)  # here, and not behind our back at the exit, so that a full disk is told
     except SwarmError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -59,7 +59,7 @@ def write_json(path: Path, value: object) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Replaces a file's text at once: a reader, or a crash, finds the old text or the new. Raises RecordingError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.parent / f".{path.name}.{os.getpid()}"
     try:
         with beside.open("w", encoding="utf-8") as file:
             file.write(text)
