@@ -1,6 +1,7 @@
 """The load generator's own view of itself: was it in the way, and how far may the times be off?"""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from swarm.analysis.window import Window
@@ -15,6 +16,9 @@ class Process:
         self.cpu_ns = 0
         self.watched_ns = 0
         self.timing = TimingError()
+        self.cores: int | None = None
+        """Of its machine; None where an older run did not say, or nobody could."""
+        self._companions_ns = 0
         self._busy_ns = 0.0
         self._busy_of_ns = 0
 
@@ -25,6 +29,9 @@ class Process:
         if sample.busy_share is not None:
             self._busy_ns += sample.busy_share * took
             self._busy_of_ns += took
+        if sample.companions_ns is not None:
+            self.cores = sample.cores
+            self._companions_ns += sample.companions_ns
         self.timing.add(sample)
 
     def merge(self, other: "Process") -> None:
@@ -32,6 +39,8 @@ class Process:
         self.watched_ns += other.watched_ns
         self._busy_ns += other._busy_ns
         self._busy_of_ns += other._busy_of_ns
+        self.cores = self.cores or other.cores
+        self._companions_ns += other._companions_ns
         self.timing.merge(other.timing)
 
     @property
@@ -43,6 +52,29 @@ class Process:
     def busy_share(self) -> float | None:
         """Share of its machine's CPUs that ran anything."""
         return self._busy_ns / self._busy_of_ns if self._busy_of_ns else None
+
+    @property
+    def own_cores(self) -> float:
+        """CPU time, its companions' included, as a number of cores."""
+        return (self.cpu_ns + self._companions_ns) / self.watched_ns if self.watched_ns else 0.0
+
+
+@dataclass(frozen=True)
+class Use:
+    """How many of a machine's cores were busy, on average: with swarm's processes, and with all others."""
+
+    own: float
+    others: float
+    cores: int
+
+
+def use_of(process: Process, on_its_machine: Iterable[Process]) -> Use | None:
+    """Who used the machine of `process`; `on_its_machine`: all of swarm's there, itself among them. None: not known."""
+    busy, cores = process.busy_share, process.cores
+    if busy is None or cores is None:
+        return None
+    own = sum(one.own_cores for one in on_its_machine)
+    return Use(own, max(0.0, busy * cores - own), cores)
 
 
 class Client:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from swarm.analysis.client import Process
+from swarm.analysis.client import Process, Use, use_of
 from swarm.analysis.plan import Limits
 from swarm.analysis.trial import Trial
 from swarm.analysis.words import counted
@@ -16,6 +16,8 @@ SILENT_SHARE = 0.02
 SILENT_TIMES = 3
 BUSY_SHARE = 0.9
 """Of the machine's CPUs: above it, a client that is late without using its own core was kept from running."""
+OTHERS_SHARE = 0.25
+"""Of the machine's CPUs: from it on, processes that are not swarm's are in its way, if they use more than it does."""
 
 
 def trial_reasons(trial: Trial, limits: Limits) -> list[str]:
@@ -92,7 +94,9 @@ def _agents(numbers: Sequence[int]) -> str:
 def _client(trial: Trial, limits: Limits) -> str | None:
     """Every process by itself: one that was too slow is not made up for by the others."""
     slow = {
-        number: why for number, process in sorted(trial.client.processes.items()) if (why := _slow(process, limits))
+        number: why
+        for number, process in sorted(trial.client.processes.items())
+        if (why := _slow(process, limits, _use(trial, number)))
     }
     if not slow:
         return None
@@ -103,7 +107,27 @@ def _client(trial: Trial, limits: Limits) -> str | None:
     return f"{trial.shards[first].name}: {why}{more}"
 
 
-def _slow(process: Process, limits: Limits) -> str | None:
+def _use(trial: Trial, number: int) -> Use | None:
+    """Who used the machine of a shard."""
+
+    def host(shard: int) -> str | None:
+        return trial.shards[shard].host if shard in trial.shards else None
+
+    processes = trial.client.processes
+    return use_of(processes[number], (one for shard, one in processes.items() if host(shard) == host(number)))
+
+
+def _strangers(use: Use | None) -> str | None:
+    """That other processes took the CPU; None: they did not, or it is not known."""
+    if use is None or use.others < OTHERS_SHARE * use.cores or use.others <= use.own:
+        return None
+    return (
+        f"other processes used {use.others:.2g} of {use.cores} cores, and swarm with its tools and simulated servers "
+        f"{use.own:.2g}"
+    )
+
+
+def _slow(process: Process, limits: Limits, use: Use | None) -> str | None:
     cpu, busy, timing = process.cpu_share, process.busy_share, process.timing
     if cpu is not None and cpu > limits.max_cpu_share:
         return (
@@ -123,6 +147,8 @@ def _slow(process: Process, limits: Limits) -> str | None:
         )
     else:
         late = f"1 % of the time swarm was more than {_ms(lag)} late {limit}, and it stamps the chunks itself"
+    if strangers := _strangers(use):
+        return f"the machine was busy: {late}, while {strangers}; stop them, or run swarm on another machine"
     if busy is not None and busy > BUSY_SHARE:
         return (
             f"the machine was busy: {late} while the CPUs were {_percent(busy)} in use, and swarm used "
@@ -135,10 +161,17 @@ def _simulator(trial: Trial, limits: Limits) -> str | None:
     slip = trial.simulator_slip_s
     if slip is None or slip <= limits.max_lag_s:
         return None
+    late = f"1 % of its steps were more than {_ms(slip)} late (client.max_lag is {_ms(limits.max_lag_s)})"
+    uses = (_strangers(_use(trial, number)) for number in sorted(trial.client.processes))
+    strangers = next(filter(None, uses), None)
+    blamed, remedy = (
+        (f"while {strangers}", "stop them")
+        if strangers
+        else ("which is this machine's doing and not the model's", "use fewer agents, stop what else runs here")
+    )
     return (
-        f"the simulated server could not keep up: 1 % of its steps were more than {_ms(slip)} late (client.max_lag is "
-        f"{_ms(limits.max_lag_s)}), which is this machine's doing and not the model's; use fewer agents, stop what "
-        "else runs here, or `swarm predict`, which needs no real time"
+        f"the simulated server could not keep up: {late}, {blamed}; {remedy}, or `swarm predict`, which needs no "
+        "real time"
     )
 
 

@@ -73,8 +73,9 @@ def gpu_reader(target: Target) -> AbstractAsyncContextManager[DcgmReader | NvmlR
 
 
 @asynccontextmanager
-async def simulated(name: str, simulate: Simulate) -> AsyncIterator[str]:
-    """Runs a simulated vLLM in a process of its own; yields its address; stops it, whatever happens."""
+async def simulated(name: str, simulate: Simulate) -> AsyncIterator[tuple[str, int]]:
+    """Runs a simulated vLLM in a process of its own; yields its address and the process's number; stops it, whatever
+    happens."""
     options = [f"--{key.replace('_', '-')}={value}" for key, value in simulate.overrides().items()]
     command = [sys.executable, "-m", "swarm.simulator", f"--profile={simulate.profile}", "--port=0", *options]
     with tempfile.TemporaryFile() as log:
@@ -87,7 +88,7 @@ async def simulated(name: str, simulate: Simulate) -> AsyncIterator[str]:
             start_new_session=True,  # a Ctrl-C in the terminal is ours alone: the servers must outlive the agents
         )
         try:
-            yield await _address(name, process, log)
+            yield await _address(name, process, log), process.pid
         finally:
             await _end(process)
 

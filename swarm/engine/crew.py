@@ -75,7 +75,9 @@ class LocalCrew:
             for number, status in zip(spec.numbers, self._statuses, strict=True)
         ]
         if spec.watch_client:
-            watching = watch_client(self._client, self._clock, spec.header, publish, self._next_id)
+            watching = watch_client(
+                self._client, self._clock, spec.header, publish, self._next_id, companions=spec.companions
+            )
             self._watching = [asyncio.create_task(watching)]
 
     @property

@@ -168,7 +168,7 @@ async def _drives(route: Route) -> AsyncIterator[Drive]:
     with tempfile.TemporaryDirectory(prefix="swarm-") as folder:
         path = Path(folder) / "steady.json"
         path.write_text(json.dumps(asdict(steady(TOKENS_PER_S))))
-        async with simulated("doctor", Simulate(profile=str(path))) as address:
+        async with simulated("doctor", Simulate(profile=str(path))) as (address, _):
             await warming
             for streams in STREAMS:
                 yield await _drive(route, Connection(f"{address}/v1", "steady"), streams)

@@ -184,6 +184,11 @@ class Fleet:
         told = ("host", "pid", "cores", "swarm", "python")
         return [{"shard": shard.number} | {key: (shard.facts or {}).get(key) for key in told} for shard in self.shards]
 
+    def beside(self) -> int | None:
+        """The first shard on the coordinator's own machine; None: all are elsewhere."""
+        here = (shard for shard in self.shards if shard.facts and shard.facts["machine"] == self.here["machine"])
+        return next((shard.number for shard in here), None)
+
     async def close(self) -> None:
         await asyncio.gather(*(shard.drop() for shard in self.shards))
 
@@ -263,10 +268,16 @@ class ShardedCrew:
         next_id: Callable[[], str],
         prefix: Callable[[str], str],
     ) -> None:
-        count = len(fleet.shards)
+        count, beside = len(fleet.shards), fleet.beside()
         self._fleet = fleet
         self._specs = [
-            replace(spec, shard=number, numbers=numbers_of(spec.plan.agents, number, count)) for number in range(count)
+            replace(
+                spec,
+                shard=number,
+                numbers=numbers_of(spec.plan.agents, number, count),
+                companions=spec.companions if number == beside else (),
+            )
+            for number in range(count)
         ]
         self._connection = connection
         self._clock = clock
@@ -310,7 +321,8 @@ class ShardedCrew:
         for shard in self._fleet.shards:
             offset = self._offsets[shard.number]
             joined = {"offset_ns": offset.ns, "round_trip_ns": offset.round_trip_ns}
-            self._tell(records.Shard, shard, start_ns, **self._of(shard), **joined)
+            host = (shard.facts or {}).get("host")
+            self._tell(records.Shard, shard, start_ns, **self._of(shard), host=host, **joined)
             if shard.lost:
                 self._bury(shard)
         self._following = [asyncio.create_task(self._follow(shard)) for shard in self._present()]

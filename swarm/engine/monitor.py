@@ -1,9 +1,10 @@
 """What is sampled beside the load, once a second: the load generator itself and the server's own metrics."""
 
 import os
+import resource
 import time
 from array import array
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,13 @@ async def watch_client(
     publish: Callable[[Record], None],
     next_id: Callable[[], str],
     period_s: float = 1.0,
+    companions: Sequence[int] = (),
 ) -> None:
-    """Publishes a `ClientSample` every second (or `period_s`) until cancelled."""
-    began, cpu, busy = clock.now(), time.process_time_ns(), _machine_ticks()
+    """Publishes a `ClientSample` every second (or `period_s`) until cancelled.
+
+    `companions`: numbers of other processes of swarm's on this machine, whose CPU time is not that of strangers.
+    """
+    began, cpu, busy, beside = clock.now(), time.process_time_ns(), _machine_ticks(), _cpu_beside_ns(companions)
     lags: array[int] = array("q")
     while True:
         due = clock.now() + round(TICK_S * 1e9)
@@ -36,6 +41,7 @@ async def watch_client(
         if now - began < period_s * 1e9:
             continue
         meter, cpu_now, busy_now = client.meter(), time.process_time_ns(), _machine_ticks()
+        beside_now = _cpu_beside_ns(companions)
         lags.extend(meter.lags_ns)
         longest = max(lags)
         publish(
@@ -46,6 +52,8 @@ async def watch_client(
                 end_ns=now,
                 cpu_ns=cpu_now - cpu,
                 busy_share=_share(busy, busy_now),
+                cores=os.cpu_count(),
+                companions_ns=None if beside is None or beside_now is None else beside_now - beside,
                 lag_ns=_spread(lags),
                 chunks=meter.chunks,
                 coalesced=meter.coalesced,
@@ -56,7 +64,7 @@ async def watch_client(
                 shared_ns=_spread(array("q", (min(since, longest) for since in meter.shared_ns))),
             )
         )
-        began, cpu, busy, lags = now, cpu_now, busy_now, array("q")
+        began, cpu, busy, beside, lags = now, cpu_now, busy_now, beside_now, array("q")
 
 
 async def every_second(clock: Clock, act: Callable[[], Awaitable[object]]) -> None:
@@ -90,6 +98,20 @@ def _open_files() -> int | None:
         return len(os.listdir("/proc/self/fd"))
     except OSError:
         return None
+
+
+def _cpu_beside_ns(companions: Sequence[int]) -> int | None:
+    """CPU time of this process's children that have ended, and of its companions; None where /proc does not tell."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ticks = 0
+    try:
+        for process in companions:
+            # Behind the command's name, which may hold anything, the 12th and 13th fields are its CPU time.
+            fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    except (OSError, ValueError, IndexError):
+        return None
+    return round((ended.ru_utime + ended.ru_stime + ticks / os.sysconf("SC_CLK_TCK")) * 1e9)
 
 
 def _machine_ticks() -> tuple[int, int] | None:

@@ -1,6 +1,7 @@
 """The composition root of `swarm run`: wires clock, targets, clients, tools and sinks, and runs the stages."""
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -55,6 +56,8 @@ class Backend:
     gpu: GpuReader | None = None
     replay: Replay | None = None
     """The trace, made ready for it."""
+    process: int | None = None
+    """The number of the simulated server's; None: swarm did not start the server."""
 
 
 @dataclass(frozen=True)
@@ -187,9 +190,9 @@ async def open_backends(scenario: Scenario, stack: AsyncExitStack, *, warm: bool
 
 
 async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) -> Backend:
-    address = None
+    address = process = None
     if target.simulate:
-        address = await stack.enter_async_context(simulated(target.name, target.simulate))
+        address, process = await stack.enter_async_context(simulated(target.name, target.simulate))
     gpu = await stack.enter_async_context(reader) if (reader := gpu_reader(target)) else None
     reach = connection(scenario, target, address)
     facts = await probe(reach)
@@ -213,7 +216,7 @@ async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) ->
             f"agents.driver: model, but {target.name} ({facts.model}) lets no model call tools; start it so that it "
             "does (vLLM: --enable-auto-tool-choice --tool-call-parser ...), or use `driver: script`"
         )
-    return Backend(target, reach, facts, gpu, replay)
+    return Backend(target, reach, facts, gpu, replay, process)
 
 
 async def keep_drawing(view: LiveView) -> None:
@@ -227,6 +230,8 @@ async def _stage(run: _Run, plan: StagePlan, tools: Tools, number: int, of: int)
     scenario, backend = run.asked.scenario, run.backends[plan.target]
     pinned, secrets = backend.facts.honours.pinned_length, secrets_of(backend.target)
     spec = stage_spec(run.id, scenario, run.asked.tasks, plan, pinned=pinned, secrets=secrets, replay=backend.replay)
+    servers = tuple(other.process for other in run.backends.values() if other.process is not None)
+    spec = replace(spec, companions=(*servers, os.getpid()) if run.fleet else servers)
     if run.asked.part:
         spec = run.asked.part.of_stage(scenario, spec)
     if run.share:

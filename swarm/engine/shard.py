@@ -169,6 +169,7 @@ class MeetingCrew:
                 parent=stage_id,
                 t_ns=start_ns,
                 name=f"{self._share.place} ({platform.node()}, process {os.getpid()})",
+                host=platform.node(),
                 numbers=list(self._spec.numbers),
                 offset_ns=offset.ns,
                 round_trip_ns=offset.round_trip_ns,

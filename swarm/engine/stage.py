@@ -58,6 +58,9 @@ class StageSpec:
     watch_client: bool = True
     """Whether the load generator watches itself. Not in virtual time, where being slow does no harm."""
 
+    companions: tuple[int, ...] = ()
+    """Process numbers of swarm's own on this shard's machine that no other shard watches."""
+
     @property
     def header(self) -> dict[str, Any]:
         """The fields that all records of the stage share."""

@@ -197,6 +197,11 @@ class ClientSample(Record, frozen=True, kw_only=True, tag="client"):
     """CPU time of this process."""
     busy_share: float | None
     """Share of the machine's CPUs that ran anything, 0..1; None where the system does not tell."""
+    cores: int | None = None
+    """The machine's CPUs."""
+    companions_ns: int | None = None
+    """CPU time of swarm's other processes here: its tools as they end, simulated servers, and who leads the shards.
+    Each is in the samples of one shard alone. None where the system does not tell."""
     lag_ns: list[int]
     """Sorted sample of this second's lags: stamp to reading of received bytes, and the event loop's own lateness."""
     chunks: int
@@ -214,6 +219,8 @@ class Shard(Record, frozen=True, kw_only=True, tag="shard"):
 
     name: str
     """Where it runs, for people: a machine's name and a process's number."""
+    host: str | None = None
+    """Its machine's name."""
     numbers: list[int]
     """Its agents."""
     offset_ns: int = 0

@@ -76,13 +76,15 @@ def stalled() -> Run:
     return run
 
 
-def overloaded(slip_s: float) -> Run:
+def overloaded(slip_s: float, **sample: Any) -> Run:
     run, stage = busy()
     for second in range(1, 10):
         late = second == 5
         stage.server(second, simulator_overloaded=float(late), simulator_slip_p99=slip_s if late else 0.001)
     stage.server(-1, simulator_overloaded=1.0, simulator_slip_p99=9.0)  # in the warm-up
-    stage.end()
+    for second in range(1, 10):
+        stage.watch(second, **sample)
+    stage.end(watched=False)
     return run
 
 
@@ -146,6 +148,23 @@ REASONS = [
         "the client was too slow: 1 % of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
         "and it stamps the chunks itself; "
         "use fewer agents, a faster machine, or `route: direct`",
+    ),
+    (
+        client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2, busy_share=0.65, cores=2, companions_ns=ns(0.1)),
+        "the machine was busy: 1 % of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
+        "and it stamps the chunks itself, while other processes used 1 of 2 cores, and swarm with its tools and "
+        "simulated servers 0.3; stop them, or run swarm on another machine",
+    ),
+    (
+        client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2, busy_share=0.65, cores=2, companions_ns=ns(0.9)),
+        "the client was too slow: 1 % of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
+        "and it stamps the chunks itself; use fewer agents, a faster machine, or `route: direct`",
+    ),
+    (
+        overloaded(0.0125, busy_share=0.65, cores=2, companions_ns=ns(0.1)),
+        "the simulated server could not keep up: 1 % of its steps were more than 12.5 ms late (client.max_lag is "
+        "5 ms), while other processes used 1 of 2 cores, and swarm with its tools and simulated servers 0.3; "
+        "stop them, or `swarm predict`, which needs no real time",
     ),
     (
         client(stamp_source="kernel", coalesced=2, shared_ns=[ns(0.011), ns(0.012)], lag_ns=[ns(0.003)] * 100),

@@ -41,7 +41,7 @@ async def healthy(address):
 
 
 async def test_a_simulated_server_lives_as_long_as_its_context():
-    async with simulated("moe", Simulate(profile="moe-30b-a3b-awq-1x3090", max_num_seqs=3)) as address:
+    async with simulated("moe", Simulate(profile="moe-30b-a3b-awq-1x3090", max_num_seqs=3)) as (address, _):
         assert address.startswith("http://127.0.0.1:")
         assert await healthy(address)
     with pytest.raises(aiohttp.ClientConnectorError):
