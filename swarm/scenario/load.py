@@ -7,6 +7,7 @@ import yaml
 
 from swarm.errors import ScenarioError, UsageError
 from swarm.scenario.document import Document, KeyPath, dotted, parse_document, read_document, validate
+from swarm.scenario.files import find_files
 from swarm.scenario.schema import SHORT_FORMS, Fault, Faults, Scenario
 
 
@@ -21,7 +22,10 @@ def load_scenario(path: Path, settings: list[str] | None = None) -> Scenario:
     document.data.setdefault("name", path.stem)
     for setting in settings or []:
         _set(document, setting)
+    missing = find_files(document)
     scenario = validate(document, Scenario)
+    if missing:
+        raise ScenarioError("\n".join(missing))
     for index, target in enumerate(scenario.targets):
         if target.simulate:
             _check_profile(document, ("targets", index), scenario, index)

@@ -26,6 +26,8 @@ def test_scenarios_in_the_docs_are_valid(page, tmp_path):
         if "targets:" in block:
             path = tmp_path / "shown.yaml"
             path.write_text(block)
+            for named in re.findall(r"\bpath: ([\w/.-]+)", block):
+                (tmp_path / named).mkdir(parents=True, exist_ok=True)
             load_scenario(path)
 
 

@@ -225,6 +225,34 @@ def test_a_wrong_set_is_named_as_the_place_of_the_mistake(write, setting, said):
     assert said in refusal(write(TARGET), setting)
 
 
+def test_a_file_is_looked_for_beside_the_scenario_then_in_the_current_folder_and_an_options_there_alone(
+    write, tmp_path, monkeypatch
+):
+    path = write(TARGET + "agents: {driver: trace, trace: {path: a.jsonl, workspace: b}}\nclient: {ca_file: c}")
+    here = tmp_path / "here"
+    for name in ("mine.jsonl", "b", "c"):
+        (here / name).mkdir(parents=True)
+    (tmp_path / "a.jsonl").touch()
+    (tmp_path / "c").touch()
+    monkeypatch.chdir(here)
+    scenario = load_scenario(path)
+    assert (scenario.agents.trace.path, scenario.client.ca_file) == (str(tmp_path / "a.jsonl"), str(tmp_path / "c"))
+    assert scenario.agents.trace.workspace == "b"
+    assert load_scenario(path, ["agents.trace.path=mine.jsonl"]).agents.trace.path == "mine.jsonl"
+    option = "--set agents.trace.path=a.jsonl"
+    assert refusal(path, option[6:]) == f"{option}: agents.trace.path: a.jsonl: no such file in {here}"
+
+
+def test_a_file_that_is_nowhere_is_named_with_its_key_and_where_it_was_looked_for(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
+    path = write(TARGET.replace("moe-30b-a3b-awq-1x3090", "mine.json") + "tasks: {path: nope}")
+    places = f"no such file in {tmp_path} nor {tmp_path.parent}"
+    assert refusal(path).splitlines() == [
+        f"{path}:3: tasks.path: nope: {places}",
+        f"{path}:2: targets[0].simulate: mine.json: {places}",
+    ]
+
+
 def test_targets_are_chosen_by_name(write):
     scenario = load_scenario(SHIPPED[[path.stem for path in SHIPPED].index("four-agents")])
     assert [target.name for target in scenario.only(["dense"]).targets] == ["dense"]
