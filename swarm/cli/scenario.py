@@ -9,10 +9,13 @@ from swarm.cli.common import ScenarioPath, Settings
 
 
 def validate(scenario: ScenarioPath, settings: Settings = None) -> None:
-    """Check a scenario and print it with every default filled in."""
+    """Check a scenario, its tasks or its trace, and print it with every default filled in."""
+    from swarm.engine.plan import tasks_of
     from swarm.scenario.load import dump_scenario, load_scenario
 
-    print(dump_scenario(load_scenario(scenario, settings)), end="")
+    loaded = load_scenario(scenario, settings)
+    tasks_of(loaded)
+    print(dump_scenario(loaded), end="")
 
 
 def init(

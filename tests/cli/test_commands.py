@@ -59,6 +59,20 @@ def test_a_mistake_in_a_scenario_is_one_line_on_stderr_and_exit_2(tmp_path):
     assert done.stderr == f"error: {path}:3: agents.contxt: unknown key; did you mean context?\n"
 
 
+def test_validate_reads_what_run_would_read(tmp_path):
+    (tmp_path / "mine.jsonl").write_text("{}\n")
+    for work, said in (
+        ("agents: {driver: trace, trace: mine.jsonl}", "mine.jsonl: not recognised: "),
+        (f"tasks: {{path: {tmp_path}}}", f"{tmp_path}: no task found"),
+        ("agents: {context: 3100}", "agents.context: 3100 tokens, but the first turn of "),
+    ):
+        path = tmp_path / "mine.yaml"
+        path.write_text(TARGET + work)
+        done = swarm("validate", path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["run"], ["run", "x.yaml", "--nope"], ["nope"], ["report"]])
 def test_wrong_usage_is_exit_2(arguments):
     assert swarm(*arguments).returncode == 2
