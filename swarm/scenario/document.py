@@ -98,10 +98,10 @@ def explain(document: Document, model: type[BaseModel], invalid: ValidationError
             message = str(error["ctx"]["error"])
         elif error["type"] == "extra_forbidden":
             known = _keys_at(model, path[:-1])
-            message = "unknown key" + (_did_you_mean(path[-1], known) or f"; expected one of {', '.join(known)}")
+            message = "unknown key" + (did_you_mean(path[-1], known) or f"; expected one of {', '.join(known)}")
         elif error["type"] == "literal_error":
             expected = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-            message = f"expected {' or '.join(expected)}, not {given!r}{_did_you_mean(given, expected)}"
+            message = f"expected {' or '.join(expected)}, not {given!r}{did_you_mean(given, expected)}"
         elif error["type"] == "missing":
             message = "missing; this key has no default"
         elif error["type"] == "string_pattern_mismatch":
@@ -185,6 +185,7 @@ def _inside(node: dict[str, Any], part: str, definitions: dict[str, Any]) -> dic
     return next((found for option in options if (found := _inside(option, part, definitions))), {})
 
 
-def _did_you_mean(given: Any, names: list[str]) -> str:
+def did_you_mean(given: Any, names: list[str]) -> str:
+    """The nearest of `names` as the end of a message; empty where none is near."""
     close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""

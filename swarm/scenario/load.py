@@ -6,9 +6,18 @@ from typing import Any
 import yaml
 
 from swarm.errors import ScenarioError, UsageError
-from swarm.scenario.document import Document, KeyPath, dotted, parse_document, read_document, validate
+from swarm.scenario.document import (
+    Document,
+    KeyPath,
+    did_you_mean,
+    dotted,
+    parse_document,
+    read_document,
+    validate,
+)
 from swarm.scenario.files import find_files
 from swarm.scenario.schema import SHORT_FORMS, Fault, Faults, Scenario
+from swarm.scenario.thresholds import RELATIVE, Threshold, parse_threshold
 
 
 def load_scenario(path: Path, settings: list[str] | None = None) -> Scenario:
@@ -26,6 +35,12 @@ def load_scenario(path: Path, settings: list[str] | None = None) -> Scenario:
     scenario = validate(document, Scenario)
     if missing:
         raise ScenarioError("\n".join(missing))
+    if hopeless := [
+        document.mistake(("thresholds", index), f"{text}: {why}")
+        for index, text in enumerate(scenario.thresholds)
+        if (why := _never_met(parse_threshold(text), scenario))
+    ]:
+        raise ScenarioError("\n".join(hopeless))
     for index, target in enumerate(scenario.targets):
         if target.simulate:
             _check_profile(document, ("targets", index), scenario, index)
@@ -85,6 +100,18 @@ def _index(items: list[Any], step: str, option: str) -> int:
         return names.index(step)
     known = ", ".join(str(name) for name in names if name) or f"0 to {len(items) - 1}"
     raise UsageError(f"{option}: no item {step!r} in this list; it has {known}")
+
+
+def _never_met(threshold: Threshold, scenario: Scenario) -> str | None:
+    """Why no run of the scenario can have a value for a threshold; None: it may."""
+    names, levels = [target.name for target in scenario.targets], scenario.agents.levels
+    if threshold.target not in ("*", *names):
+        return f"no target is called {threshold.target}{did_you_mean(threshold.target, names)}"
+    if threshold.agents not in levels:
+        return f"no stage has so many agents: agents.levels is {levels}"
+    if threshold.key in RELATIVE and 1 not in levels:
+        return f"{threshold.key} compares with one agent, and agents.levels is {levels}"
+    return None
 
 
 def _check_profile(document: Document, path: KeyPath, scenario: Scenario, index: int) -> None:

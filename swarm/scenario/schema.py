@@ -351,10 +351,14 @@ class Scenario(_Section):
         return thresholds
 
     def only(self, names: list[str] | None) -> Self:
-        """The scenario with only the targets of these names, None: all. Raises UsageError for one that is not there."""
+        """The scenario with only the targets of these names and their thresholds, None: all.
+
+        Raises UsageError for one that is not there.
+        """
         known = [target.name for target in self.targets]
         if missing := [name for name in names or [] if name not in known]:
             raise UsageError(f"--target {missing[0]}: no such target; the scenario has {', '.join(known)}")
-        return self.model_copy(
-            update={"targets": [target for target in self.targets if target.name in (names or known)]}
-        )
+        chosen = names or known
+        kept = [text for text in self.thresholds if parse_threshold(text).target in ("*", *chosen)]
+        targets = [target for target in self.targets if target.name in chosen]
+        return self.model_copy(update={"targets": targets, "thresholds": kept})

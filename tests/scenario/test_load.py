@@ -253,6 +253,34 @@ def test_a_file_that_is_nowhere_is_named_with_its_key_and_where_it_was_looked_fo
     ]
 
 
+@pytest.mark.parametrize(
+    ("threshold", "said"),
+    [
+        ("mo.agents=1.job_s.p50 < 9", "no target is called mo; did you mean moe?"),
+        ("moe.agents=5.job_s.p50 < 9", "no stage has so many agents: agents.levels is [1, 2]"),
+        ("*.agents=5.job_s.p50 < 9", "no stage has so many agents: agents.levels is [1, 2]"),
+    ],
+)
+def test_a_threshold_that_no_run_of_the_scenario_can_have_a_value_for_is_refused(write, threshold, said):
+    path = write(f'{TARGET}agents: {{levels: [1, 2]}}\nthresholds:\n  - "moe.agents=1.errors < 1"\n  - "{threshold}"')
+    assert refusal(path) == f"{path}:6: thresholds[1]: {threshold}: {said}"
+
+
+def test_a_threshold_that_compares_with_one_agent_needs_a_stage_of_one(write):
+    path = write(TARGET + 'thresholds: ["moe.agents=4.contention < 0.5"]')
+    assert load_scenario(path).thresholds == ["moe.agents=4.contention < 0.5"]
+    said = refusal(path, "agents.levels=[4]")
+    assert said.endswith("contention compares with one agent, and agents.levels is [4]")
+
+
+def test_targets_left_out_take_their_thresholds_with_them(write):
+    other = "  - {name: other, architecture: moe, api_base: http://127.0.0.1:8000/v1}\n"
+    thresholds = ["moe.agents=1.errors < 1", "*.agents=1.errors < 1", "other.agents=1.errors < 1"]
+    scenario = load_scenario(write(f"{TARGET}{other}thresholds: {thresholds}"))
+    assert scenario.only(["moe"]).thresholds == thresholds[:2]
+    assert scenario.only(None).thresholds == thresholds
+
+
 def test_targets_are_chosen_by_name(write):
     scenario = load_scenario(SHIPPED[[path.stem for path in SHIPPED].index("four-agents")])
     assert [target.name for target in scenario.only(["dense"]).targets] == ["dense"]
