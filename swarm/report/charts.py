@@ -52,7 +52,9 @@ def _shown(value: object) -> str:
 
 
 def seconds(value: float) -> str:
-    """0.5 ms, 20 ms, 1.5 s, 60 s."""
+    """20 us, 0.5 ms, 20 ms, 1.5 s, 60 s."""
+    if value < 1e-4:
+        return f"{value * 1e6:.3g} us"
     return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s" if value < 1000 else f"{value:,.0f} s"
 
 

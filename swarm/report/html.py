@@ -22,7 +22,7 @@ from swarm.report import html_timeline
 from swarm.report.charts import COLOURS, stacked
 from swarm.report.compared import verdict
 from swarm.report.html_curves import Series, degradation, percentiles
-from swarm.report.table import COLUMNS, notes, percent, rows
+from swarm.report.table import COLUMNS, SERVED, notes, percent, rows
 
 CAUSES = ("decode", "prefill", "cache", "queue", "preemption", "tools", "client", "unknown")
 """In the order of their bars, each with a colour in the style sheet."""
@@ -62,6 +62,7 @@ def to_html(views: Sequence[View]) -> str:
         colours=COLOURS,
         runs=[_run(view) for view in views],
         columns=COLUMNS,
+        served=SERVED,
         rows=[group for view in views for group in _groups(view, several=len(views) > 1)],
         any_invalid=any(view.results["verdict"] != "valid" for view in views),
         series=series,

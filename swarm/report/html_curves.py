@@ -50,7 +50,7 @@ class Panel:
 
 
 PANELS = (
-    Panel("Output of one agent (median)", "tok/s", "agent_output_tokens_per_s", "p50"),
+    Panel("One agent, median", "tok/s while served", "agent_output_tokens_per_s", "p50"),
     Panel("Kept of its speed alone", "%", "retention", scale=100, digits=0),
     Panel("Output of all agents", "tok/s", "output_tokens_per_s", digits=0),
     Panel("Scaling efficiency", "%", "scaling_efficiency", scale=100, digits=0),
@@ -61,6 +61,9 @@ PANELS = (
 )
 NINES = {1.0: "0", 2.0: "50", 10.0: "90", 1e2: "99", 1e3: "99.9", 1e4: "99.99", 1e5: "99.999", 1e6: "99.9999"}
 """1 / (1 - percentile / 100) -> percentile."""
+AT_ONCE_S = 1e-4
+"""No engine takes a step in so little time: shorter gaps are of chunks that came together, and stretch no axis."""
+LOG = "log scale"
 LATENCIES = (("ttft", "Time to first token"), ("itl", "Inter-token latency"), ("e2e", "Whole reply"))
 
 
@@ -90,12 +93,12 @@ def _panel(panel: Panel, series: Sequence[Series]) -> Figure:
     else:
         scale = scale_of([1.0] if panel.key == "fairness_jain" else values)
         y = Axis("", 0, scale[-1])
-        ticks = {value: number(value, 0 if scale[1] >= 1 else 1) for value in scale}
+        ticks = {value: f"{value:,.6g}" for value in scale}
     levels = sorted({int(point.x) for line in lines for point in line.points})
-    x = Axis("agents", levels[0] / 1.2, levels[-1] * 1.2, log=True)
+    x = Axis(f"agents, {LOG}", levels[0] / 1.2, levels[-1] * 1.2, log=True)
     names = _labelled(x, {float(level): str(level) for level in levels}, NARROW)
     picture = chart(panel.title, x, y, lines, names, ticks, NARROW)
-    return Figure(panel.title, "" if panel.log else panel.unit, picture)
+    return Figure(panel.title, LOG if panel.log else panel.unit, picture)
 
 
 def _points(panel: Panel, series: Series) -> Iterator[Point]:
@@ -169,17 +172,19 @@ def _latency(title: str, series: Series, metric: str, axes: tuple[Axis, Axis] | 
     x_ticks = {odds: f"{text} %" for odds, text in NINES.items() if odds <= x.high}
     y_ticks = {value: seconds(value) for value in _thinned(y)}
     picture = chart(f"{title}, {series.label}", x, y, lines, _labelled(x, x_ticks, WIDE), y_ticks, WIDE)
-    return Figure(title, "", picture)
+    return Figure(title, LOG, picture)
 
 
 def _decades(values: Sequence[float]) -> Axis:
-    """A logarithmic axis with a little room above and below."""
-    positive = [value for value in values if value > 0] or [1.0]
-    low, high = min(positive), max(positive)
-    return Axis("", low / 1.3, max(high * 1.3, low * 3), log=True)
+    """A logarithmic axis from a round number (1, 2 or 5 times a power of ten) to another one."""
+    told = [value for value in values if value >= AT_ONCE_S] or [value for value in values if value > 0] or [1.0]
+    low, high = min(told), max(told)
+    round_ones = Axis("", low / 10, high * 10, log=True).ticks()
+    begin = max(value for value in round_ones if value <= low)
+    return Axis("", begin, min(value for value in round_ones if value >= high and value > begin), log=True)
 
 
-def _thinned(axis: Axis, most: int = 7) -> list[float]:
+def _thinned(axis: Axis, most: int = 8) -> list[float]:
     """Ticks of a logarithmic axis: 1, 2, 5; where these are too many, powers of ten."""
     ticks = axis.ticks()
     if len(ticks) <= most:

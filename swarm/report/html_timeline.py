@@ -13,6 +13,7 @@ from swarm.report.table import number
 LANE, BAR = 16, 12
 """Height of a lane, and of the bars in it."""
 MOST_LANES = 64
+TICKS = 6
 MOST_AGENTS_IN_TABLE = 12
 NS_PER_UNIT = 1_000_000
 """The picture's horizontal unit is a millisecond, so that the script reads times from the bars themselves."""
@@ -82,7 +83,7 @@ def lanes(label: str, timeline: Timeline, *, unfolded: bool) -> Lanes:
         f"{label}, {counted(timeline.agents, 'agent')}",
         picture,
         names,
-        [(f"{100 * part / 6:.3f}", f"{seconds * part / 6:.4g} s") for part in range(7)],
+        [(f"{100 * at / seconds:.3f}", f"{at:g} s") for at in scale_of([seconds], TICKS) if at <= seconds],
         _waits(timeline),
         waited := number(sum(timeline.waits.values()), 1),
         "No reply stood still for another agent's prompt."
@@ -124,11 +125,11 @@ def _bar(timeline: Timeline, top: int, span: Span) -> Markup:
 
 
 def _server_rows(timeline: Timeline, place: int) -> list[tuple[str, Markup]]:
-    """What the server said of itself, a bar for each second: the darker, the more."""
+    """What the server said of itself, a bar for each second: the darker, the nearer to the end of its name's scale."""
     rows: list[tuple[str, Markup]] = []
-    for name, metric, most, unit in (
-        ("waiting", "waiting", float(timeline.agents), "requests waiting in the server"),
-        ("KV cache", "kv_usage", 1.0, "of the KV cache used"),
+    for name, scale, metric, most, unit in (
+        ("waiting", f"0-{timeline.agents}", "waiting", float(timeline.agents), "requests waiting in the server"),
+        ("KV cache", "0-100 %", "kv_usage", 1.0, "of the KV cache used"),
     ):
         samples = [
             (sample.t_ns, value) for sample in timeline.server if (value := sample.metrics.get(metric)) is not None
@@ -150,7 +151,7 @@ def _server_rows(timeline: Timeline, place: int) -> list[tuple[str, Markup]]:
             )
             for (at, value), end in zip(samples, ends, strict=True)
         ]
-        rows.append((name, Markup('<g data-name="{}">{}</g>').format(name, Markup("").join(bars))))
+        rows.append((f"{name}, {scale}", Markup('<g data-name="{}">{}</g>').format(name, Markup("").join(bars))))
     return rows
 
 

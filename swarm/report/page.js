@@ -5,7 +5,7 @@ const WORDS = {prefill: "before the first token", decode: "decode", stall: "stan
 function seconds(ms) { return (ms / 1000).toFixed(ms < 10000 ? 2 : 1) + " s"; }
 
 function attach(svg) {
-  const track = svg.parentElement, ticks = [...track.querySelectorAll(".ticks span")];
+  const track = svg.parentElement, ticks = track.querySelector(".ticks");
   const whole = Number(svg.dataset.ms), height = svg.viewBox.baseVal.height;
   const add = name => { const one = document.createElement("div"); one.className = name; one.hidden = true; track.append(one); return one; };
   const cursor = add("cursor"), picked = add("picked"), tip = add("tip");
@@ -18,7 +18,18 @@ function attach(svg) {
   function show(start, stop) {
     from = Math.max(0, start); to = Math.min(whole, Math.max(stop, from + 50));
     svg.setAttribute("viewBox", `${from} 0 ${to - from} ${height}`);
-    ticks.forEach((tick, place) => { tick.textContent = seconds(from + (to - from) * place / (ticks.length - 1)); });
+    ticks.replaceChildren(...rounded().map(ms => {
+      const tick = document.createElement("span");
+      tick.style.left = (ms - from) / (to - from) * 100 + "%";
+      tick.textContent = +(ms / 1000).toFixed(3) + " s";
+      return tick;
+    }));
+  }
+  function rounded() {
+    const power = 10 ** Math.floor(Math.log10((to - from) / 6));
+    const step = power * [1, 2, 2.5, 5, 10].find(times => times * power * 6 >= (to - from) * 0.999);
+    const first = Math.ceil(from / step);
+    return Array.from({length: Math.floor(to / step) - first + 1}, (_, place) => (first + place) * step);
   }
   function time(event) {
     const box = svg.getBoundingClientRect();

@@ -41,7 +41,7 @@ COLUMNS = (
     Column("errors", ""),
     Column("times", "± ms", 5),
 )
-SERVED = "tok/s each while served: of the median agent, per second of its requests; tools and thinking are left out."
+SERVED = '"tok/s each while served": of the median agent, per second of its requests; tools and thinking are left out.'
 """Said under every table: an agent that waits on tools gets less than that by the clock."""
 
 

@@ -128,6 +128,59 @@ def test_one_trial_has_no_whiskers_and_says_so(viewed):
     assert "One trial of each stage: no interval can be given" in page.text("p")
 
 
+def test_the_rate_of_an_agent_is_told_from_the_rate_over_its_window(viewed):
+    text = Page(to_html([viewed(two_models(levels=(1,), trials=1))])).text("p")
+    assert '"tok/s each while served": of the median agent, per second of its requests; tools and thinking' in text
+    assert "Tokens as they arrived, and behind each name their mean, per second of the window" in text
+
+
+def figure(page_text, title):
+    """The labels of the vertical axis of the first picture of this title, and what stands beside the title."""
+    found = re.search(
+        rf'<figcaption>{title}(?: <span class="unit">([^<]*)</span>)?</figcaption>.*?</svg>', page_text, re.S
+    )
+    return re.findall(r'text-anchor="end">([^<]+)<', found[0]), found[1]
+
+
+def test_chunks_that_came_together_do_not_stretch_the_axis_of_their_gaps(viewed):
+    view = viewed(two_models(levels=(1,), trials=1))
+    gaps = [(1.0, 1e-6), (2.0, 0.016), (10.0, 0.018), (100.0, 0.03)]
+    curves = {key: stage | {"itl": gaps} for key, stage in view.curves.items()}
+    assert figure(to_html([replace(view, curves=curves)]), "Inter-token latency") == (
+        ["10 ms", "20 ms", "50 ms"],
+        "log scale",
+    )
+
+
+def test_a_logarithmic_axis_has_two_labels_or_more_of_round_numbers(viewed):
+    text = to_html([viewed(two_models())])
+    assert figure(text, "Time of a job, median") == (["2 s", "5 s"], "log scale")
+    for title in ("Time to first token, p95", "Inter-token latency, p99", "Whole reply"):
+        labels, _ = figure(text, title)
+        assert len(labels) >= 2, title
+        assert all(re.fullmatch(r"[125]0* m?s", label) for label in labels), labels
+
+
+def test_steps_of_two_and_a_half_are_written_as_such(viewed):
+    run = Run()
+    run.healthy(window_s=30.0, slower=1.5)
+    labels, unit = figure(to_html([viewed(run)]), "One agent, median")
+    assert (labels, unit) == (["0", "2.5", "5", "7.5", "10", "12.5"], "tok/s while served")
+
+
+def test_the_times_of_a_timeline_are_round_numbers_and_what_the_server_says_has_a_scale(viewed):
+    run = Run(levels=[4])
+    run.healthy(agents=4, window_s=16.0).server(3.0, waiting=2, kv_usage=0.5)
+    text = to_html([viewed(run)])
+    assert "<span>waiting, 0-4</span><span>KV cache, 0-100 %</span>" in text
+    assert re.findall(r'<span style="left:([\d.]+)%">([^<]+)</span>', text) == [
+        ("0.000", "0 s"),
+        ("31.250", "5 s"),
+        ("62.500", "10 s"),
+        ("93.750", "15 s"),
+    ]
+
+
 def test_models_are_compared_with_their_interval_and_whether_it_tells(viewed):
     page = Page(to_html([viewed(two_models())]))
     assert "moe against dense" in page.text("h2")

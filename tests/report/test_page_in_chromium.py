@@ -95,6 +95,26 @@ async def test_no_two_labels_of_a_picture_overlap(devtools, page):
     assert await visit(devtools, page, look) == 0
 
 
+CUT_OFF = """
+[...document.querySelectorAll("figure > svg")].flatMap(svg => {
+  const view = svg.viewBox.baseVal;
+  return [...svg.querySelectorAll("text")].filter(text => {
+    const box = text.getBBox();
+    return box.x < 0 || box.x + box.width > view.width || box.y < 0 || box.y + box.height > view.height + 1;
+  }).map(text => text.textContent);
+})
+"""
+
+
+async def test_no_label_of_a_picture_is_cut_off(devtools, page):
+    async def look(tab):
+        return await tab.run("document.querySelectorAll('figure > svg text').length"), await tab.run(CUT_OFF)
+
+    labels, cut_off = await visit(devtools, page, look)
+    assert labels > 100
+    assert cut_off == []
+
+
 CONTRAST = """
 (() => {
   const light = colour => {
@@ -160,7 +180,7 @@ async def test_dragging_zooms_in_and_a_double_click_zooms_out(devtools, page):
     zoomed, ticks, whole = await visit(devtools, page, look)
     assert zoomed[0] == pytest.approx(2750, abs=20)
     assert zoomed[2] == pytest.approx(2750, abs=30)
-    assert ticks.startswith("2.7")
+    assert ticks.startswith("3 s3.5 s4 s4.5 s5 s")
     assert (whole[0], whole[2]) == (0, 11000)
 
 
