@@ -161,7 +161,8 @@ class Gaps:
         streams, tokens = max(1, moment.streaming), stream.tokens_of(at, behind)
         if moment.waiting:
             stream.stalls.add(streams, tokens, moment.context, ns)
-        cell = self._cells.setdefault((streams, moment.waiting > 0), _Cell())
+        kind = streams, moment.waiting > 0
+        cell = self._cells.get(kind) or self._cells.setdefault(kind, _Cell())
         cell.tokens += tokens
         cell.take(stream.rates(at, behind), moment.context)
 
@@ -241,21 +242,25 @@ class _Stream:
         mine = [at for at in self._suspects if since_ns <= stamps[at - 1] < until_ns]
         if not mine:
             return
-        beside = [
-            other
-            for other in others
-            if other is not self and other.stamps and other.stamps[0] < stamps[-1] and other.stamps[-1] > stamps[0]
-        ]
         factor, more = OVERTAKEN
-        for at in mine:
-            enough = factor * self.tokens_of(at, at + 1) + more
-            if any(other.got(stamps[at - 1], stamps[at]) >= enough for other in beside):
-                self.preempted.add(at)
+        begins, ends = [stamps[at - 1] for at in mine], [stamps[at] for at in mine]
+        enough = [factor * self.tokens_of(at, at + 1) + more for at in mine]
+        for other in others:
+            theirs = other.stamps
+            if not theirs or theirs[0] >= ends[-1] or theirs[-1] <= begins[0] or other is self:
+                continue
+            for one in range(bisect_right(ends, theirs[0]), bisect_left(begins, theirs[-1])):
+                if other.got(enough[one], begins[one], ends[one]):
+                    self.preempted.add(mine[one])
 
-    def got(self, begin_ns: float, end_ns: float) -> int:
-        """Tokens that came between two times, the first of the reply left out."""
-        at, behind = (max(1, bisect_left(self.stamps, t)) for t in (begin_ns + 1, end_ns))
-        return self.tokens_of(at, behind) if behind > at else 0
+    def got(self, enough: int, begin_ns: float, end_ns: float) -> bool:
+        """Whether so many tokens came between two times, the first of the reply left out."""
+        stamps = self.stamps
+        at = bisect_left(stamps, begin_ns + 1) or 1
+        if not self._tokens:
+            last = at + enough - 1
+            return last < len(stamps) and stamps[last] < end_ns
+        return sum(self._tokens[at : bisect_left(stamps, end_ns)]) >= enough
 
     def changes(self) -> "Iterator[_Moment]":
         """When it begins or ceases to wait or to stream: by how much the counts change."""

@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -97,11 +98,18 @@ class _Stage:
         if self.shown.overlap(record.t_ns, record.end_ns):
             (self.attempts if isinstance(record, Attempt) else self.tools).append(record)  # type: ignore[arg-type]
         if isinstance(record, Attempt):
-            tokens = self.tokens.setdefault(record.owner or 0, [0.0] * self.buckets)
-            for at_ns, count in _arrivals(record):
-                if self.window.holds(at_ns):
-                    place = int((at_ns - self.window.start_ns) / 1e9 / self.bucket_s)
-                    tokens[min(place, self.buckets - 1)] += count
+            self._add_tokens(record)
+
+    def _add_tokens(self, attempt: Attempt) -> None:
+        buckets = self.tokens.setdefault(attempt.owner or 0, [0.0] * self.buckets)
+        stamps, so_far = _arrivals(attempt)
+        at, behind = (bisect_left(stamps, edge) for edge in (self.window.start_ns, self.window.stop_ns))
+        while at < behind:
+            place = max(0, min(int((stamps[at] - self.window.start_ns) / 1e9 / self.bucket_s), self.buckets - 1))
+            edge = self.window.start_ns + (place + 1) * self.bucket_s * 1e9
+            upto = max(at + 1, bisect_left(stamps, edge, at, behind)) if place + 1 < self.buckets else behind
+            buckets[place] += so_far[upto] - so_far[at]
+            at = upto
 
     def timeline(self) -> Timeline:
         prefills = _Prefills(self.attempts)
@@ -143,19 +151,17 @@ def _start(span: Span) -> int:
     return span.start_ns
 
 
-def _arrivals(attempt: Attempt) -> Iterator[tuple[int, float]]:
-    """When completion tokens came, and how many: by chunk, or evenly from first to last where none was recorded."""
+def _arrivals(attempt: Attempt) -> tuple[list[int], list[float]]:
+    """When completion tokens came, by chunk, or evenly from first to last where none was recorded; and how many had
+    come before each of these times, and in all."""
     total = completion_tokens(attempt)
     first, last = attempt.first_token_ns, attempt.last_token_ns
     if not total or first is None or last is None:
-        return
+        return [], [0]
     gaps = attempt.chunks or [first - attempt.t_ns, *[(last - first) // max(1, total - 1)] * (total - 1)]
     known = attempt.chunk_tokens
     tokens = known if known is not None and len(known) == len(gaps) else [total / len(gaps)] * len(gaps)
-    at = attempt.t_ns
-    for gap, count in zip(gaps, tokens, strict=True):
-        at += gap
-        yield at, count
+    return [*accumulate(gaps, initial=attempt.t_ns)][1:], [*accumulate(tokens, initial=0)]
 
 
 @dataclass
