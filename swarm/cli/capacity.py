@@ -19,12 +19,12 @@ from swarm.cli.common import (
     Workers,
     Yes,
     ask_for_public_hosts,
-    exit_code,
+    ending,
     load,
     sharing,
     show,
 )
-from swarm.errors import ExitCode, UsageError
+from swarm.errors import UsageError
 
 
 def capacity(
@@ -66,7 +66,7 @@ def capacity(
         print(json.dumps({"directory": str(outcome.directory), **results["capacity"]}, indent=2))
     else:
         print(outcome.directory)
-    raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))
+    raise typer.Exit(ending(outcome, results))
 
 
 def _profiles(given: list[str] | None) -> dict[str, str]:

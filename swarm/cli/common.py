@@ -95,7 +95,10 @@ def ask_for_hosts(hosts: list[str], yes: bool) -> None:
 
 
 def show(directory: Path, *, quiet: bool) -> dict[str, Any]:
-    """Recomputes `results.json` and `report.html`, and prints the results for people."""
+    """Recomputes `results.json` and `report.html`, and prints the results for people.
+
+    Where they cannot be written, as the disk is full or read-only, that is told, and they are shown all the same.
+    """
     from rich.console import Console
 
     from swarm.analysis.results import analyse
@@ -105,10 +108,13 @@ def show(directory: Path, *, quiet: bool) -> dict[str, Any]:
     from swarm.report.terminal import print_results
 
     results = analyse(directory)
-    rundir.write_results(directory, results)
-    rundir.write_whole(directory / rundir.REPORT, to_html([read_view(directory, results)]))
     if not quiet:
         print_results(results, Console(width=None if sys.stdout.isatty() else PIPED_WIDTH))
+    try:
+        rundir.write_results(directory, results)
+        rundir.write_whole(directory / rundir.REPORT, to_html([read_view(directory, results)]))
+    except UsageError as error:
+        print(f"note: {error}; the other files hold all that it is computed from", file=sys.stderr)
     return results
 
 
@@ -132,8 +138,20 @@ def finish(outcome: "Outcome", *, quiet: bool) -> NoReturn:
     results = show(outcome.directory, quiet=quiet)
     if outcome.stopped is None:
         _remember(outcome.directory, results)
+    elif not outcome.by_signal:
+        print(f"stopped: {outcome.stopped}", file=sys.stderr)
     print(outcome.directory)
-    raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else exit_code(results))
+    raise typer.Exit(ending(outcome, results))
+
+
+def ending(outcome: "Outcome", results: dict[str, Any]) -> ExitCode:
+    """The exit code of a command that ran a scenario; one whose results could not be written is not done."""
+    from swarm.recording import rundir
+
+    if outcome.by_signal:
+        return ExitCode.INTERRUPTED
+    written = (outcome.directory / rundir.RESULTS).exists()
+    return exit_code(results) or (ExitCode.OK if written else ExitCode.USAGE)
 
 
 def _remember(directory: Path, results: dict[str, Any]) -> None:

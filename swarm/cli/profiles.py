@@ -47,6 +47,7 @@ def add(
     out: Annotated[Path | None, typer.Option(help="Default: <profile's name>.json.")] = None,
 ) -> None:
     """Make a profile from a model's config.json and a GPU's data sheet: assumed, until it is calibrated."""
+    from swarm.recording.rundir import write_whole
     from swarm.simulator import profiles
     from swarm.simulator.derive import derive
 
@@ -62,7 +63,7 @@ def add(
     path = out or Path(f"{entry['name']}.json")
     if path.exists():
         raise UsageError(f"{path}: exists already; choose another --out")
-    path.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(entry, indent=1) + "\n")
     print(f"{path} written; try: swarm profiles show {path} --context 8k")
 
 

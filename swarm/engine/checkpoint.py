@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 from swarm.errors import UsageError
 from swarm.recording import rundir
-from swarm.recording.appender import RecordingError
 from swarm.recording.parts import parts_of
 
 _GROWING = (rundir.EVENTS, rundir.SERVER, rundir.HISTOGRAMS)
@@ -25,7 +24,7 @@ async def keep_checkpoints(directory: Path, every_s: float, say: Callable[[str],
     while True:
         try:
             await asyncio.to_thread(take_checkpoint, directory)
-        except (OSError, RecordingError) as error:
+        except (OSError, UsageError) as error:
             if not failed:
                 say(f"no checkpoint could be taken: {error}; what is measured is still being recorded")
             failed = True
@@ -33,7 +32,7 @@ async def keep_checkpoints(directory: Path, every_s: float, say: Callable[[str],
 
 
 def take_checkpoint(directory: Path) -> None:
-    """Brings the run's files down to the disk. Raises OSError or RecordingError."""
+    """Brings the run's files down to the disk. Raises OSError or UsageError."""
     sizes = {}
     for part in (part for name in _GROWING for part in parts_of(directory / name)):
         descriptor = os.open(part, os.O_RDONLY)

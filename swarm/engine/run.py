@@ -153,7 +153,8 @@ async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing, place: Plac
         outcome = Outcome(asked.directory, stop.reason, stop.by_signal, share.lost if share else ())
         if endpoint and not stop.by_signal:
             await linger(endpoint, scenario.prometheus.linger, recorder, stop)
-    return outcome
+    # A file may have failed when it was closed; a signal came too late to interrupt anything.
+    return replace(outcome, stopped=outcome.stopped or (None if stop.by_signal else stop.reason))
 
 
 def _common(asked: RunSpec, started_at: str, clock: Clock, place: Place | None) -> Common:

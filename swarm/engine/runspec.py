@@ -54,8 +54,8 @@ class RunSpec:
         return f"{who}{self.part.suffix if self.part else ''}"
 
     def write(self, environment: Mapping[str, Any]) -> None:
-        """The files that a run directory begins with."""
-        (self.directory / rundir.SCENARIO).write_text(dump_scenario(self.scenario), encoding="utf-8")
+        """The files that a run directory begins with. Raises UsageError."""
+        rundir.write_whole(self.directory / rundir.SCENARIO, dump_scenario(self.scenario))
         rundir.write_json(self.directory / rundir.ENVIRONMENT, environment)
 
     def stages(self, salt: str, say: Callable[[str], None]) -> Iterator[tuple[int, int, StagePlan]]:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from swarm.errors import UsageError
-from swarm.recording.appender import RecordingError
 
 SCENARIO = "scenario.yaml"
 ENVIRONMENT = "environment.json"
@@ -48,17 +47,17 @@ def make(path: Path) -> Path:
 
 
 def write_results(directory: Path, results: object) -> None:
-    """Writes `results.json`, whole or not at all. Raises RecordingError."""
+    """Writes `results.json`, whole or not at all. Raises UsageError."""
     write_json(directory / RESULTS, results)
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes a value as readable JSON, whole or not at all. Raises RecordingError."""
+    """Writes a value as readable JSON, whole or not at all. Raises UsageError."""
     write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replaces a file's text at once: a reader, or a crash, finds the old text or the new. Raises RecordingError."""
+    """Replaces a file's text at once: a reader, or a crash, finds the old text or the new. Raises UsageError."""
     beside = path.parent / f".{path.name}.{os.getpid()}"
     try:
         with beside.open("w", encoding="utf-8") as file:
@@ -69,4 +68,4 @@ def write_whole(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
-        raise RecordingError(f"{path}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error

@@ -10,8 +10,13 @@ def write_example(path: Path) -> None:
     """Writes the example to a new file. Raises UsageError rather than overwrite one."""
     text = resources.files(__package__).joinpath("example.yaml").read_text(encoding="utf-8")
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        file = path.open("x", encoding="utf-8")
+        try:
+            with file:
+                file.write(text)
+        except OSError:
+            path.unlink()  # a part of it would be in the way of the next try
+            raise
     except FileExistsError:
         raise UsageError(f"{path} exists; give another name: swarm init FILE") from None
     except OSError as error:

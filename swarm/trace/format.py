@@ -255,7 +255,7 @@ class TraceWriter:
 
 
 def write_trace(path: Path, trace: Trace) -> None:
-    """Writes a trace whole or not at all, in the place of what was there. Raises RecordingError."""
+    """Writes a trace whole or not at all, in the place of what was there. Raises UsageError."""
     lines = (msgspec.json.encode(line).decode() + "\n" for line in (trace.header, *trace.turns))
     write_whole(path, "".join(lines))
 

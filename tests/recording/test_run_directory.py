@@ -9,7 +9,6 @@ import pytest
 
 from swarm.errors import ExitCode, UsageError
 from swarm.recording import rundir
-from swarm.recording.appender import RecordingError
 
 STARTED = datetime(2026, 1, 2, 4, 4, 5, tzinfo=timezone(timedelta(hours=1)))
 
@@ -68,7 +67,7 @@ def test_a_failed_write_keeps_the_old_text_and_is_told(tmp_path: Path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RecordingError, match=r"results\.json: cannot be written: No space left on device"):
+    with pytest.raises(UsageError, match=r"results\.json: cannot be written: No space left on device"):
         rundir.write_results(tmp_path, {"new": 1})
     assert json.loads((tmp_path / "results.json").read_text()) == {"old": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]

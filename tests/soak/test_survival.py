@@ -13,7 +13,7 @@ from test_soak import everything
 
 from swarm.analysis.results import analyse
 from swarm.engine import checkpoint, compose
-from swarm.recording.appender import RecordingError
+from swarm.errors import UsageError
 
 NIGHT = {"stage": {"max_error_share": "50%"}}
 
@@ -160,7 +160,7 @@ async def test_a_checkpoint_that_fails_is_told_of_once_and_tried_again(tmp_path:
         tries.append(directory)
         if len(tries) == 3:
             loop.call_soon_threadsafe(enough.set)
-        raise RecordingError(f"{directory}/checkpoint.json: cannot be written: Read-only file system")
+        raise UsageError(f"{directory}/checkpoint.json: cannot be written: Read-only file system")
 
     monkeypatch.setattr(checkpoint, "take_checkpoint", fail)
     task = asyncio.create_task(checkpoint.keep_checkpoints(tmp_path, 0.001, said.append))
