@@ -33,10 +33,10 @@ bench: $(VENV)/.dev  ## Measure swarm beside limits and peers; results go to doc
 test-vllm: $(VENV)/.dev  ## Serve a MoE and a dense model with a real vLLM on the CPU (3 GB), and run against them
 	tests/vllm/run.sh
 
-test-peers: $(VENV)/.dev  ## Drive the simulated server with vllm bench serve, GuideLLM and AIPerf (4 GB)
+test-peers: $(VENV)/.dev  ## Drive the simulated server with vllm bench serve, GuideLLM and AIPerf (4 GB, less after test-vllm)
 	tests/peers/run.sh
 
-test-ray: $(VENV)/.dev  ## Run on two real Ray nodes on this machine (250 MB; Linux, three minutes)
+test-ray: $(VENV)/.dev  ## Run on two real Ray nodes on this machine (250 MB; Linux, four minutes)
 	tests/on_ray/run.sh
 
 test-soak: $(VENV)/.dev  ## A million requests of one soak in virtual time: memory stays flat (half an hour)
