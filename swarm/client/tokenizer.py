@@ -128,12 +128,16 @@ async def _counted(connection: Connection, messages: list[dict[str, Any]]) -> in
 
 
 async def one_token_words(tokenizer: Tokenizer) -> tuple[str, ...]:
-    """Those of `WORDS` that are one token, alone and among others; all of them where too few are, or none can tell."""
+    """Those of `WORDS` that are one token, at the beginning of a text and behind a space: often not the same one.
+
+    All of them where too few are, or none can tell.
+    """
     if not tokenizer.exact:
         return WORDS
-    found = []
+    counts = {}
     for word in WORDS:
         alone, eight = ([{"role": "user", "content": " ".join([word] * times)}] for times in (1, 8))
-        if await tokenizer.count(eight) - await tokenizer.count(alone) == 7:
-            found.append(word)
-    return tuple(found) if len(found) >= LEAST_WORDS else WORDS
+        counts[word] = await tokenizer.count(alone), await tokenizer.count(eight)
+    least = min(alone for alone, _ in counts.values())
+    found = tuple(word for word, both in counts.items() if both == (least, least + 7))
+    return found if len(found) >= LEAST_WORDS else WORDS

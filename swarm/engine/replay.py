@@ -31,7 +31,6 @@ OPENING_TOKENS = 32
 """At most, of salt and ticket, which are put before texts as they were said."""
 CHECKED = 8
 """Made-up prompts that are counted as a whole, to be sure."""
-_WORD = "the"
 
 
 @lru_cache(maxsize=1)
@@ -132,9 +131,10 @@ async def prepare(settings: TraceSettings, context: int, tokenizer: Tokenizer) -
     """All sessions, made for the target of `tokenizer`. Raises BackendError where that cannot count, and UsageError
     where its tokens are so many more than the trace's that a session does not fit any more.
     """
-    making = _Making(trace_of(settings), settings, tokenizer)
+    words = await one_token_words(tokenizer)
+    making = _Making(trace_of(settings), settings, tokenizer, words[0])
     sessions = {name: await making.session(name) for name in making.prompts}
-    replay = Replay(_fitting(sessions, context), await one_token_words(tokenizer))
+    replay = Replay(_fitting(sessions, context), words)
     for task in tasks_of_trace(settings, context):
         if task.variant not in replay.sessions:
             raise UsageError(
@@ -150,10 +150,12 @@ async def prepare(settings: TraceSettings, context: int, tokenizer: Tokenizer) -
 class _Making:
     """Of the turns of all sessions."""
 
-    def __init__(self, trace: Trace, settings: TraceSettings, tokenizer: Tokenizer) -> None:
+    def __init__(self, trace: Trace, settings: TraceSettings, tokenizer: Tokenizer, word: str) -> None:
+        """`word`: one of one token."""
         self.trace = trace
         self._settings = settings
         self._tokenizer = tokenizer
+        self._word = word
         sessions = trace.sessions()
         self.prompts = {name: replayable(turns) for name, turns in sessions.items()}
         self._left_out = len(trace.turns) - sum(map(len, self.prompts.values()))
@@ -187,7 +189,7 @@ class _Making:
             if said:
                 tokens, added = sizes[at], self._as_said(prompt, kept)
             else:
-                _lay_out(skeleton, prompt, before, kept)
+                _lay_out(skeleton, prompt, before, kept, self._word)
                 tokens, added = await self._made_up(prompt, kept, skeleton)
             turns.append(
                 ReplayTurn(
@@ -268,7 +270,7 @@ class _Making:
         reply = prompt.turn.reply
         if prompt.turn.completion_tokens or reply is None or reply.content is None or not self._tokenizer.exact:
             return lengths(prompt)[1]
-        asked = {"role": "user", "content": _WORD}
+        asked = {"role": "user", "content": self._word}
         said = await self._tokenizer.count([asked, reply.content])
         return max(1, said - await self._count([asked, {"role": "assistant", "content": ""}]))
 
@@ -328,17 +330,17 @@ def _alike(before: Prompt | None, prompt: Prompt) -> int:
     return next((at for at, (old, new) in pairs if old != new), min(len(before.chain), len(prompt.chain)))
 
 
-def _lay_out(skeleton: list[dict[str, Any]], prompt: Prompt, before: Prompt | None, kept: int) -> None:
-    """Puts the prompt's new messages into the skeleton, a word each; results stand behind their calls by their ids."""
+def _lay_out(skeleton: list[dict[str, Any]], prompt: Prompt, before: Prompt | None, kept: int, word: str) -> None:
+    """Puts the prompt's new messages into the skeleton, a `word` each; results go behind their calls by their ids."""
     del skeleton[kept:]
     if prompt.turn.blocks is not None:
-        skeleton.append({"role": "user", "content": _WORD})
+        skeleton.append({"role": "user", "content": word})
         return
     calls = before.turn.reply.calls if before and before.turn.reply else ()
     open_ids: list[str] = []
     for message in prompt.messages[kept:]:
         role = message.role if message.role in ("system", "assistant", "tool") else "user"
-        line: dict[str, Any] = {"role": role, "content": _WORD}
+        line: dict[str, Any] = {"role": role, "content": word}
         if role == "assistant" and calls and before:
             open_ids = [f"call_{before.turn.number}_{at}" for at in range(len(calls))]
             line["tool_calls"] = [

@@ -64,6 +64,17 @@ async def test_words_that_are_several_tokens_are_not_used():
         assert await one_token_words(tokenizer) == WORDS[10:]
 
 
+async def test_words_that_are_several_tokens_where_a_text_begins_are_not_used():
+    """A token often holds the space before its word, and another vocabulary entry, or several, the word without it."""
+
+    def counts(request):
+        words = request.body["messages"][0]["content"].split()
+        return answer("200 OK", {"count": 5 + len(words) + (words[0] in WORDS[3:7])})
+
+    async with scripted(counts) as server, open_tokenizer(Connection(server.url, "m")) as tokenizer:
+        assert await one_token_words(tokenizer) == (*WORDS[:3], *WORDS[7:])
+
+
 @pytest.mark.parametrize("body", [b"no JSON", {"tokens": 5}, {"count": "many"}])
 async def test_an_answer_that_is_no_count_is_no_tokenizer(body):
     def nonsense(request):

@@ -2,4 +2,6 @@
 
 import os
 
-collect_ignore = [] if os.environ.get("SWARM_REAL_VLLM") else ["test_model_driver.py", "test_real_vllm.py"]
+collect_ignore = (
+    [] if os.environ.get("SWARM_REAL_VLLM") else ["test_model_driver.py", "test_real_vllm.py", "test_replay.py"]
+)
