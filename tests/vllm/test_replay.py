@@ -78,5 +78,4 @@ def test_the_prefix_cache_finds_the_prompt_before_but_for_the_block_in_which_it_
         for (session, number), sent in later.items()
     }
     assert len(later) >= 10
-    assert min(lacking.values()) >= 0, "the history's replies are other texts than vLLM wrote"
     assert max(lacking.values()) < BLOCK + 8
