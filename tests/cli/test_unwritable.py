@@ -47,7 +47,8 @@ def full_beyond(size: int) -> None:
 
 def test_a_run_that_a_full_disk_stopped_names_the_file_and_is_invalid(tmp_path: Path):
     project = write_project(tmp_path)
-    done = swarm("run", "small.yaml", "--agents", "1", "--out", "run", cwd=project, preexec_fn=lambda: full_beyond(6000))
+    alone = ("--agents", "1", "--out", "run")
+    done = swarm("run", "small.yaml", *alone, cwd=project, preexec_fn=lambda: full_beyond(6000))
     assert done.returncode == 3
     assert "stopped: run/events.jsonl: cannot be written: File too large; " in done.stderr
     assert "note: run/results.json: cannot be written: File too large; " in done.stderr
