@@ -3,7 +3,7 @@
     python -m bench.validate_simulator           replay, cross-validation, plots (some 20 s; needs scipy)
 
 Replay: every published task goes through the engine in the pattern in which it was dispatched. Cross-validation: the
-parameters are fitted anew on the runs of one and two at a time, and predict those of three to eight.
+parameters are fitted anew on the runs of one and two at a time, and predict those with three and four in flight.
 """
 
 import csv
@@ -103,7 +103,7 @@ def adapted(profile: Profile, values: dict[str, float]) -> Profile:
 
 
 def cross_validate(every: list[Batch]) -> tuple[dict[str, float], dict[int, list[float]]]:
-    """The parameters fitted on the training levels, and the relative errors of the tasks of each level."""
+    """The parameters fitted on the training levels, and the relative errors of the tasks of each level of runs."""
     known = {file: profiles.load(name) for file, name in PROFILES.items()}
 
     def errors(batch: Batch, values: dict[str, float]) -> list[float]:
@@ -123,7 +123,8 @@ def main() -> None:
     replayed = {file: replay(file) for file in PROFILES}
     every = [batch for file in PROFILES for batch in batches(file)]
     values, by_level = cross_validate(every)
-    text = "\n".join([*_replay_table(replayed), "", *_cross_table(values, by_level), "", *_published_table()])
+    most = {level: max(len(batch.tokens) for batch in every if batch.concurrency == level) for level in by_level}
+    text = "\n".join([*_replay_table(replayed), "", *_cross_table(values, by_level, most), "", *_published_table()])
     page = DOCS / "simulator.md"
     before, _, rest = page.read_text("utf-8").partition(BEGIN)
     page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
@@ -142,14 +143,16 @@ def _replay_table(replayed) -> Iterator[str]:
         yield f"| `{name}` | {len(tasks)} | {mean:.2%} | {worst:.1%} | {bias:+.2%} |"
 
 
-def _cross_table(values: dict[str, float], by_level: dict[int, list[float]]) -> Iterator[str]:
+def _cross_table(values: dict[str, float], by_level: dict[int, list[float]], most: dict[int, int]) -> Iterator[str]:
     yield "Fitted on the runs of one and two at a time: " + ", ".join(f"{k} {v:.3g}" for k, v in values.items()) + "."
     yield ""
-    yield "| level of the run | tasks | mean error | |"
-    yield "|---|---|---|---|"
+    yield "| level of the run | most in flight | tasks | mean error | |"
+    yield "|---|---|---|---|---|"
     for level, errors in sorted(by_level.items()):
         note = "fitted" if level <= TRAINING else "predicted"
-        yield f"| {level} | {len(errors)} | {fmean(map(abs, errors)):.2%} | {note} |"
+        if level > most[level]:
+            note += f"; no more in flight than at {most[level]}"
+        yield f"| {level} | {most[level]} | {len(errors)} | {fmean(map(abs, errors)):.2%} | {note} |"
 
 
 def _published_table() -> Iterator[str]:
