@@ -4,8 +4,8 @@ A stamp taken in Python measures Python: while one chunk is parsed, the next 31 
 stamped late, which looks like contention of the server. So the kernel stamps arriving bytes (`SO_TIMESTAMPNS`), the
 socket subclass here hands its stamps up, and a `ResponseHandler` subclass passes the body on, inside the read callback,
 with the stamp of the read that brought it. One stamp covers all that one read brought. Once a stream runs, its socket
-is read in sweeps with all others (`Drain`), its reads wait to be parsed together, for what is stamped can wait, and
-those that bring whole chunks, nearly all of them, go past aiohttp's parser.
+is read by the event loop itself (`swarm.client.eventloop`), its reads wait to be parsed together, for what is stamped
+can wait, and those that bring whole chunks, nearly all of them, go past aiohttp's parser.
 
 What is private in here: `TCPConnector._factory` and `ResponseHandler._payload`. When a new aiohttp moves them, or the
 loop does not read through Python (uvloop), or the kernel does not stamp (macOS), stamps fall back to user space: the
@@ -29,7 +29,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
-from swarm.client.eventloop import Drain, drain_of
+from swarm.client import eventloop
 from swarm.clock import STAMP_TOLERANCE_NS, Clock
 
 Ancillary = Sequence[tuple[int, int, bytes]]
@@ -246,7 +246,7 @@ class StampedHandler(ResponseHandler):
     _connected: StampedSocket | None = None
     _between_chunks = False
     """Where aiohttp's parser stands. It may be left there: whole chunks that it never sees are none to it."""
-    _drain: Drain | None = None
+    _drain: "eventloop.Drain | None" = None
     """Who reads the socket, in the place of its transport."""
     _broken: Exception | None = None
     """What came of reading it."""
@@ -423,7 +423,7 @@ class Stamper:
         self._witness = _stamping_pair() if sys.platform == "linux" else None
         self._kernel_time = KernelTime(clock) if self._witness else None
         self._sockets: WeakValueDictionary[int, StampedSocket] = WeakValueDictionary()
-        self.drain: Drain | None = None
+        self.drain: eventloop.Drain | None = None
         self._can_stamp = False
         self._kernel_stamps = 0
         self._user_stamps = 0
@@ -440,7 +440,7 @@ class Stamper:
         if hooks_fit(connector, loop):
             connector._factory = partial(StampedHandler, self, loop)  # type: ignore[assignment]
             self._can_stamp = self._kernel_time is not None
-            self.drain = drain_of(loop) if self._can_stamp else None
+            self.drain = eventloop.drain_of(loop) if self._can_stamp else None
         return connector
 
     def close(self) -> None:

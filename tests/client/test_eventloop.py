@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -138,6 +139,19 @@ def test_it_runs_what_asyncio_runs_and_leaves_nothing_open() -> None:
     assert eventloop.run(main()) == 7
     with pytest.raises(ZeroDivisionError):
         eventloop.run(_fails())
+
+
+def test_other_systems_import_what_only_linux_has_and_run_in_asyncios_loop() -> None:
+    elsewhere = """
+import asyncio, aiohttp, sys
+sys.platform = "darwin"
+from swarm.client import eventloop, stamps, wire
+async def main():
+    return eventloop.drain_of(asyncio.get_running_loop()), 7
+print(eventloop.run(main()), hasattr(eventloop, "Drain"))
+"""
+    done = subprocess.run([sys.executable, "-c", elsewhere], capture_output=True, text=True, check=True)
+    assert done.stdout == "(None, 7) False\n"
 
 
 async def _fails() -> None:
