@@ -9,6 +9,7 @@ from swarm.analysis.client import Client
 from swarm.analysis.contention import Template
 from swarm.analysis.jobs import Jobs
 from swarm.analysis.load import Load
+from swarm.analysis.recorded import Recorded
 from swarm.analysis.requests import Requests
 from swarm.analysis.silence import Silence
 from swarm.analysis.steady import Output
@@ -61,6 +62,7 @@ class Trial:
         """Tool calls that took longer than planned, in the window."""
         self.tool_errors: Counter[str] = Counter()
         """Tool calls that were answered with an error, in the window: by the call's own mistake, or "failed"."""
+        self.recorded = Recorded(self.window)
         self.distributions: dict[str, Counter[int]] = {}
         """From the interval log: metric -> bucket -> count."""
         self.simulator_slip_s: float | None = None
@@ -84,6 +86,7 @@ class Trial:
         self._last_ns = max(self._last_ns, getattr(record, "end_ns", record.t_ns))
         if self._explain:
             self.causes.add(record)
+        self.recorded.add(record)
         match record:
             case Attempt():
                 self._add_attempt(record)

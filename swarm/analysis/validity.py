@@ -1,6 +1,7 @@
 """When a stage's numbers count. Each check returns why not: what, how much against which limit, and what to do."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from swarm.analysis.client import Process, Use, use_of
@@ -27,7 +28,7 @@ def trial_reasons(trial: Trial, limits: Limits) -> list[str]:
     reasons = [] if trial.ended.interrupted is None else [_interrupted(trial, trial.ended.interrupted)]
     if not trial.seconds:
         return reasons
-    checks = (_lost, _alive, _client, _simulator, _errors, _restart, _lengths, _usage, _counters, _silence)
+    checks = (_lost, _values, _alive, _client, _simulator, _errors, _restart, _lengths, _usage, _counters, _silence)
     return reasons + [reason for check in checks if (reason := check(trial, limits))]
 
 
@@ -81,6 +82,27 @@ def _lost(trial: Trial, _: Limits) -> str | None:
         for _, shard in sorted(trial.lost.items())
     ]
     return f"shards were lost: {'; '.join(each)}; run it again"
+
+
+def _values(trial: Trial, _: Limits) -> str | None:
+    """The interval log holds every value that the events tell of. Where several clocks or a moved end drew the window's
+    border, values beside it may be on either side; a soak that was killed lost the lines that were not written yet."""
+    if trial.lost:
+        return None  # said already
+    beside = trial.began.agents if trial.shards or trial.closed else 0
+    lost = {
+        metric: (held, count)
+        for metric, count in trial.recorded.counts.items()
+        if (held := trial.distributions.get(metric, Counter()).total()) < count - beside
+        and not (trial.window.holes and trial.distributions)
+    }
+    if not lost:
+        return None
+    metric, (held, count) = max(lost.items(), key=lambda item: 1 - item[1][0] / item[1][1])
+    return (
+        f"latencies were lost: histograms.hlog holds {held} of the {count} values of {metric} that events.jsonl tells "
+        "of, so it was cut off or never written whole; look for a full disk, and run it again"
+    )
 
 
 def _agents(numbers: Sequence[int]) -> str:

@@ -19,7 +19,7 @@ from swarm.clock import Clock
 from swarm.engine.runspec import RunSpec
 from swarm.engine.schedule import StagePlan
 from swarm.engine.stage import StageSpec
-from swarm.engine.stop import BudgetSink, Stop
+from swarm.engine.stop import BudgetSink, GiveUpSink, Stop
 from swarm.exporter.metrics import Metrics
 from swarm.recording import rundir
 from swarm.recording.appender import RecordFile, RecordingError
@@ -149,6 +149,7 @@ async def recording(
         RecordFile(directory / rundir.SERVER, ServerSample, part_bytes=part_bytes),
         Histograms(directory / rundir.HISTOGRAMS, clock, log_s, part_bytes),
         BudgetSink(stop, scenario.budget.tokens, scenario.budget.requests, run.part.used() if run.part else None),
+        *([GiveUpSink(stop, scenario.client.give_up)] if scenario.client.give_up is not None else []),
         *([view] if view else []),
         *([metrics] if metrics else []),
         *([run.course] if run.course else []),
@@ -163,11 +164,11 @@ async def recording(
         try:
             recorder.close()
         except RecordingError as error:
-            stop.set(str(error))
+            stop.fail(error)
 
 
 async def _flush(recorder: Recorder, stop: Stop, every_s: float) -> None:
     try:
         await recorder.run(every_s)
     except RecordingError as error:
-        stop.set(str(error))
+        stop.fail(error)

@@ -65,7 +65,8 @@ def predict_scenario(
     """Runs all stages of a scenario in virtual time into a new run directory; `show` is where progress is told.
 
     `part`: of a soak, its first one. `course`: chooses the stages, in the place of the schedule.
-    Raises UsageError for what cannot be predicted, before anything is made.
+    Raises UsageError for what cannot be predicted, before anything is made, and RecordingError as soon as the run
+    directory cannot be written.
     """
     known = _profiles(scenario)
     with new_run(scenario, out, show, part, course) as asked:
@@ -148,7 +149,9 @@ async def _predict(
             trial = f", trial {plan.trial}" if asked.scenario.stage.trials > 1 else ""
             if not asked.course:
                 _say(asked.show, f"{number}/{of} {plan.target}, agents: {plan.agents}{trial}: took {took:.1f} s")
-    return Outcome(asked.directory, stop.reason, stop.by_signal)
+    if stop.failure and not asked.part:  # a soak can go on when there is room
+        raise stop.failure
+    return Outcome(asked.directory, stop.reason, stop.by_signal, unreachable=stop.unreachable)
 
 
 async def _stage(run: _Prediction, plan: StagePlan) -> None:

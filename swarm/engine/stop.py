@@ -1,4 +1,4 @@
-"""Why a run ends before its plan: a signal, a spent budget, a sink that failed. The first reason wins."""
+"""Why a run ends before its plan: a signal, a spent budget, a lost server, a sink that failed. The first reason wins."""
 
 import asyncio
 import os
@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from swarm.errors import ExitCode
+from swarm.recording.appender import RecordingError
 from swarm.recording.recorder import Sink
 from swarm.recording.records import Attempt, Published
+from swarm.scenario.units import format_duration
 
 
 class Stop:
@@ -17,11 +19,20 @@ class Stop:
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self.reason: str | None = None
+        self.unreachable = False
+        """Whether the reason is that a target could no longer be reached."""
+        self.failure: RecordingError | None = None
+        """What cannot be written any more, if that is the reason."""
 
-    def set(self, reason: str) -> None:
+    def set(self, reason: str, *, unreachable: bool = False) -> None:
         if self.reason is None:
-            self.reason = reason
+            self.reason, self.unreachable = reason, unreachable
             self._event.set()
+
+    def fail(self, failure: RecordingError) -> None:
+        if self.reason is None:
+            self.failure = failure
+        self.set(str(failure))
 
     async def wait(self) -> None:
         await self._event.wait()
@@ -71,5 +82,28 @@ class BudgetSink(Sink):
             for name, limit in self._limits.items():
                 if limit is not None and self.used[name] >= limit:
                     self._stop.set(f"budget: {limit} {name} spent")
+
+    def close(self) -> None: ...
+
+
+class GiveUpSink(Sink):
+    """Stops a run that has not got a connection for any of its requests for `after_s` seconds."""
+
+    def __init__(self, stop: Stop, after_s: float) -> None:
+        self._stop = stop
+        self._after_s = after_s
+        self._since_ns: int | None = None
+        """When the first request was sent that found nobody, since one last did."""
+
+    def add(self, record: Published) -> None:
+        if not isinstance(record, Attempt) or record.aborted:
+            return
+        if record.error != "refused":
+            self._since_ns = None
+            return
+        self._since_ns = record.t_ns if self._since_ns is None else self._since_ns
+        if record.end_ns - self._since_ns >= self._after_s * 1e9:
+            reason = f"no request has reached {record.target} for {format_duration(self._after_s)} (client.give_up)"
+            self._stop.set(f"{reason}: {record.message}", unreachable=True)
 
     def close(self) -> None: ...

@@ -1,10 +1,14 @@
 """One run for each check that it violates: the reason says what, how much against which limit, and what to do."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from synthetic import Run, Stage, ns
+
+from swarm.analysis.results import analyse
+from swarm.recording import rundir
 
 Analysed = Callable[[Run], dict[str, Any]]
 
@@ -388,3 +392,37 @@ def test_several_reasons_are_all_told_and_the_run_names_the_stage(analysed: Anal
         ["moe with 2 agents", "too few turns"],
     ]
     assert results["verdict"] == "invalid"
+
+
+def logged(lines: Callable[[list[bytes]], list[bytes]]) -> Callable[[Path], None]:
+    """Changes the interval log of a run directory."""
+
+    def change(directory: Path) -> None:
+        path = directory / rundir.HISTOGRAMS
+        path.write_bytes(b"".join(lines(path.read_bytes().splitlines(keepends=True))))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "held"),
+    [
+        (logged(lambda lines: []), "0 of the 40 values of itl"),
+        (logged(lambda lines: [*lines[:-1]]), "0 of the 5 values of ttfat"),
+        (logged(lambda lines: [*lines[:-1], lines[-1][:40]]), "0 of the 5 values of ttfat"),
+    ],
+    ids=["emptied", "without its last line", "torn"],
+)
+def test_a_stage_whose_latencies_are_gone_from_the_log_is_invalid(
+    tmp_path: Path, change: Callable[[Path], None], held: str
+) -> None:
+    run, stage = busy()
+    stage.end()
+    directory = run.write(tmp_path / "run")
+    assert analyse(directory)["verdict"] == "valid"
+    change(directory)
+    (found,) = analyse(directory)["targets"][0]["stages"]
+    assert found["invalid_reasons"] == [
+        f"latencies were lost: histograms.hlog holds {held} that events.jsonl tells of, so it was cut off or never "
+        "written whole; look for a full disk, and run it again"
+    ]

@@ -1,6 +1,8 @@
 """Predictions: the same run in virtual time, and what it must share with a run in real time."""
 
 import asyncio
+import errno
+import io
 import json
 import os
 import signal
@@ -20,6 +22,7 @@ from swarm.clock import VirtualClock
 from swarm.engine.predict import predict_scenario
 from swarm.engine.virtual import VirtualClient, VirtualLoop, VirtualServer
 from swarm.errors import UsageError
+from swarm.recording.appender import RecordingError
 from swarm.scenario.load import load_scenario
 from swarm.simulator import profiles
 
@@ -250,6 +253,17 @@ def test_the_same_scenario_is_predicted_the_same_again(predicted, tmp_path):
     again = predict_scenario(scenario(tmp_path), tmp_path / directory.name, None)
     repeated = analyse(again.directory)
     assert repeated["targets"] == results["targets"]
+
+
+def test_a_prediction_that_cannot_be_written_fails_at_once_and_says_why(tmp_path, monkeypatch):
+    def full(descriptor, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    told = io.StringIO()
+    monkeypatch.setattr("swarm.recording.appender.os.write", full)
+    with pytest.raises(RecordingError, match=r"events\.jsonl: cannot be written: No space left on device"):
+        predict_scenario(scenario(tmp_path), tmp_path / "run", told)
+    assert "4/4" not in told.getvalue()
 
 
 def test_a_running_server_is_refused_with_what_to_put_in_its_place(tmp_path):

@@ -25,7 +25,7 @@ from swarm.recording.records import AnyRecord, ServerSample
 
 DURATIONS = {
     "chunks", "cpu_ns", "done_ns", "lag_ns", "max_lag_ns", "offset_ns", "planned_ns", "round_trip_ns", "serving_ns",
-    "shared_ns", "think_ns", "tool_ns", "client_ns", "work_ns",
+    "shared_ns", "think_ns", "tool_ns", "client_ns", "companions_ns", "work_ns",
 }  # fmt: skip
 
 
