@@ -9,6 +9,8 @@ import typer
 from swarm.errors import ExitCode, SwarmError, UsageError
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from swarm.engine.fleet import Sharing
     from swarm.engine.runspec import Outcome
     from swarm.scenario.schema import Scenario
@@ -101,21 +103,37 @@ def show(directory: Path, *, quiet: bool) -> dict[str, Any]:
     """
     from rich.console import Console
 
-    from swarm.analysis.results import analyse
     from swarm.analysis.view import read_view
     from swarm.recording import rundir
     from swarm.report.html import to_html
     from swarm.report.terminal import print_results
 
-    results = analyse(directory)
+    results = analysed(directory, quiet=quiet)
     if not quiet:
         print_results(results, Console(width=None if sys.stdout.isatty() else PIPED_WIDTH))
     try:
         rundir.write_results(directory, results)
-        rundir.write_whole(directory / rundir.REPORT, to_html([read_view(directory, results)]))
+        with busy(f"drawing {directory / rundir.REPORT}", quiet=quiet):
+            rundir.write_whole(directory / rundir.REPORT, to_html([read_view(directory, results)]))
     except UsageError as error:
         print(f"note: {error}; the other files hold all that it is computed from", file=sys.stderr)
     return results
+
+
+def analysed(directory: Path, *, quiet: bool = False) -> dict[str, Any]:
+    """The results of a run, computed anew, which takes seconds where it is long."""
+    from swarm.analysis.results import analyse
+
+    with busy(f"reading {directory}", quiet=quiet):
+        return analyse(directory)
+
+
+def busy(doing: str, *, quiet: bool) -> "Status":
+    """Says on a terminal what is being done, for as long as it is."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    return Console(stderr=True, quiet=quiet).status(escape(doing))
 
 
 def exit_code(results: dict[str, Any]) -> ExitCode:
@@ -150,6 +168,8 @@ def ending(outcome: "Outcome", results: dict[str, Any]) -> ExitCode:
 
     if outcome.by_signal:
         return ExitCode.INTERRUPTED
+    if outcome.unreachable:
+        return ExitCode.BACKEND
     written = (outcome.directory / rundir.RESULTS).exists()
     return exit_code(results) or (ExitCode.OK if written else ExitCode.USAGE)
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from swarm.cli.common import analysed
 from swarm.errors import ExitCode, UsageError
 
 HistoryFile = Annotated[
@@ -26,7 +27,6 @@ def check(
     """Hold a run against its thresholds, a baseline and the nights before it; exit 4 when something got worse."""
     from swarm.analysis import gates
     from swarm.analysis.headline import entry_of
-    from swarm.analysis.results import analyse
     from swarm.recording import history as past
     from swarm.recording.rundir import write_whole
     from swarm.report import checks as shown
@@ -36,7 +36,7 @@ def check(
         allowed = parse_share(tolerance)
     except ValueError as error:
         raise UsageError(f"--tolerance: {error}") from None
-    results = analyse(run)
+    results = analysed(run)
     entry = entry_of(run, results)
     before = past.entries(history or run.resolve().parent / past.FILE)
     held = _baseline(run, baseline) if baseline else None
@@ -57,7 +57,6 @@ def _baseline(run: Path, baseline: Path) -> dict[str, Any]:
     import json
 
     from swarm.analysis.headline import load_of, scenario_of
-    from swarm.analysis.results import analyse
 
     directory = baseline if baseline.is_dir() else baseline.parent
     if (directory / "scenario.yaml").exists():
@@ -65,7 +64,7 @@ def _baseline(run: Path, baseline: Path) -> dict[str, Any]:
         if differing := [key for key in ours if ours[key] != theirs[key]]:
             raise UsageError(f"--baseline {baseline}: was made under another load: {', '.join(differing)} differ")
     if baseline.is_dir():
-        return analyse(baseline)
+        return analysed(baseline)
     try:
         found: dict[str, Any] = json.loads(baseline.read_text(encoding="utf-8"))
         if found["schema_version"] != 1 or not isinstance(found["targets"], list):
@@ -90,14 +89,13 @@ def history(
 ) -> None:
     """List, filter, plot and export the runs so far."""
     from swarm.analysis.headline import entry_of
-    from swarm.analysis.results import analyse
     from swarm.recording import history as past
     from swarm.recording.rundir import write_whole
     from swarm.report import history as shown
 
     path = file / past.FILE if file.is_dir() or not file.suffix else file
     for directory in add or ():
-        past.add(path, entry_of(directory, analyse(directory)))
+        past.add(path, entry_of(directory, analysed(directory)))
     if not path.exists():
         raise UsageError(f"{path}: no such file; runs add themselves to it, or `swarm history --add RUN`")
     rows = shown.rows(past.entries(path), name, target, model, agents, since, valid)

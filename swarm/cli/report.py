@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from swarm.cli.common import exit_code, show
+from swarm.cli.common import analysed, exit_code, show
 from swarm.errors import ExitCode, UsageError
 
 
@@ -27,7 +27,6 @@ def report(
     """
     import json
 
-    from swarm.analysis.results import analyse
     from swarm.recording.rundir import write_whole
     from swarm.report.markdown import to_markdown
 
@@ -38,7 +37,7 @@ def report(
         raise UsageError("--openmetrics writes one run; give one RUN")
     found = []
     for directory in runs:
-        results = analyse(directory) if as_json or markdown else show(directory, quiet=False)
+        results = analysed(directory) if as_json or markdown else show(directory, quiet=False)
         found.append(results)
         if as_json:
             print(json.dumps(results, indent=2))
