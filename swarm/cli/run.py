@@ -92,7 +92,8 @@ def _finish_shard(outcome: "Outcome", place: "Place", *, quiet: bool) -> NoRetur
         print(f"{place}: {told}. `swarm report DIR DIR ...` merges the directories of all shards", file=sys.stderr)
     print(outcome.directory)
     whole = outcome.stopped is None and not outcome.lost
-    raise typer.Exit(ExitCode.INTERRUPTED if outcome.by_signal else ExitCode.OK if whole else ExitCode.INVALID)
+    early = ExitCode.INTERRUPTED if outcome.by_signal else ExitCode.BACKEND if outcome.unreachable else ExitCode.INVALID
+    raise typer.Exit(ExitCode.OK if whole else early)
 
 
 def predict(

@@ -91,8 +91,10 @@ def from_exception(error: BaseException, url: str) -> Failure | None:
                 "refused",
                 f"no trusted TLS connection to {url} ({error}): check https, or name its CA in client.ca_file",
             )
+        case aiohttp.ConnectionTimeoutError():
+            return Failure("refused", f"no connection to {url} in time: is the host right and reachable?")
         case asyncio.TimeoutError():
-            return Failure("timeout", f"no connection to {url} in time: is the host right and reachable?")
+            return Failure("timeout", f"no answer from {url} in time: is it the right server, and not stuck?")
         case aiohttp.ServerDisconnectedError():
             return Failure("reset", f"{url} closed the connection without an answer: did the server crash or restart?")
         case aiohttp.ClientPayloadError():

@@ -67,7 +67,10 @@ class Part:
 
 
 def as_soak(scenario: Scenario) -> Scenario:
-    """The scenario as a soak runs it. Raises UsageError unless it names one target and one number of agents."""
+    """The scenario as a soak runs it: it outlasts a server's absence, unless the scenario says for how long.
+
+    Raises UsageError unless it names one target and one number of agents.
+    """
     names, levels = [target.name for target in scenario.targets], scenario.agents.levels
     if len(names) > 1:
         raise UsageError(f"a soak loads one target, and this scenario has {', '.join(names)}; choose with --target")
@@ -80,8 +83,11 @@ def as_soak(scenario: Scenario) -> Scenario:
         soak.levels(levels[0], scenario.stage.duration)
     except ValueError as error:
         raise UsageError(f"soak.window: {error}; use a longer window") from None
+    client = scenario.client
+    if "give_up" not in client.model_fields_set:
+        client = client.model_copy(update={"give_up": None})
     stage = scenario.stage.model_copy(update={"trials": 1})
-    return scenario.model_copy(update={"soak": soak, "stage": stage})
+    return scenario.model_copy(update={"soak": soak, "stage": stage, "client": client})
 
 
 @contextmanager

@@ -150,7 +150,8 @@ async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing, place: Plac
             if stop.reason is not None:
                 break
             await _stage(run, plan, tools_of(scenario, root, launcher), number, of)
-        outcome = Outcome(asked.directory, stop.reason, stop.by_signal, share.lost if share else ())
+        lost = share.lost if share else ()
+        outcome = Outcome(asked.directory, stop.reason, stop.by_signal, lost, stop.unreachable)
         if endpoint and not stop.by_signal:
             await linger(endpoint, scenario.prometheus.linger, recorder, stop)
     # A file may have failed when it was closed; a signal came too late to interrupt anything.

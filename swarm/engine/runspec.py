@@ -27,6 +27,8 @@ class Outcome:
     by_signal: bool
     lost: tuple[str, ...] = ()
     """Other shards that did not come to a stage, as far as this one knows."""
+    unreachable: bool = False
+    """Whether it was cut short because a target could no longer be reached."""
 
 
 @dataclass(frozen=True)

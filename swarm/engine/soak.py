@@ -65,6 +65,7 @@ def resume_soak(
         recorded = load_scenario(directory / rundir.SCENARIO)
         if recorded.soak is None:
             raise UsageError(f"{directory}: not a soak; start one with `swarm soak SCENARIO`")
+        recorded = as_soak(recorded)  # one of before this version may lack what a soak does without
         if scenario is not None and as_soak(scenario) != recorded:
             raise UsageError(f"{directory}: was started with another scenario or other settings; leave them out")
         environment = _environment(directory)

@@ -1,4 +1,4 @@
-"""Why a run ends before its plan: a signal, a spent budget, a lost server, a sink that failed. The first reason wins."""
+"""Why a run ends before its plan: a signal, a spent budget, a lost server, a failed sink. The first reason wins."""
 
 import asyncio
 import os

@@ -120,6 +120,7 @@ class ClientSettings(_Section):
     timeout: PositiveDuration = 600.0
     idle_timeout: PositiveDuration = 60.0
     retries: Annotated[int, Field(ge=0, le=20)] = 0
+    give_up: PositiveDuration | None = 60.0
     max_lag: PositiveDuration = 0.005
     max_cpu: Share = 0.8
     ca_file: str | None = None

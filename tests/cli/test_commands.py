@@ -44,6 +44,7 @@ def test_validate_prints_every_default():
         "timeout": "10m",
         "idle_timeout": "1m",
         "retries": 0,
+        "give_up": "1m",
         "max_lag": "5ms",
         "max_cpu": "80%",
         "ca_file": None,
