@@ -9,42 +9,58 @@ import pytest
 import yaml
 from small_runs import SWARM
 
+from swarm.engine.part import locked
+
 FOLDER = Path(__file__).parents[2] / "docs/nightly"
 FAKE = """#!/bin/sh
-echo "$@" >> calls
-case $1 in
-soak) mkdir -p runs/nightly-soak-2; echo runs/nightly-soak-2; exit $SOAK ;;
-check) exit $CHECK ;;
+[ "$1" = validate ] || echo "$@" >> calls
+case "$1 $2" in
+validate*) echo "name: nightly"; echo "targets: []" ;;
+"soak --resume") echo "$3"; exit $RESUME ;;
+soak*) mkdir -p runs/nightly-20260102T220000Z; echo runs/nightly-20260102T220000Z; exit $SOAK ;;
+check*) exit $CHECK ;;
 esac
 """
+START = "soak /etc/nightly-soak.yaml --quiet --yes"
+BEFORE, TONIGHT = "runs/nightly-20260101T220000Z", "runs/nightly-20260102T220000Z"
 
 
-def night(folder: Path, soak: int = 0, check: int = 0) -> tuple[int, list[str]]:
-    """night.sh with a swarm that only notes how it was called, and ends as it is told to."""
+def night(folder: Path, soak: int = 0, check: int = 0, resume: int = 0) -> tuple[int, list[str]]:
+    """night.sh with a swarm that only notes how it was called, and ends as it is told to; the scenario is `nightly`."""
     (folder / "swarm").write_text(FAKE)
     (folder / "swarm").chmod(0o755)
-    environment = {"PATH": f"{folder}:{os.environ['PATH']}", "SOAK": str(soak), "CHECK": str(check)}
+    codes = {"SOAK": str(soak), "CHECK": str(check), "RESUME": str(resume)}
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}", **codes}
     done = subprocess.run([FOLDER / "night.sh", "/etc/nightly-soak.yaml", "--yes"], cwd=folder, env=environment)
-    return done.returncode, (folder / "calls").read_text().splitlines()
+    calls = folder / "calls"
+    return done.returncode, calls.read_text().splitlines() if calls.exists() else []
 
 
 def test_a_night_is_soaked_and_checked(tmp_path: Path):
-    assert night(tmp_path) == (
-        0,
-        [
-            "soak /etc/nightly-soak.yaml --quiet --yes",
-            "check runs/nightly-soak-2 --junit runs/nightly-soak-2/junit.xml",
-        ],
-    )
+    assert night(tmp_path) == (0, [START, f"check {TONIGHT} --junit {TONIGHT}/junit.xml"])
 
 
 def test_a_night_that_broke_off_goes_on_and_one_that_ended_does_not(tmp_path: Path):
-    (tmp_path / "runs/nightly-soak-1").mkdir(parents=True)
-    (tmp_path / "runs/other-9").mkdir()
-    assert night(tmp_path)[1][0] == "soak --resume runs/nightly-soak-1 --quiet"
-    for run in (1, 2):
-        (tmp_path / f"runs/nightly-soak-{run}/results.json").write_text("{}")
-    assert night(tmp_path)[1][2] == "soak /etc/nightly-soak.yaml --quiet --yes"
+    (tmp_path / BEFORE).mkdir(parents=True)
+    (tmp_path / "runs/nightly-of-others-20260101T230000Z").mkdir()
+    assert night(tmp_path)[1][0] == f"soak --resume {BEFORE} --quiet"
+    (tmp_path / BEFORE / "results.json").write_text("{}")
+    assert night(tmp_path)[1][2] == START
+
+
+def test_a_night_that_cannot_go_on_does_not_block_the_next(tmp_path: Path):
+    (tmp_path / BEFORE).mkdir(parents=True)
+    code, called = night(tmp_path, resume=2)
+    assert (code, called) == (
+        0,
+        [f"soak --resume {BEFORE} --quiet", START, f"check {TONIGHT} --junit {TONIGHT}/junit.xml"],
+    )
+
+
+def test_a_night_that_is_still_running_is_left_alone(tmp_path: Path):
+    (tmp_path / BEFORE).mkdir(parents=True)
+    with locked(tmp_path / BEFORE):
+        assert night(tmp_path) == (2, [])
 
 
 @pytest.mark.parametrize(
