@@ -51,19 +51,20 @@ def told(connection: Connection, facts: Probe) -> dict[str, Any]:
 
 def _commit() -> str | None:
     """Of the checkout that swarm runs from, with "-dirty" where that was changed; None where swarm is installed."""
-    ours = ["git", "-C", str(Path(__file__).parent)]
     try:
-        known = subprocess.run(
-            [*ours, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, timeout=5
-        )
-        if known.returncode:
+        if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
             return None  # in a repository of somebody else's, such as one with a virtual environment in it
-        told = subprocess.run(
-            [*ours, "describe", "--always", "--dirty", "--exclude=*"], capture_output=True, text=True, timeout=5
-        )
+        commit, changed = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return told.stdout.strip() or None
+    return f"{commit}-dirty" if commit and changed else commit
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the checkout, without its lock: somebody may be committing. None: it fails."""
+    command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *arguments]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=5)
+    return told.stdout.strip() if told.returncode == 0 else None
 
 
 def _cpu_model() -> str | None:
