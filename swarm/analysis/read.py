@@ -179,7 +179,9 @@ def _lines(path: Path) -> Iterator[tuple[Path, int, bytes]]:
                 for number, line in enumerate(file, 1):
                     yield part, number, line
         except OSError as error:
-            raise UsageError(f"{part}: cannot be read: {error.strerror}; is {part.parent} a run directory?") from None
+            raise UsageError(
+                f"{part}: cannot be read: {error.strerror}; the run directory is not whole without it"
+            ) from None
 
 
 def _open(path: Path) -> str:

@@ -30,7 +30,11 @@ def show(
     from swarm.simulator import profiles, sizing
 
     try:
-        print(sizing.describe(profiles.load(name), parse_tokens(context)))
+        tokens = parse_tokens(context)
+    except ValueError as error:
+        raise UsageError(f"--context: {error}") from None
+    try:
+        print(sizing.describe(profiles.load(name), tokens))
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -49,8 +53,12 @@ def add(
     """Make a profile from a model's config.json and a GPU's data sheet: assumed, until it is calibrated."""
     from swarm.recording.rundir import write_whole
     from swarm.simulator import profiles
-    from swarm.simulator.derive import derive
+    from swarm.simulator.derive import ALLREDUCE_US, BYTES_PER_WEIGHT, derive
 
+    chosen = (("--gpu", gpu, profiles.gpus()), ("--quant", quant, BYTES_PER_WEIGHT), ("--link", link, ALLREDUCE_US))
+    for option, value, known in chosen:
+        if value not in known:
+            raise UsageError(f"{option} {value}: expected one of {', '.join(known)}")
     try:
         read = json.loads(config.read_text("utf-8"))
         named = model or read.get("_name_or_path") or config.resolve().parent.name

@@ -72,6 +72,8 @@ async def report_health(api_base: str | None, route: str, out: TextIO) -> bool:
     """Prints each finding as it is made; returns whether nothing is wrong. Raises UsageError, BackendError."""
     if route not in ("litellm", "direct"):
         raise UsageError(f"--route {route}: expected litellm or direct")
+    if api_base and not api_base.startswith(("http://", "https://")):
+        raise UsageError(f"{api_base}: expected a server's address, such as http://127.0.0.1:8000/v1")
     wrong = 0
     async for said in diagnose(api_base, "direct" if route == "direct" else "litellm"):
         if isinstance(said, Finding):

@@ -78,8 +78,14 @@ def piece_of(directory: Path) -> Piece | None:
 
     Raises UsageError for one that cannot be read.
     """
+    path = directory / rundir.ENVIRONMENT
     try:
-        environment = json.loads((directory / rundir.ENVIRONMENT).read_text(encoding="utf-8"))
+        environment = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+    try:
         if "shard" not in environment:
             return None
         told = msgspec.convert(environment["shard"], Told)

@@ -106,6 +106,9 @@ def explain(document: Document, model: type[BaseModel], invalid: ValidationError
             message = "missing; this key has no default"
         elif error["type"] == "string_pattern_mismatch":
             message = f"expected a name of the form {error['ctx']['pattern']}, not {given!r}"
+        elif error["type"] in ("too_short", "too_long"):
+            bound, count = ("least", "min_length") if error["type"] == "too_short" else ("most", "max_length")
+            message = f"expected at {bound} {error['ctx'][count]} in the list, not {error['ctx']['actual_length']}"
         elif message.startswith("Input should "):
             message = f"expected {message.removeprefix('Input should ').removeprefix('be ')}, not {given!r}"
         yield document.mistake((*above, *path), message)

@@ -139,10 +139,19 @@ def test_foreign_lines_of_an_interval_log_are_passed_over(directory: Path) -> No
     assert read_histograms(directory, Counter()) == before
 
 
-@pytest.mark.parametrize("name", [rundir.EVENTS, rundir.HISTOGRAMS, rundir.SCENARIO])
-def test_a_directory_without_its_files_is_no_run_directory(directory: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (rundir.SCENARIO, "is .* a run directory?"),
+        (rundir.EVENTS, "the run directory is not whole without it"),
+        (rundir.HISTOGRAMS, "the run directory is not whole without it"),
+    ],
+)
+def test_a_directory_without_its_files_is_no_run_directory_or_not_a_whole_one(
+    directory: Path, name: str, said: str
+) -> None:
     (directory / name).unlink()
-    with pytest.raises(UsageError, match=f"{name}: cannot be read: No such file or directory; is .* a run directory?"):
+    with pytest.raises(UsageError, match=f"{name}: cannot be read: No such file or directory; {said}"):
         analyse(directory)
 
 

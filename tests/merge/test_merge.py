@@ -274,7 +274,13 @@ def test_shards_of_another_scenario_are_refused_with_the_key(shards):
         merged(shards)
 
 
-@pytest.mark.parametrize("text", ["{", '{"shard": {}}', '{"shard": {"index": "x"}}'])
+def test_an_environment_that_is_no_json_may_be_of_any_run_and_is_named(shards):
+    (shards[1] / rundir.ENVIRONMENT).write_text("{")
+    with pytest.raises(UsageError, match=r"shard-1/environment\.json: cannot be read: Expecting property name"):
+        piece_of(shards[1])
+
+
+@pytest.mark.parametrize("text", ['{"shard": {}}', '{"shard": {"index": "x"}}'])
 def test_an_environment_that_cannot_be_read_is_refused_by_its_directory(shards, text):
     (shards[1] / rundir.ENVIRONMENT).write_text(text)
     with pytest.raises(UsageError, match="shard-1: not readable as a shard's run directory"):

@@ -49,7 +49,7 @@ def test_only_targets_have_no_default(write):
     assert scenario.name == "mine"
     assert scenario.route == "litellm"
     assert scenario.agents.levels == [1, 4, 8]
-    assert (scenario.agents.context, scenario.agents.system_tokens) == (8000, 3000)
+    assert (scenario.agents.context, scenario.agents.system_tokens) == (9000, 3000)
     assert (scenario.stage.warmup, scenario.stage.duration, scenario.stage.trials) == (10, 60, 3)
     assert (scenario.client.max_lag, scenario.client.max_cpu) == (0.005, 0.8)
 
@@ -66,7 +66,7 @@ def test_only_targets_have_no_default(write):
         ("stage: {trials: 0}", 3, "stage.trials: expected greater than or equal to 1, not 0"),
         ("stage: {max_error_share: 7}", 3, "stage.max_error_share: expected a share such as 5% or 0.05, not 7"),
         ("agents: {levels: [4, 4]}", 3, "agents.levels: expected different numbers of agents, not [4, 4]"),
-        ("agents: {levels: []}", 3, "agents.levels: List should have at least 1 item"),
+        ("agents: {levels: []}", 3, "agents.levels: expected at least 1 in the list, not 0"),
         ("agents: {context: 2k}", 3, "agents: `context` (2000 tokens) leaves no room after `system_tokens` (3000)"),
         (
             "agents: {context: 100k}",

@@ -173,3 +173,13 @@ def test_the_commands_list_show_and_add(tmp_path):
 def test_a_context_that_no_request_can_have_is_refused():
     refused = CliRunner().invoke(app, ["profiles", "show", "dense-32b-awq-1x3090", "--context", "32k"]).exception
     assert "a context is 1 to 12288 tokens" in str(refused)
+
+
+def test_a_wrong_option_is_named_and_not_the_file(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIGS["Qwen3-32B"]))
+    command = ["profiles", "add", "--config", str(tmp_path / "config.json"), "--gpu", "rtx4090"]
+    for option, wrong in (("--gpu", "rtx9999"), ("--quant", "int1"), ("--link", "string")):
+        refused = CliRunner().invoke(app, [*command, option, wrong]).exception
+        assert str(refused).startswith(f"{option} {wrong}: expected one of ")
+    refused = CliRunner().invoke(app, ["profiles", "show", "dense-32b-awq-1x3090", "--context", "abc"]).exception
+    assert str(refused).startswith("--context: expected a number of tokens such as 4096")
