@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from swarm.errors import ExitCode
+from swarm.errors import ExitCode, UsageError
 
 
 def compare(
@@ -21,6 +21,8 @@ def compare(
     from swarm.analysis.across import compare_runs
     from swarm.report.compared import to_markdown, to_text
 
+    if as_json and markdown:
+        raise UsageError("--json and --markdown: choose one")
     compared = compare_runs(runs)
     if as_json:
         print(json.dumps(compared, indent=2))

@@ -12,7 +12,7 @@ from swarm.errors import ExitCode, UsageError
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, broken-off ones too.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print results.json.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results.json; of several runs, a list.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write all of them as one self-contained page.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Write the ending, as terminals show it, as a picture.")] = None,
@@ -30,6 +30,8 @@ def report(
     from swarm.recording.rundir import write_whole
     from swarm.report.markdown import to_markdown
 
+    if as_json and markdown:
+        raise UsageError("--json and --markdown: choose one")
     runs = _whole(runs, out)
     if svg and len(runs) > 1:
         raise UsageError("--svg draws one run; give one RUN")
@@ -37,11 +39,11 @@ def report(
         raise UsageError("--openmetrics writes one run; give one RUN")
     found = []
     for directory in runs:
+        if len(runs) > 1 and not as_json:
+            print(f"**{directory}**\n" if markdown else f"\n{directory}")
         results = analysed(directory) if as_json or markdown else show(directory, quiet=False)
         found.append(results)
-        if as_json:
-            print(json.dumps(results, indent=2))
-        elif markdown:
+        if markdown:
             print(to_markdown(results))
         if svg:
             from swarm.report.picture import to_svg
@@ -51,6 +53,8 @@ def report(
             from swarm.exporter.replay import openmetrics as series
 
             write_whole(openmetrics, "".join(series(directory)))
+    if as_json:
+        print(json.dumps(found if len(runs) > 1 else found[0], indent=2))
     if junit:
         from swarm.analysis.gates import judge
         from swarm.report.checks import to_junit

@@ -67,6 +67,22 @@ def test_report_writes_one_page_of_all_runs(two, tmp_path):
     assert "moe (after)" in text
 
 
+def test_report_says_which_run_is_which_and_prints_one_document_of_several(two):
+    shown = CliRunner().invoke(app, ["report", *two]).stdout.splitlines()
+    assert [line for line in shown if line in two] == two
+    assert two[0] not in CliRunner().invoke(app, ["report", two[0]]).stdout
+    listed = json.loads(CliRunner().invoke(app, ["report", *two, "--json"]).stdout)
+    assert [results["verdict"] for results in listed] == ["valid", "valid"]
+    assert json.loads(CliRunner().invoke(app, ["report", two[1], "--json"]).stdout) == listed[1]
+
+
+@pytest.mark.parametrize("command", ["report", "compare"])
+def test_json_and_markdown_at_once_are_refused(two, command):
+    done = CliRunner().invoke(app, [command, *two, "--json", "--markdown"])
+    assert isinstance(done.exception, UsageError)
+    assert str(done.exception) == "--json and --markdown: choose one"
+
+
 def test_the_run_directory_has_its_page_beside_the_results(two):
     CliRunner().invoke(app, ["report", two[0]])
     text = (Path(two[0]) / "report.html").read_text(encoding="utf-8")
