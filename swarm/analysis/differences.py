@@ -82,12 +82,14 @@ def _key(path: str, joined: bool) -> str:
 
 
 def _follows(key: str, runs: Sequence[Settings]) -> bool:
-    """Whether a difference says nothing of its own, such as the parameters of another profile."""
+    """Whether a difference says nothing of its own, such as the parameters of another profile, or of the profile that
+    a prediction has and a measured run has not."""
     if key.startswith("scenario."):
         return False
     target, profile, _ = key.partition(".profile.")
     models = {str(run.get(f"{target}.model")) for run in runs}
-    return key.endswith(_TOLD_AGAIN) or bool(profile and len(models) > 1)
+    known = all(any(other.startswith(f"{target}.profile.") for other in run) for run in runs)
+    return key.endswith(_TOLD_AGAIN) or bool(profile and (len(models) > 1 or not known))
 
 
 def _group(key: str) -> str:

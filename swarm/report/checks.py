@@ -1,6 +1,7 @@
 """The checks of a run for people, for pull requests (Markdown) and for CI servers (JUnit)."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
@@ -10,9 +11,18 @@ _MARKS = {"passed": "ok", "failed": "FAILED", "invalid": "INVALID", "skipped": "
 
 
 def to_text(checks: Sequence[Check]) -> str:
-    """A line each; what went wrong comes last, where it is seen."""
+    """A line each, but one for all that a gate skipped for the same reason; what went wrong comes last, where it is
+    seen."""
     ordered = sorted(checks, key=lambda check: ["passed", "skipped", "failed", "invalid"].index(check.status))
-    return "\n".join(f"{_MARKS[check.status]:8} {check.gate:9} {check.name}: {check.text}" for check in ordered)
+    alike = Counter((check.gate, check.text) for check in checks if check.status == "skipped")
+    lines = []
+    for check in ordered:
+        # Of skipped ones the first stands for all: its count is taken, and nothing is left for the others.
+        more = alike.pop((check.gate, check.text), 0) - 1 if check.status == "skipped" else 0
+        if more >= 0:
+            others = f", and {more} more" if more else ""
+            lines.append(f"{_MARKS[check.status]:8} {check.gate:9} {check.name}{others}: {check.text}")
+    return "\n".join(lines)
 
 
 def to_markdown(summary: str, checks: Sequence[Check]) -> str:

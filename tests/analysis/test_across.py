@@ -76,13 +76,13 @@ def test_an_invalid_stage_is_compared_with_nothing(tmp_path):
     assert found["baseline_value"] == pytest.approx(10)
 
 
-def test_trials_of_a_prediction_are_alike_and_give_no_confidence(tmp_path):
+def test_trials_of_a_prediction_give_no_confidence(tmp_path):
     before, after = write(tmp_path / "before"), write(tmp_path / "after", slower=(1.2, 1.2, 1.2))
     change(after, "environment.json", predicted=True)
     compared = compare_runs([before, after])
     found = row(compared, "ttft_s.p50")
     assert (found["ratio"], found["ci95"], found["significant"]) == (pytest.approx(1.2, rel=0.002), None, None)
-    assert compared["differences"][0] == {"group": "run", "key": "predicted", "values": [None, True]}
+    assert compared["differences"][0] == {"group": "run", "key": "predicted", "values": [False, True]}
 
 
 def test_every_further_run_is_compared_with_the_first(tmp_path):
@@ -165,6 +165,12 @@ def test_the_parameters_of_another_profile_and_the_port_of_a_simulated_server_ar
     before = {"targets.moe.model": "m", "targets.moe.profile.layers": 1, "targets.moe.api_base": "http://127.0.0.1:1"}
     after = {"targets.moe.model": "n", "targets.moe.profile.layers": 2, "targets.moe.api_base": "http://127.0.0.1:2"}
     assert [one.key for one in differences([before, after], joined=False)] == ["targets.moe.model"]
+
+
+def test_the_profile_that_only_a_prediction_has_is_no_difference_of_its_own():
+    measured = {"predicted": False, "targets.moe.model": "m"}
+    predicted = {"predicted": True, "targets.moe.model": "m", "targets.moe.profile.layers": 1}
+    assert [one.key for one in differences([measured, predicted], joined=False)] == ["predicted"]
 
 
 def test_a_changed_parameter_of_the_same_profile_is_a_difference():
