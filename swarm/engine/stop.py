@@ -103,7 +103,8 @@ class GiveUpSink(Sink):
             return
         self._since_ns = record.t_ns if self._since_ns is None else self._since_ns
         if record.end_ns - self._since_ns >= self._after_s * 1e9:
-            reason = f"no request has reached {record.target} for {format_duration(self._after_s)} (client.give_up)"
-            self._stop.set(f"{reason}: {record.message}", unreachable=True)
+            since = format_duration(self._after_s)
+            reason = f"client.give_up: no request has reached {record.target} for {since}: {record.message}"
+            self._stop.set(reason, unreachable=True)
 
     def close(self) -> None: ...

@@ -27,7 +27,7 @@ def test_a_run_whose_server_is_gone_for_a_minute_stops_keeps_what_it_has_and_exi
     monkeypatch.chdir(write_project(tmp_path, stage=LONG))
     done = CliRunner().invoke(app, ["predict", "small.yaml", "--out", "gone"])
     assert done.exit_code == 5
-    said = "no request has reached moe for 1m (client.give_up): connection refused"
+    said = "client.give_up: no request has reached moe for 1m: connection refused"
     assert f"stopped: {said}" in done.stderr
     assert f"interrupted by {said}" in " ".join(done.stdout.split())
     assert 155 <= last_request_s(tmp_path / "gone") <= 166  # an agent backs off to a try in 5 s
@@ -58,5 +58,5 @@ def test_a_soak_outlasts_minutes_without_a_server(soaks: Soaks, trouble):
 def test_a_soak_can_be_told_when_to_give_up(soaks: Soaks, trouble):
     trouble(down=(60.0, 200.0))
     results = soaks.run(client={"give_up": "30s"})
-    assert results["soak"]["parts"][0]["ended"].startswith("no request has reached moe for 30s (client.give_up)")
+    assert results["soak"]["parts"][0]["ended"].startswith("client.give_up: no request has reached moe for 30s")
     assert "no request has reached moe" in reasons(results)
