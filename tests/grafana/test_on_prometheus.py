@@ -156,7 +156,7 @@ def nights(scraped, tmp_path_factory):
     """A Prometheus that has never seen a live run: 20 nights, the last four with 30 % less output."""
     folder = tmp_path_factory.mktemp("nights")
     done = swarm("report", "mixed", "--openmetrics", folder / "run.om", cwd=scraped.folder)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, 3), done.stderr  # as the run: its load is short
     text = (folder / "run.om").read_text()
     assert text.endswith("# EOF\n")
     types = "".join(f"{line}\n" for line in text.splitlines() if line.startswith("# TYPE"))
