@@ -102,8 +102,6 @@ def _pairs(names: Sequence[str], results: Sequence[dict[str, Any]]) -> tuple[lis
 def _rows(baseline: Side, candidate: Side) -> Iterator[dict[str, Any]]:
     below, above = baseline.stages(), candidate.stages()
     predicted = baseline.predicted or candidate.predicted
-    # Trials of a prediction are alike, so that they tell nothing of chance.
-    unsure = {"ci95": None, "significant": None, "trials": 0} if predicted else {}
     for level in sorted(below.keys() & above.keys()):
         sides = {
             "baseline": baseline.label,
@@ -113,8 +111,8 @@ def _rows(baseline: Side, candidate: Side) -> Iterator[dict[str, Any]]:
             "valid": bool(below[level]["valid"] and above[level]["valid"]),
             "predicted": predicted,
         }
-        for row in side_by_side(below[level], above[level]):
-            yield sides | row | unsure
+        for row in side_by_side(below[level], above[level], predicted=predicted):
+            yield sides | row
 
 
 def _plain(one: Difference) -> dict[str, Any]:

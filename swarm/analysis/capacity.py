@@ -22,12 +22,13 @@ class Border:
     high: int | None
 
 
-def judge(stage: dict[str, Any], slos: Sequence[Slo]) -> dict[str, Any]:
+def judge(stage: dict[str, Any], slos: Sequence[Slo], *, predicted: bool = False) -> dict[str, Any]:
     """One level held against the objectives: an entry of `probes`. An invalid stage cannot be shown to hold.
 
-    `sure`: the 95 % intervals over its trials lie on the same side of the limits as the values; None: not known.
+    `sure`: the 95 % intervals over its trials lie on the same side of the limits as the values; None: not known, as of
+    a prediction, whose trials differ in the order of jobs alone.
     """
-    values = [_value(stage, slo) for slo in slos]
+    values = [_value(stage, slo, predicted) for slo in slos]
     holds = stage["valid"] and all(value["holds"] for value in values)
     deciding = [value["sure"] for value in values if value["holds"] == holds]
     return {
@@ -41,9 +42,9 @@ def judge(stage: dict[str, Any], slos: Sequence[Slo]) -> dict[str, Any]:
     }
 
 
-def _value(stage: dict[str, Any], slo: Slo) -> dict[str, Any]:
+def _value(stage: dict[str, Any], slo: Slo, predicted: bool) -> dict[str, Any]:
     value = lookup(stage, slo.key, slo.stat)
-    interval = interval_of(stage["trials_detail"], (slo.key, slo.stat))
+    interval = None if predicted else interval_of(stage["trials_detail"], (slo.key, slo.stat))
     holds = value is not None and slo.holds(value)
     return {
         "slo": slo.expression,
@@ -78,7 +79,7 @@ def next_level(probes: Mapping[int, dict[str, Any]], start: int, most: int, tria
     return min(again, key=lambda level: int(probes[level]["trials"]), default=None)
 
 
-def answer(target: str, probes: Mapping[int, dict[str, Any]], most: int) -> dict[str, Any]:
+def answer(target: str, probes: Mapping[int, dict[str, Any]], most: int, *, predicted: bool = False) -> dict[str, Any]:
     """An entry of the results' `capacity.targets`: `agents` is the most that hold, `next` the fewest that do not."""
     at = border(probes)
     above = probes.get(at.high) if at.high else None
@@ -90,12 +91,14 @@ def answer(target: str, probes: Mapping[int, dict[str, Any]], most: int) -> dict
         "next": at.high,
         "next_sure": above["sure"] if above else None,
         "conclusive": bool(found and (above is None or _why_open(above) is None)),
-        "sentence": _sentence(target, at, probes, most, bool(found)),
+        "sentence": _sentence(target, at, probes, most, bool(found), predicted),
         "probes": [probes[level] for level in sorted(probes)],
     }
 
 
-def _sentence(target: str, at: Border, probes: Mapping[int, dict[str, Any]], most: int, found: bool) -> str:
+def _sentence(
+    target: str, at: Border, probes: Mapping[int, dict[str, Any]], most: int, found: bool, predicted: bool
+) -> str:
     if not probes:
         return f"{target}: nothing was tried."
     agents = counted(at.low, "agent")
@@ -110,7 +113,8 @@ def _sentence(target: str, at: Border, probes: Mapping[int, dict[str, Any]], mos
         return f"{carries or target}; whether {at.high} would do is not known, as {why}."
     if not at.low:
         return f"{target} does not keep the SLO with a single agent{_told(above, holds=False)}."
-    return f"{carries}, and not {at.high}{_told(above, holds=False)}. {_surely(probes[at.low], above)}"
+    surely = "" if predicted else f" {_surely(probes[at.low], above)}"
+    return f"{carries}, and not {at.high}{_told(above, holds=False)}.{surely}"
 
 
 def _why_open(probe: dict[str, Any]) -> str | None:

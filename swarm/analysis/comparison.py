@@ -32,11 +32,11 @@ CROSSING = ("output_tokens_per_s", "agent_output_tokens_per_s.p50", "ttft_s.p95"
 """Whose curves over the levels are looked at for where they cross."""
 
 
-def compare(targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def compare(targets: Sequence[dict[str, Any]], *, predicted: bool = False) -> list[dict[str, Any]]:
     """The `comparison` of the results: candidate / baseline, the geometric mean over the trials, paired.
 
     None unless both stages are valid. A difference is significant when the 95 % t interval of the log ratios leaves
-    out 0; below 3 trials it is None.
+    out 0; below 3 trials, and of predictions, it is None.
     """
     return [
         {"baseline": baseline["name"], "candidate": candidate["name"], **row}
@@ -44,7 +44,7 @@ def compare(targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for below in baseline["stages"]
         for above in candidate["stages"]
         if below["agents"] == above["agents"]
-        for row in side_by_side(below, above)
+        for row in side_by_side(below, above, predicted=predicted)
     ]
 
 
@@ -57,8 +57,11 @@ def _pairs(targets: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], 
     return ((baseline, candidate) for baseline in dense for candidate in moe)
 
 
-def side_by_side(below: Stage, above: Stage) -> Iterator[dict[str, Any]]:
-    """One level of two targets, metric by metric; `trials` is how many pairs the ratio and its interval are of."""
+def side_by_side(below: Stage, above: Stage, *, predicted: bool) -> Iterator[dict[str, Any]]:
+    """One level of two targets, metric by metric; `trials` is how many pairs the ratio and its interval are of.
+
+    `predicted`: one of them at least; then there is no interval, as predicted trials differ in the order of jobs alone.
+    """
     for key, stat in METRICS:
         values = lookup(below, key, stat), lookup(above, key, stat)
         pairs = list(_trials(below, above, key, stat))
@@ -69,9 +72,9 @@ def side_by_side(below: Stage, above: Stage) -> Iterator[dict[str, Any]]:
             "baseline_value": values[0],
             "candidate_value": values[1],
             "ratio": found.value,
-            "ci95": list(found.interval) if found.interval else None,
-            "significant": found.significant,
-            "trials": len(pairs),
+            "ci95": list(found.interval) if found.interval and not predicted else None,
+            "significant": None if predicted else found.significant,
+            "trials": 0 if predicted else len(pairs),
         }
 
 

@@ -37,7 +37,7 @@ def analyse(directory: Path) -> dict[str, Any]:
     explain = not plan.soak and (1 in plan.levels or bool(plan.capacity))
     trials = read_trials(directory, notes, minutes.window if minutes else None, explain)
     targets = [_target(plan, target, trials) for target in plan.targets]
-    comparison = compare(targets)
+    comparison = compare(targets, predicted=plan.predicted)
     capacity = _capacity(plan, targets) if plan.capacity else None
     asked = _border(capacity) if capacity else None
     reasons = [
@@ -136,10 +136,15 @@ def _capacity(plan: Plan, targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "targets": [
             answer(
                 target["name"],
-                {one["agents"]: judge(one, slos) for one in target["stages"] if one["status"] == "run"},
+                {
+                    one["agents"]: judge(one, slos, predicted=plan.predicted)
+                    for one in target["stages"]
+                    if one["status"] == "run"
+                },
                 plan.capacity.most,
             )
             for target in targets
+                predicted=plan.predicted,
         ],
     }
 

@@ -38,10 +38,12 @@ def stage(
     entry = _entry(agents, trials, base, gpus, limits, _reasons(agents, trials, why))
     if any(trials) and any(alone) and not any(base):
         entry["notes"].append("contention and slowdown are left out, as the stage of one agent is invalid")
-    confidence = intervals(details)
+    # The trials of a prediction differ in the order of their jobs alone: they tell nothing of how a real server varies.
+    confidence = intervals(details if limits.real_time else [])
     entry["throughput"]["output_tokens_per_s_ci95"] = confidence["output_tokens_per_s"]
     for detail, trial in zip(details, trials, strict=True):
-        detail["throughput"]["output_tokens_per_s_ci95"] = trial.output.ci95() if trial and trial.seconds else None
+        interval = trial.output.ci95() if trial and trial.seconds and limits.real_time else None
+        detail["throughput"]["output_tokens_per_s_ci95"] = interval
     return {**entry, "ci95": confidence, "trials_detail": details}
 
 

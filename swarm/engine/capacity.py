@@ -30,9 +30,10 @@ from swarm.scenario.thresholds import RELATIVE, parse_slo
 class Search(Sink):
     """A course of stages that depends on what they show, and the sink that sees it."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, *, predicted: bool = False) -> None:
         assert scenario.capacity
         self.scenario = scenario
+        self._predicted = predicted
         self._plan = scenario.capacity
         self._slos = [parse_slo(text) for text in self._plan.slo]
         self._relative = [slo.key for slo in self._slos if slo.key in RELATIVE]
@@ -81,7 +82,7 @@ class Search(Sink):
         if trials:
             alone = islice(chain(self._trials[target.name].get(1, ()), repeat(None)), len(trials))
             found = stage(level, trials, list(alone), target.gpus, _limits(self.scenario))
-            self.probes[target.name][level] = judge(found, self._slos)
+            self.probes[target.name][level] = judge(found, self._slos, predicted=self._predicted)
 
     def _cost_of_base(self) -> str:
         settings = self.scenario.stage
@@ -136,7 +137,7 @@ def find_capacity(
     assert scenario.capacity
     refuse_unmeasurable(scenario, unmeasurable(scenario, virtual=virtual))
     if virtual:
-        return predict_scenario(scenario, out, show, course=Search(scenario))
+        return predict_scenario(scenario, out, show, course=Search(scenario, predicted=True))
     start = {**predicted(scenario, profiles or {}, show), **scenario.capacity.start}
     capacity = scenario.capacity.model_copy(update={"start": start})
     begun = scenario.model_copy(update={"capacity": capacity})
@@ -154,7 +155,8 @@ def predicted(scenario: Scenario, profiles: Mapping[str, str], show: TextIO | No
         return {}
     once = scenario.stage.model_copy(update={"trials": 1, "until": None})
     wanted = scenario.capacity.model_copy(update={"slo": slos})
-    search = Search(scenario.model_copy(update={"targets": known, "stage": once, "capacity": wanted}))
+    alone = scenario.model_copy(update={"targets": known, "stage": once, "capacity": wanted})
+    search = Search(alone, predicted=True)
     with tempfile.TemporaryDirectory(prefix="swarm-") as folder:
         predict_scenario(search.scenario, Path(folder) / "predicted", None, course=search)
     found = {name: max(1, border(probes).low) for name, probes in search.probes.items()}

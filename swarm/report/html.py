@@ -156,7 +156,10 @@ def _groups(view: View, *, several: bool) -> Iterator[list[list[str]]]:
 def _interval_note(views: Sequence[View]) -> str:
     measured = [view.results for view in views if not view.results["predicted"]]
     if not measured:
-        return "Predicted: the trials of a prediction are alike, so that there are no intervals."
+        return (
+            "Predicted: trials differ in the order of the jobs alone and tell nothing of how a real server varies, so "
+            "that there are no intervals."
+        )
     if all(stage["trials"] == 1 for results in measured for target in results["targets"] for stage in target["stages"]):
         return "One trial of each stage: no interval can be given, and small differences may be chance."
     return (
@@ -190,8 +193,8 @@ def _comparisons(view: View) -> Iterator[Comparison]:
         levels = sorted({row["agents"] for row in own})
         metrics: dict[str, dict[int, Cell]] = {row["metric"]: {} for row in own}
         for row in own:
-            metrics[row["metric"]][row["agents"]] = _cell(row, measured=not view.results["predicted"])
-        known = any(row["significant"] is not None for row in own) and not view.results["predicted"]
+            metrics[row["metric"]][row["agents"]] = _cell(row)
+        known = any(row["significant"] is not None for row in own)
         yield Comparison(
             baseline,
             candidate,
@@ -207,11 +210,11 @@ def _comparisons(view: View) -> Iterator[Comparison]:
         )
 
 
-def _cell(row: dict[str, Any], *, measured: bool) -> Cell:
+def _cell(row: dict[str, Any]) -> Cell:
     if row["ratio"] is None:
         return Cell("-", "", "")
-    interval = f"[{row['ci95'][0]:.2f}, {row['ci95'][1]:.2f}]" if row["ci95"] and measured else ""
-    return Cell(f"{row['ratio']:.2f}", interval, verdict(row) if measured else "")
+    interval = f"[{row['ci95'][0]:.2f}, {row['ci95'][1]:.2f}]" if row["ci95"] else ""
+    return Cell(f"{row['ratio']:.2f}", interval, verdict(row))
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class Run:
     thresholds: list[str] = field(default_factory=list)
     max_error_share: str = "0%"
     driver: str = "script"
+    predicted: bool = False
     gpus: int = 1
     published: list[records.Published] = field(default_factory=list)
     ids: "count[int]" = field(default_factory=lambda: count(1))
@@ -87,7 +88,8 @@ class Run:
     def write(self, directory: Path) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / rundir.SCENARIO).write_text(yaml.safe_dump(self.scenario()))
-        rundir.write_json(directory / rundir.ENVIRONMENT, {"started_at": "2026-01-02T03:04:05+00:00"})
+        environment = {"started_at": "2026-01-02T03:04:05+00:00", "predicted": self.predicted}
+        rundir.write_json(directory / rundir.ENVIRONMENT, environment)
         clock = StoppedClock()
         histograms = Histograms(directory / rundir.HISTOGRAMS, clock)
         recorder = Recorder(

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from synthetic import Run
 
+from swarm.analysis.sentence import sentences
+
 Analysed = Callable[[Run], dict[str, Any]]
 
 
@@ -62,3 +64,24 @@ def test_one_target_is_compared_with_nothing(analysed: Analysed) -> None:
     run = Run()
     run.healthy()
     assert analysed(run)["comparison"] == []
+
+
+@pytest.mark.parametrize("predicted", [False, True], ids=["measured", "predicted"])
+def test_only_measured_trials_give_intervals_and_significance(analysed: Analysed, predicted: bool) -> None:
+    run = Run(targets={"moe": "moe", "dense": "dense"}, trials=3, predicted=predicted)
+    for trial in (1, 2, 3):
+        run.healthy("moe", trial=trial, slower=0.5 + trial / 100)
+        run.healthy("dense", trial=trial, slower=1.0 + trial / 50)
+    results = analysed(run)
+    assert results["predicted"] is predicted
+    (speed,) = (row for row in results["comparison"] if row["metric"] == "agent_output_tokens_per_s.p50")
+    assert speed["ratio"] == pytest.approx(2.0, rel=0.01)
+    assert speed["significant"] is (None if predicted else True)
+    assert (speed["ci95"] is None) == predicted
+    for target in results["targets"]:
+        (stage,) = target["stages"]
+        intervals = {*map(str, stage["ci95"].values()), str(stage["throughput"]["output_tokens_per_s_ci95"])}
+        assert (intervals == {"None"}) == predicted
+    told = " ".join(sentences(results))
+    assert ("significantly faster" in told) is not predicted
+    assert ("Predicted by the contention model" in told) is predicted

@@ -119,7 +119,7 @@ def test_trials_have_whiskers_and_a_prediction_has_none(viewed):
     predicted = Page(to_html([replace(view, results=view.results | {"predicted": True})]))
     assert predicted.of("whisker") == []
     assert [fields["class"] for fields in predicted.of("badge")] == ["badge valid", "badge warn"]
-    assert "the trials of a prediction are alike" in predicted.text("p")
+    assert "so that there are no intervals" in predicted.text("p")
 
 
 def test_one_trial_has_no_whiskers_and_says_so(viewed):
