@@ -18,6 +18,8 @@ from swarm.recording.history import Entry, StageEntry
 
 Status = Literal["passed", "failed", "invalid", "skipped"]
 TOLERANCE = 0.05
+ENOUGH_TO_DIFFER = 2
+"""Values a side: of one against one, the slower is always slower."""
 NIGHTS = 14
 ENOUGH_NIGHTS = 5
 SPREADS = 4.0
@@ -39,15 +41,18 @@ def judge(
     baseline: dict[str, Any] | None = None,
     night: Entry | None = None,
     before: Sequence[Entry] = (),
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
 ) -> list[Check]:
-    """All checks of a run. `baseline`: results of another one; `night`: the run in the history, `before`: its past."""
+    """All checks of a run. `baseline`: results of another one; `night`: the run in the history, `before`: its past.
+
+    `tolerance`: of a change for the worse, where one was asked for; then a single trial is held against a baseline too.
+    """
     checks = [*_validity(results)]
     others = [*_thresholds(results), *_drift(results)]
     if baseline is not None:
         others += _baseline(results, baseline, tolerance)
     if night is not None:
-        others += _nights(night, before, tolerance)
+        others += _nights(night, before, TOLERANCE if tolerance is None else tolerance)
     if any(check.status == "invalid" for check in checks):
         others = [Check(check.gate, check.name, "skipped", "the run is invalid") for check in others]
     return checks + others
@@ -96,7 +101,7 @@ def _status(passed: bool) -> Status:
     return "passed" if passed else "failed"
 
 
-def _baseline(results: dict[str, Any], baseline: dict[str, Any], tolerance: float) -> Iterable[Check]:
+def _baseline(results: dict[str, Any], baseline: dict[str, Any], tolerance: float | None) -> Iterable[Check]:
     known = {(target, stage["agents"]): (stage, baseline) for _, target, stage in _stages(baseline)}
     for name, target, stage in _stages(results):
         before = known.get((target, stage["agents"]))
@@ -111,18 +116,22 @@ def _baseline(results: dict[str, Any], baseline: dict[str, Any], tolerance: floa
 
 
 def _against_baseline(
-    title: str, headline: Headline, old: Sequence[float], new: Sequence[float], tolerance: float
+    title: str, headline: Headline, old: Sequence[float], new: Sequence[float], asked: float | None
 ) -> Check:
     """Worse when by more than the tolerance, and surely worse: the 99 % interval of the ratio leaves out 1.
 
-    With a few trials that means that all of them are worse than all of the baseline's; with one, that it is.
+    With a few trials that means that all of them are worse than all of the baseline's. With one it would say nothing:
+    then only a tolerance that was asked for decides.
     """
     if not old or not new:
         return Check("baseline", title, "skipped", "not measured in both")
+    if asked is None and min(len(old), len(new)) < ENOUGH_TO_DIFFER:
+        why = f"one trial cannot be surely worse; run {ENOUGH_TO_DIFFER} or more of both, or give --tolerance"
+        return Check("baseline", title, "skipped", why)
     sign = 1 if headline.worse == "up" else -1
     before, after = ([sign * math.log(value) for value in values] for values in (old, new))
     change = robust.shift(before, after)
-    limit = _allowed(headline, tolerance)
+    limit = _allowed(headline, TOLERANCE if asked is None else asked)
     worse = change.value > math.log1p(limit) and change.low > 0
     text = (
         f"{_shown(median(new))}, and {_shown(median(old))} in the baseline: {math.expm1(sign * change.value):+.1%} "

@@ -8,6 +8,7 @@ from typing import Any
 from swarm.analysis import usl
 from swarm.analysis.capacity import answer, judge
 from swarm.analysis.comparison import compare, crossings
+from swarm.analysis.headline import digest, scenario_of
 from swarm.analysis.plan import Plan, Target
 from swarm.analysis.read import Notes, read_events, read_histograms, read_plan, read_server
 from swarm.analysis.soak import read_minutes, soak_block
@@ -56,6 +57,7 @@ def analyse(directory: Path) -> dict[str, Any]:
         "notes": [f"{note} ({count})" if count > 1 else note for note, count in sorted(notes.items())],
         "broken_off": _broken_off(trials, targets),
         "predicted": plan.predicted,
+        "load": digest(scenario_of(directory)),
         "driver": plan.driver,
         "targets": targets,
         "comparison": comparison,

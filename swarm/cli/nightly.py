@@ -18,7 +18,13 @@ def check(
     baseline: Annotated[
         Path | None, typer.Option(metavar="RUN_OR_FILE", help="Another run, or its results.json.")
     ] = None,
-    tolerance: Annotated[str, typer.Option(metavar="5%", help="Of a change for the worse; twice that for p95.")] = "5%",
+    tolerance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Of a change for the worse; twice that for p95. Default 5%, of what two trials or more are sure of.",
+        ),
+    ] = None,
     history: HistoryFile = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
@@ -33,13 +39,13 @@ def check(
     from swarm.scenario.units import parse_share
 
     try:
-        allowed = parse_share(tolerance)
+        allowed = None if tolerance is None else parse_share(tolerance)
     except ValueError as error:
         raise UsageError(f"--tolerance: {error}") from None
     results = analysed(run)
     entry = entry_of(run, results)
     before = past.entries(history or run.resolve().parent / past.FILE)
-    held = _baseline(run, baseline) if baseline else None
+    held = _baseline(run, results, baseline) if baseline else None
     checks = gates.judge(results, held, entry, before, allowed)
     line = gates.summary(results["name"], results["started_at"], checks)
     if junit:
@@ -52,11 +58,20 @@ def check(
     raise typer.Exit(ExitCode.INVALID if "invalid" in found else ExitCode.GATE if "failed" in found else ExitCode.OK)
 
 
-def _baseline(run: Path, baseline: Path) -> dict[str, Any]:
+def _baseline(run: Path, results: dict[str, Any], baseline: Path) -> dict[str, Any]:
     """The results of the baseline. Raises UsageError where it cannot be compared with the run."""
+    found = _results_of(run, baseline)
+    if found["predicted"] != results["predicted"]:
+        said, is_one = ("predicted", "measured") if found["predicted"] else ("measured", "predicted")
+        raise UsageError(f"--baseline {baseline}: was {said}, and {run} is {is_one}; give a baseline of the same kind")
+    return found
+
+
+def _results_of(run: Path, baseline: Path) -> dict[str, Any]:
+    """Raises UsageError where they are none, or were made under another load than the run."""
     import json
 
-    from swarm.analysis.headline import load_of, scenario_of
+    from swarm.analysis.headline import digest, load_of, scenario_of
 
     directory = baseline if baseline.is_dir() else baseline.parent
     if (directory / "scenario.yaml").exists():
@@ -69,8 +84,14 @@ def _baseline(run: Path, baseline: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(baseline.read_text(encoding="utf-8"))
         if found["schema_version"] != 1 or not isinstance(found["targets"], list):
             raise ValueError("another schema_version")
+        if not isinstance(found["predicted"], bool):
+            raise ValueError("it does not say whether it was predicted")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--baseline {baseline}: not a results.json: {error}") from None
+    if "load" not in found:
+        raise UsageError(f"--baseline {baseline}: does not say under which load it was made; give its run directory")
+    if found["load"] != digest(scenario_of(run)):
+        raise UsageError(f"--baseline {baseline}: was made under another load")
     return found
 
 

@@ -146,6 +146,20 @@ def test_against_a_baseline_it_must_be_worse_by_more_than_the_tolerance_and_sure
         assert "0.01, and 0.009 in the baseline: +11.1 % (5 % are allowed)" in found.text
 
 
+@pytest.mark.parametrize(
+    ("tolerance", "status", "text"),
+    [
+        (None, "skipped", "one trial cannot be surely worse; run 2 or more of both, or give --tolerance"),
+        (0.05, "failed", "0.01, and 0.009 in the baseline: +11.1 % (5 % are allowed)"),
+        (0.2, "passed", "0.01, and 0.009 in the baseline: +11.1 % (20 % are allowed)"),
+    ],
+)
+def test_one_trial_against_one_is_judged_only_by_a_tolerance_that_was_asked_for(tolerance, status, text):
+    checks = judge(trials(0.0100), trials(0.009), tolerance=tolerance)
+    (found,) = (check for check in checks if check.name.endswith("ITL p50"))
+    assert (found.status, found.text) == (status, text)
+
+
 def test_what_makes_runs_comparable_is_the_load_and_not_where_the_server_is():
     base = {"agents": {"levels": [4]}, "tasks": ["x"], "stage": {"duration": "8h"}, "soak": {"window": "60s"}}
     elsewhere = base | {"targets": [{"api_base": "http://elsewhere"}], "thresholds": ["y"], "name": "other"}

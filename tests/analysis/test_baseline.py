@@ -1,0 +1,69 @@
+"""`swarm check --baseline`: what a run may be held against."""
+
+import json
+from pathlib import Path
+
+import pytest
+from synthetic import Run
+from typer.testing import CliRunner
+
+from swarm.analysis.results import analyse
+from swarm.cli import app
+from swarm.recording import rundir
+
+
+def made(directory: Path, *, slower: float = 1.0, trials: int = 2, predicted: bool = False) -> Path:
+    run = Run(trials=trials, predicted=predicted)
+    for trial in range(1, trials + 1):
+        run.healthy(trial=trial, slower=slower)
+    run.write(directory)
+    rundir.write_results(directory, analyse(directory))
+    return directory
+
+
+def alone(directory: Path, place: Path, **changes: object) -> Path:
+    """The run's `results.json` with nothing beside it; None takes a key out."""
+    found = json.loads((directory / rundir.RESULTS).read_text()) | changes
+    place.mkdir()
+    path = place / rundir.RESULTS
+    path.write_text(json.dumps({key: value for key, value in found.items() if value is not None or key != "load"}))
+    return path
+
+
+def check(run: Path, baseline: Path, *options: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["check", str(run), "--baseline", str(baseline), *options])
+    return done.exit_code, str(done.exception) if done.exception and done.exit_code == 1 else done.output
+
+
+def test_two_trials_that_are_both_slower_fail_and_one_is_not_judged(tmp_path: Path) -> None:
+    for trials, code in ((2, 4), (1, 0)):
+        before = made(tmp_path / f"before-{trials}", trials=trials)
+        after = made(tmp_path / f"after-{trials}", trials=trials, slower=1.3)
+        found, said = check(after, before)
+        assert found == code, said
+        assert ("one trial cannot be surely worse" in said) == (trials == 1)
+        assert check(after, before, "--tolerance", "5%")[0] == 4
+
+
+@pytest.mark.parametrize("predicted", [True, False], ids=["against a prediction", "against a measurement"])
+def test_a_prediction_and_a_measurement_are_not_held_against_each_other(tmp_path: Path, predicted: bool) -> None:
+    before, after = made(tmp_path / "before", predicted=predicted), made(tmp_path / "after", predicted=not predicted)
+    kinds = ("predicted", "measured") if predicted else ("measured", "predicted")
+    _, said = check(after, before)
+    assert f"before: was {kinds[0]}, and " in said
+    assert f"after is {kinds[1]}; give a baseline of the same kind" in said
+
+
+@pytest.mark.parametrize(
+    ("load", "said"),
+    [
+        ("0123456789abcdef", "was made under another load"),
+        (None, "does not say under which load it was made; give its run directory"),
+    ],
+)
+def test_lone_results_of_another_load_or_of_none_that_is_known_are_refused(
+    tmp_path: Path, load: str | None, said: str
+) -> None:
+    before, after = made(tmp_path / "before"), made(tmp_path / "after")
+    assert check(after, alone(before, tmp_path / "same"))[0] == 0
+    assert said in check(after, alone(before, tmp_path / "other", load=load))[1]
