@@ -67,15 +67,15 @@ class Plan:
 def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Plan:
     """The plan in a resolved scenario (as `scenario.yaml` holds it) and the run's environment.
 
-    Of the environment it reads `started_at` (ISO 8601), `predicted`, and `targets.NAME.model`, the model that a
-    target turned out to serve; all may be missing. Raises UsageError when the scenario is not a resolved one.
+    Of the environment it reads `predicted`, and, where it has them, `started_at` (ISO 8601) and `targets.NAME.model`,
+    the model that a target turned out to serve. Raises UsageError when the scenario is not a resolved one.
     """
     try:
         models = {name: found.get("model") for name, found in (environment.get("targets") or {}).items()}
         plan = Plan(
             name=scenario["name"],
             started_at=environment.get("started_at"),
-            predicted=bool(environment.get("predicted", False)),
+            predicted=environment["predicted"],
             driver=scenario["agents"].get("driver", "script"),
             targets=tuple(_target(target, models) for target in scenario["targets"]),
             levels=tuple(sorted(scenario["agents"]["levels"])),
@@ -84,7 +84,7 @@ def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Pl
                 max_lag_s=parse_duration(scenario["client"]["max_lag"]),
                 max_cpu_share=parse_share(scenario["client"]["max_cpu"]),
                 max_error_share=parse_share(scenario["stage"]["max_error_share"]),
-                real_time=not environment.get("predicted", False),
+                real_time=not environment["predicted"],
             ),
             thresholds=_readable(scenario.get("thresholds", ())),
             soak=_soak(scenario) if scenario.get("soak") else None,

@@ -57,14 +57,15 @@ def read_plan(directory: Path) -> Plan:
     """Raises UsageError when `directory` is not a run directory."""
     try:
         scenario = yaml.safe_load(_open(directory / rundir.SCENARIO))
-        path = directory / rundir.ENVIRONMENT
-        environment = json.loads(_open(path)) if path.exists() else {}
+        environment = json.loads(_open(directory / rundir.ENVIRONMENT))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"{directory}: not readable as a run directory: {error}") from None
     if not isinstance(scenario, dict) or not isinstance(environment, dict):
         raise UsageError(f"{directory}: not readable as a run directory: expected keys and values in its scenario.yaml")
     if "shard" in environment:
         raise UsageError(f"{directory}: is one shard of a run; merge them with `swarm report DIR DIR ...`")
+    if not isinstance(environment.get("predicted"), bool):
+        raise UsageError(f"{directory / rundir.ENVIRONMENT}: does not say whether the run was measured or predicted")
     try:
         return plan_from(scenario, environment)
     except UsageError as error:

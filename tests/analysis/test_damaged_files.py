@@ -68,7 +68,7 @@ def test_an_environment_of_other_types_is_refused(written, environment) -> None:
     directory, files = written
     for path, content in files.items():
         (directory / path).write_bytes(content)
-    (directory / rundir.ENVIRONMENT).write_text(json.dumps(environment))
+    (directory / rundir.ENVIRONMENT).write_text(json.dumps({"predicted": False} | environment))
     assert "not the resolved scenario" in attempt(lambda: analyse(directory), SwarmError, str(directory))
 
 

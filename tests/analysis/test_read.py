@@ -155,11 +155,20 @@ def test_a_directory_without_its_files_is_no_run_directory_or_not_a_whole_one(
         analyse(directory)
 
 
-def test_a_run_without_server_metrics_or_environment_is_read(directory: Path) -> None:
+@pytest.mark.parametrize("text", [None, "{}", '{"predicted": 0}'])
+def test_a_run_that_does_not_say_whether_it_was_measured_or_predicted_is_refused(
+    directory: Path, text: str | None
+) -> None:
+    path = directory / rundir.ENVIRONMENT
+    path.unlink() if text is None else path.write_text(text)
+    said = "cannot be read: No such file" if text is None else "does not say whether the run was measured or predicted"
+    with pytest.raises(UsageError, match=f"environment.json: {said}"):
+        analyse(directory)
+
+
+def test_a_run_without_server_metrics_is_read(directory: Path) -> None:
     (directory / rundir.SERVER).unlink()
-    (directory / rundir.ENVIRONMENT).unlink()
     results = analyse(directory)
-    assert results["started_at"] is None
     assert results["targets"][0]["stages"][0]["achieved"]["server_running_mean"] is None
 
 

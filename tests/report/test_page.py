@@ -70,7 +70,7 @@ def test_what_a_run_directory_holds_stays_text(viewed, tmp_path):
     run = two_models(levels=(1,), trials=1)
     run.stage("moe", 1, 1)  # the last line of a run that broke off
     directory = run.write(tmp_path / "evil")
-    environment = {"targets": {"moe": {"model": EVIL, "notes": [EVIL]}}, "machine": {EVIL: EVIL}}
+    environment = {"predicted": False, "targets": {"moe": {"model": EVIL, "notes": [EVIL]}}, "machine": {EVIL: EVIL}}
     (directory / "environment.json").write_text(json.dumps(environment))
     (directory / "scenario.yaml").write_text((directory / "scenario.yaml").read_text() + f"# {EVIL}\n")
     results = analyse(directory)

@@ -32,7 +32,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for target in ("dense", "moe"):
             run.healthy(target, level, window_s=11.0)
     directory = run.write(folder / "run")
-    (directory / "environment.json").write_text(json.dumps({"targets": {"moe": {"model": EVIL}}, EVIL: EVIL}))
+    (directory / "environment.json").write_text(
+        json.dumps({"predicted": False, "targets": {"moe": {"model": EVIL}}, EVIL: EVIL})
+    )
     written = folder / "report.html"
     written.write_text(to_html([read_view(directory, analyse(directory))]), encoding="utf-8")
     return written
