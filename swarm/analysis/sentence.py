@@ -10,12 +10,13 @@ Stages = dict[str, dict[int, dict[str, Any]]]
 
 
 SPEED = "agent_output_tokens_per_s.p50"
+PREDICTED = "Predicted by the contention model, not measured."
 
 
 def sentences(results: dict[str, Any]) -> list[str]:
     """What must not be used, what the numbers mean, and how far they can be trusted."""
     if results["capacity"]:
-        said = ("Predicted by the contention model, not measured." if results["predicted"] else "", *carried(results))
+        said = (PREDICTED if results["predicted"] else "", *carried(results))
         return [line for line in (*said, unequal(results)) if line]
     told = (
         warning(results),
@@ -99,11 +100,15 @@ def peaks(results: dict[str, Any]) -> list[str]:
 
 
 def warning(results: dict[str, Any]) -> str:
-    """How much of the run does not count; empty when all of it does."""
+    """That the run is a prediction, and how much of it does not count; empty when it was measured and all counts."""
+    return " ".join(filter(None, (PREDICTED if results["predicted"] else "", _invalid(results))))
+
+
+def _invalid(results: dict[str, Any]) -> str:
     stages = [stage for target in results["targets"] for stage in target["stages"]]
     bad = sum(not stage["valid"] for stage in stages)
     if not bad:
-        return "Predicted by the contention model, not measured." if results["predicted"] else ""
+        return ""
     if len(stages) == 1:
         return "The only stage is invalid: its numbers must not be used."
     whose = "is invalid: its" if bad == 1 else "are invalid: their"

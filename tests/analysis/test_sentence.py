@@ -152,3 +152,12 @@ def test_a_prediction_is_called_one(analysed: Analysed) -> None:
     found = sentences(results | {"predicted": True})
     assert found[0] == "Predicted by the contention model, not measured."
     assert ONCE not in found
+
+
+def test_a_prediction_with_an_invalid_stage_is_called_one_too(analysed: Analysed) -> None:
+    run = Run(levels=[1, 2], predicted=True)
+    run.healthy(agents=1)
+    run.healthy(agents=2, until=5.0)
+    assert sentences(analysed(run))[0] == (
+        "Predicted by the contention model, not measured. 1 of 2 stages is invalid: its numbers must not be used."
+    )
