@@ -40,6 +40,8 @@ class Run:
     lead: str
     lines: list[str]
     reasons: list[str]
+    passed: str
+    """Said of a run without reasons: what was checked."""
     thresholds: list[tuple[str, bool]]
     notes: list[str]
     environment: list[tuple[str, str]]
@@ -130,6 +132,7 @@ def _run(view: View) -> Run:
         lead=lead,
         lines=[line for line in sentences(results) if line != lead],
         reasons=results["invalid_reasons"],
+        passed=_passed(results),
         thresholds=[
             (
                 f"{one['target']}: {one['expression']} ({'no value' if one['value'] is None else one['value']})",
@@ -142,6 +145,13 @@ def _run(view: View) -> Run:
         server=server,
         scenario=view.scenario,
     )
+
+
+def _passed(results: Mapping[str, Any]) -> str:
+    checked = ("errors", "reply lengths", "token counts", "no latency lost", "no silence at the end")
+    if results["predicted"]:
+        return f"Every stage passed every check that a prediction can fail: agents alive, {', '.join(checked)}."
+    return f"Every stage passed every check: agents alive, load generator fast enough, {', '.join(checked)}."
 
 
 def _groups(view: View, *, several: bool) -> Iterator[list[list[str]]]:

@@ -68,7 +68,7 @@ def test_the_verdict_and_the_sentence_come_first(viewed):
 
 def test_what_a_run_directory_holds_stays_text(viewed, tmp_path):
     run = two_models(levels=(1,), trials=1)
-    run.stage("moe", 1, 1)  # the last line of a run that broke off
+    run.stage("moe", 2, 1)  # the last line of a run that broke off
     directory = run.write(tmp_path / "evil")
     environment = {"predicted": False, "targets": {"moe": {"model": EVIL, "notes": [EVIL]}}, "machine": {EVIL: EVIL}}
     (directory / "environment.json").write_text(json.dumps(environment))
@@ -109,6 +109,15 @@ def test_only_our_script_is_allowed_to_run_and_nothing_is_fetched(viewed):
     assert {fields["href"] for _, fields in Page(text).elements if "href" in fields} <= {"#validity"}
     assert "@import" not in text
     assert "url(" not in text
+
+
+@pytest.mark.parametrize("predicted", [False, True], ids=["measured", "predicted"])
+def test_the_page_claims_the_checks_that_took_place(viewed, predicted):
+    run = Run(predicted=predicted)
+    run.healthy()
+    text = Page(to_html([viewed(run)])).text("p")
+    assert ("Every stage passed every check: agents alive, load generator fast enough, errors" in text) is not predicted
+    assert ("every check that a prediction can fail: agents alive, errors, reply lengths" in text) is predicted
 
 
 def test_trials_have_whiskers_and_a_prediction_has_none(viewed):
