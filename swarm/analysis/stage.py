@@ -224,7 +224,9 @@ def _notes(agents: int, trials: Sequence[Trial], limits: Limits) -> list[str]:
         notes.append(f"{counted(uncounted, 'request')} left out of all rates, as the server did not count the tokens")
     notes += {note: None for trial in trials if (note := counters_skipped(trial))}
     notes += [note for trial in trials if trial.closed and (note := _unsure(trial.closed))]
-    settled = warmup([trial.output for trial in trials])
+    # A soak whose pattern lets agents rest never settles, and is not meant to.
+    constant = all(trial.began.planned_alive in (None, agents) for trial in trials)
+    settled = warmup([trial.output for trial in trials]) if constant else None
     if settled and (complaint := settled.complaint()):
         notes.append(complaint)
     if limits.real_time:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from synthetic import Run
 
@@ -69,3 +70,17 @@ def test_a_steady_stage_says_nothing_of_its_warm_up(only_stage: Analysed) -> Non
     found = only_stage(run)
     assert found["warmup"]["bias"] == 0
     assert not any("warm-up" in note or "steady" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(("planned_alive", "told"), [(None, True), (4.0, True), (2.5, False)])
+def test_a_soak_whose_pattern_lets_agents_rest_is_not_told_to_settle(
+    only_stage: Analysed, planned_alive: float | None, told: bool
+) -> None:
+    run = Run(levels=[4])
+    stage = run.stage(agents=4, window_s=60)
+    run.published[0] = msgspec.structs.replace(run.published[0], planned_alive=planned_alive)
+    for place in range(240):
+        stage.attempt(place / 4, agent=place % 4, waits=[0.2, 0.05, 0.05, 0.05, 0.1], tokens=10 + place)
+    stage.end()
+    notes = only_stage(run)["notes"]
+    assert any(note.startswith("no steady state") for note in notes) is told
