@@ -210,6 +210,12 @@ def _notes(agents: int, trials: Sequence[Trial], limits: Limits) -> list[str]:
             f"too few jobs: {jobs} finished in the window, and {needed} are needed ({ENOUGH_PER_AGENT} an agent); "
             "job times, jobs/h, TTFAT and slowdown are left out; raise stage.duration"
         )
+    outcomes = _sum(trial.jobs.outcomes for trial in trials)
+    if cut := outcomes.get("context_limit", 0):
+        notes.append(
+            f"cut off by the context: {cut} of {jobs} finished jobs ({cut / jobs * 100:.2g} %) ended as context_limit "
+            "before their work was done, and count in job times and jobs/h; raise agents.context"
+        )
     if overruns := sum(trial.overruns for trial in trials):
         notes.append(f"{counted(overruns, 'tool call')} took longer than planned: that is tool time")
     mistakes = _sum(trial.tool_errors for trial in trials)

@@ -279,3 +279,17 @@ def test_the_client_block_takes_the_busiest_process_and_all_lags(only_stage: Ana
         "coalesced_share": 7 / 400,
         "stamp_source": "user",
     }
+
+
+def test_jobs_that_the_context_cut_off_are_told_with_their_share(only_stage: Analysed) -> None:
+    run = Run()
+    stage = run.stage()
+    stage.work(jobs=4)
+    stage.job(8.0, 9.9, outcome="context_limit")
+    stage.end()
+    found = only_stage(run)
+    assert found["jobs"]["outcomes"] == {"answered": 4, "context_limit": 1}
+    assert (
+        "cut off by the context: 1 of 5 finished jobs (20 %) ended as context_limit before their work was done, and "
+        "count in job times and jobs/h; raise agents.context"
+    ) in found["notes"]
