@@ -144,9 +144,9 @@ def _capacity(plan: Plan, targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
                     if one["status"] == "run"
                 },
                 plan.capacity.most,
+                predicted=plan.predicted,
             )
             for target in targets
-                predicted=plan.predicted,
         ],
     }
 
