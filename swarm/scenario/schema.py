@@ -159,7 +159,7 @@ class Agents(_Section):
     reply_scale: Annotated[float, Field(gt=0, le=100, strict=False)] = 1.0
     think: Duration = 0.0
     max_turns: Count = 30
-    context: Tokens = 9000
+    context: Tokens = 8000
     system_tokens: Tokens = 3000
     seed: int = 7
     isolation: Literal["required", "allow-unsafe"] = "required"

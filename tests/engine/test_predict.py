@@ -267,11 +267,11 @@ def test_a_prediction_that_cannot_be_written_fails_at_once_and_says_why(tmp_path
     assert "4/4" not in told.getvalue()
 
 
-def test_the_default_context_holds_every_bundled_task_however_long_its_replies(tmp_path, monkeypatch):
+def test_a_context_of_9k_holds_every_bundled_task_however_long_its_replies(tmp_path, monkeypatch):
     monkeypatch.setattr(ReplyLength, "sample", lambda length, _: length.max)
     file = tmp_path / "defaults.yaml"
     target = {"name": "moe", "architecture": "moe", "simulate": MOE}
-    plan = {"targets": [target], "agents": {"levels": [1]}, "stage": {"duration": "20m", "trials": 1}}
+    plan = {"targets": [target], "agents": {"levels": [1], "context": "9k"}, "stage": {"duration": "20m", "trials": 1}}
     file.write_text(yaml.safe_dump(plan))
     (stage,) = analyse(predict_scenario(load_scenario(file), tmp_path / "run", None).directory)["targets"][0]["stages"]
     assert stage["jobs"]["outcomes"].keys() == {"answered", "censored"}
@@ -296,7 +296,7 @@ def test_an_unknown_profile_is_refused_with_the_nearest(tmp_path):
     ("key", "value", "message"),
     [
         ("faults", [{"kind": "reset", "rate": "2%", "seed": 1}], "targets.moe.simulate.faults: cannot be predicted"),
-        ("kv_tokens", 4000, r"agents.context: 9000 tokens, but moe-30b-a3b-awq-1x3090 serves at most 4000"),
+        ("kv_tokens", 4000, r"agents.context: 8000 tokens, but moe-30b-a3b-awq-1x3090 serves at most 4000"),
     ],
 )
 def test_what_the_simulated_target_cannot_show_in_virtual_time_is_refused(tmp_path, key, value, message):

@@ -49,7 +49,7 @@ def test_only_targets_have_no_default(write):
     assert scenario.name == "mine"
     assert scenario.route == "litellm"
     assert scenario.agents.levels == [1, 4, 8]
-    assert (scenario.agents.context, scenario.agents.system_tokens) == (9000, 3000)
+    assert (scenario.agents.context, scenario.agents.system_tokens) == (8000, 3000)
     assert (scenario.stage.warmup, scenario.stage.duration, scenario.stage.trials) == (10, 60, 3)
     assert (scenario.client.max_lag, scenario.client.max_cpu) == (0.005, 0.8)
 
