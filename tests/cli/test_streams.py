@@ -2,24 +2,10 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-import pytest
 from small_runs import SWARM
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "analysis"))
-
-from synthetic import Run
-
-
-@pytest.fixture
-def recorded(tmp_path: Path) -> Path:
-    """A run that is invalid, as its window was too short."""
-    run = Run()
-    run.healthy(window_s=3.0)
-    return run.write(tmp_path / "run")
 
 
 def into_a_closed_pipe(*arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -31,9 +17,9 @@ def into_a_closed_pipe(*arguments: object) -> "subprocess.CompletedProcess[str]"
         os.close(writer)
 
 
-def test_a_closed_pipe_ends_nothing_the_files_are_written_and_the_verdict_stays(recorded: Path):
-    junit = recorded / "junit.xml"
-    done = into_a_closed_pipe("report", recorded, "--junit", junit)
+def test_a_closed_pipe_ends_nothing_the_files_are_written_and_the_verdict_stays(recorded_invalid: Path):
+    junit = recorded_invalid / "junit.xml"
+    done = into_a_closed_pipe("report", recorded_invalid, "--junit", junit)
     assert (done.returncode, done.stderr) == (3, "")
     assert ElementTree.parse(junit).getroot()[0].get("errors") == "1"
     done = into_a_closed_pipe("profiles")
@@ -47,14 +33,16 @@ def test_output_that_cannot_be_written_is_one_line_and_exit_2():
     assert done.stderr == "error: the output cannot be written: No space left on device\n"
 
 
-def test_characters_that_the_terminal_has_not_are_replaced(recorded: Path):
+def test_characters_that_the_terminal_has_not_are_replaced(recorded_invalid: Path):
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run([SWARM, "report", recorded], capture_output=True, text=True, env=environment)
+    done = subprocess.run([SWARM, "report", recorded_invalid], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (3, "")
     assert " INVALID " in done.stdout
     assert "? ms" in done.stdout
 
 
-def test_a_file_that_cannot_be_one_is_named(recorded: Path):
-    done = subprocess.run([SWARM, "report", recorded, "--html", "."], capture_output=True, text=True, cwd=recorded)
+def test_a_file_that_cannot_be_one_is_named(recorded_invalid: Path):
+    done = subprocess.run(
+        [SWARM, "report", recorded_invalid, "--html", "."], capture_output=True, text=True, cwd=recorded_invalid
+    )
     assert done.stderr.startswith("error: .: cannot be written: ")

@@ -1,7 +1,6 @@
 """A command that cannot write its files: the cause is named, what is known is shown, the exit code is right."""
 
 import resource
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,6 @@ from typer.testing import CliRunner
 from swarm.cli import app
 from swarm.errors import UsageError
 from swarm.recording import rundir
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "analysis"))
-
-from synthetic import Run
-
-
-@pytest.fixture
-def recorded(tmp_path: Path) -> Path:
-    run = Run()
-    run.healthy(window_s=12.0)
-    return run.write(tmp_path / "run")
 
 
 def test_report_shows_a_run_whose_results_cannot_be_rewritten_and_says_so(recorded: Path):

@@ -2,22 +2,9 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-import pytest
 from small_runs import SWARM
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "analysis"))
-
-from synthetic import Run
-
-
-@pytest.fixture
-def recorded(tmp_path: Path) -> Path:
-    run = Run()
-    run.healthy(window_s=12.0)
-    return run.write(tmp_path / "run")
 
 
 def test_a_terminal_is_told_what_takes_so_long(recorded: Path):

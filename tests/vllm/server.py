@@ -6,6 +6,7 @@ that is when the starter stops it, dies, or is killed.
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -55,6 +56,19 @@ class Server:
         if not values:
             raise KeyError(f"{name} is not in {self.url}/metrics")
         return sum(values)
+
+
+def run_swarm(
+    scenario: Path, name: str, *options: object, timeout_s: float = 900
+) -> "tuple[subprocess.CompletedProcess[str], Path]":
+    """`swarm run`, its output shown too, and its run directory, `.vllm/runs/NAME`."""
+    directory = HOME / "runs" / name
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.parent.mkdir(exist_ok=True)
+    command = [Path(sys.executable).with_name("swarm"), "run", scenario, *map(str, options), "--out", directory]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=timeout_s, check=False)
+    print(done.stdout)
+    return done, directory
 
 
 @contextmanager

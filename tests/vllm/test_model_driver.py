@@ -6,14 +6,11 @@ likely, and many texts end: enough to write files and run the tests.
 """
 
 import json
-import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from server import HOME, serve
+from server import HOME, run_swarm, serve
 
 pytestmark = pytest.mark.vllm
 
@@ -26,24 +23,11 @@ TOOLS = {"list_files", "read_file", "search", "edit_file", "write_file", "run_te
 @pytest.fixture(scope="module")
 def directory():
     """The run directory; the run itself may be invalid, as a machine without a GPU makes few turns."""
-    directory = HOME / "runs" / "model-driver"
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.parent.mkdir(exist_ok=True)
     vocabulary = json.loads((HOME / "models/moe/tokenizer.json").read_text())["model"]["vocab"]
     bias = {str(vocabulary[token]): by for token, by in LIKELY.items()}
     with serve("moe") as vllm:
-        run = subprocess.run(
-            [
-                *(Path(sys.executable).with_name("swarm"), "run", SCENARIO),
-                *("--set", f"targets.moe.api_base={vllm.url}/v1", "--out", directory),
-                *("--set", "sampling.extra_body=" + json.dumps({"logit_bias": bias})),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-    print(run.stdout)
+        settings = f"targets.moe.api_base={vllm.url}/v1", "sampling.extra_body=" + json.dumps({"logit_bias": bias})
+        run, directory = run_swarm(SCENARIO, "model-driver", *(f"--set={setting}" for setting in settings))
     assert run.returncode in (0, 3)
     return directory
 

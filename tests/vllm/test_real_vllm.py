@@ -4,15 +4,12 @@ Each model is served and loaded once, with 1, 4 and 8 agents through LiteLLM; th
 """
 
 import json
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from server import HOME, serve
+from server import run_swarm, serve
 
 pytestmark = pytest.mark.vllm
 
@@ -52,22 +49,10 @@ class Measured:
 @pytest.fixture(scope="module", params=["moe", "dense"])
 def measured(request: pytest.FixtureRequest) -> Measured:
     model = request.param
-    directory = HOME / "runs" / model
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.parent.mkdir(exist_ok=True)
     with serve(model) as vllm:
         before = vllm.counter("vllm:prompt_tokens_total"), vllm.counter("vllm:generation_tokens_total")
-        run = subprocess.run(
-            [
-                *(Path(sys.executable).with_name("swarm"), "run", SCENARIO, "--target", model),
-                *("--set", f"targets.{model}.api_base={vllm.url}/v1", "--duration", WINDOW[model], "--out", directory),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=1200,
-            check=False,
-        )
-        print(run.stdout)
+        target = "--target", model, "--set", f"targets.{model}.api_base={vllm.url}/v1"
+        run, directory = run_swarm(SCENARIO, model, *target, "--duration", WINDOW[model], timeout_s=1200)
         after = vllm.counter("vllm:prompt_tokens_total"), vllm.counter("vllm:generation_tokens_total")
     lines = run.stdout.splitlines() or [""]
     return Measured(run.returncode, lines[-1], directory, after[0] - before[0], after[1] - before[1])

@@ -1,13 +1,10 @@
 """A recorded agent replayed against a real vLLM: its `/tokenize` tells how long a prompt is, and its `usage` agrees."""
 
 import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from server import HOME, serve
+from server import run_swarm, serve
 
 from swarm.trace.read import load_trace
 
@@ -22,21 +19,8 @@ TRACE = Path(__file__).parents[2] / "scenarios" / "traces" / "three-jobs.jsonl"
 @pytest.fixture(scope="module")
 def directory():
     """The run directory; the run itself may be invalid, as a machine without a GPU makes few turns."""
-    directory = HOME / "runs" / "replay"
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.parent.mkdir(exist_ok=True)
     with serve("moe") as vllm:
-        run = subprocess.run(
-            [
-                *(Path(sys.executable).with_name("swarm"), "run", SCENARIO, "--out", directory),
-                *("--set", f"targets.moe.api_base={vllm.url}/v1"),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-    print(run.stdout)
+        run, directory = run_swarm(SCENARIO, "replay", "--set", f"targets.moe.api_base={vllm.url}/v1")
     assert run.returncode in (0, 3)
     return directory
 
