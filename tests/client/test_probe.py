@@ -251,7 +251,7 @@ def always(script: list[Step]) -> Server:
         (always(answer("302 Found", b"", headers="Location: https://login\r\n")), "https://login"),
         (lambda r: answer("503 Busy", {"error": "loading"}) if r.path.endswith("ions") else vllm(r), "loading"),
         (lambda r: refuse("no chat template") if r.path.endswith("ions") else vllm(r), "no chat template"),
-        (always([HANG]), "no connection"),
+        (always([HANG]), "no answer"),
     ],
 )
 async def test_a_server_that_cannot_be_tested_is_a_backend_error_with_address_and_remedy(
