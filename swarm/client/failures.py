@@ -19,6 +19,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from swarm.client.base import Failure
 from swarm.recording.records import ErrorKind
 
+JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding a server's JSON raises."""
+
 _EXCERPT = 300  # characters of a server's own words
 _OVERFLOW = (
     "context_length_exceeded",
@@ -43,7 +46,7 @@ def error_text(body: bytes) -> str:
 def _own_words(body: bytes) -> str | None:
     try:
         error = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return None
     if isinstance(error, dict):
         error = error.get("error") or error.get("message") or error.get("detail")

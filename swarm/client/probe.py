@@ -147,7 +147,7 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 def _json(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except failures.JSON_ERRORS:
         return None
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from swarm.client.base import Failure, Observation, ToolCall
-from swarm.client.failures import error_text
+from swarm.client.failures import JSON_ERRORS, error_text
 from swarm.recording.records import ErrorKind
 
 MAX_EVENT_BYTES = 4 << 20
@@ -106,7 +106,7 @@ class EventStream:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -115,7 +115,7 @@ class _Function(msgspec.Struct, gc=False):
 
 
 class _Fragment(msgspec.Struct, gc=False):
-    index: _Count | None = None
+    index: Count | None = None
     id: str | None = None
     function: _Function | None = None
 
@@ -133,12 +133,12 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class _PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: _Count | None = None
+    cached_tokens: Count | None = None
 
 
 class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: _Count | None = None
-    completion_tokens: _Count | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
     prompt_tokens_details: _PromptDetails | None = None
 
 
@@ -158,7 +158,6 @@ class Chunk(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(Chunk).decode
 _decode_all = msgspec.json.Decoder(list[Chunk]).decode
-_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class ChatStream:
@@ -232,7 +231,7 @@ class ChatStream:
             return
         try:
             chunk = _decode(event)
-        except _JSON_ERRORS as error:
+        except JSON_ERRORS as error:
             self.fail(
                 "malformed", f"the server sent a chunk that is not a chat completion's ({error}): {event[:120]!r}"
             )
@@ -254,6 +253,10 @@ class ChatStream:
             self._usage(chunk.usage)
         if bears_token:
             self._token(stamp_ns, chunk.usage)
+
+    def add(self, delta: dict[str, Any], stamp_ns: int) -> None:
+        """A chunk's delta, as which a reply in the words of another API is read."""
+        self.take(msgspec.convert({"choices": [{"delta": delta}]}, Chunk), stamp_ns)
 
     def _token(self, stamp_ns: int, usage: _Usage | None) -> None:
         seen = self._seen
@@ -307,6 +310,6 @@ def _chunks(reads: Sequence[tuple[bytes, int, int]]) -> list[Chunk] | None:
         return None
     try:
         chunks = _decode_all(b"[%b]" % joined)
-    except _JSON_ERRORS:
+    except JSON_ERRORS:
         return None
     return chunks if len(chunks) == len(reads) and not any(chunk.is_error for chunk in chunks) else None

@@ -18,7 +18,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from swarm.client.failures import error_text
+from swarm.client.failures import JSON_ERRORS, error_text
 from swarm.client.litellm_codec import load
 from swarm.client.sse import EventStream, TooLongError
 from swarm.errors import UsageError
@@ -31,7 +31,7 @@ _FORWARDED = frozenset(
 )
 _EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
 """vLLM's words for efforts that only some models know."""
-_MISFITS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, ValueError, LookupError, AttributeError)
+_MISFITS = (*JSON_ERRORS, TypeError, ValueError, LookupError, AttributeError)
 """What LiteLLM's translators raise for what does not have the shape that they expect."""
 
 
@@ -176,7 +176,7 @@ def continued(event: bytes, chunk: bytes) -> bytes | None:
     open_block = _DELTA.match(event)
     try:
         choices = _chunk(chunk).choices if open_block else []
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return None
     if open_block is None or len(choices) != 1:
         return None

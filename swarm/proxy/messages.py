@@ -5,13 +5,13 @@ cache held, so the prompt's tokens are the sum of three counts.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from swarm.client.base import Failure, Observation
-from swarm.client.failures import error_text
-from swarm.client.sse import ChatStream, Chunk, EventStream, TooLongError
+from swarm.client.failures import JSON_ERRORS, error_text
+from swarm.client.sse import ChatStream, Count, EventStream, TooLongError
 
 _REASONS = {
     "end_turn": "stop",
@@ -21,14 +21,12 @@ _REASONS = {
     "refusal": "content_filter",
 }
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
-
 
 class _Usage(msgspec.Struct):
-    input_tokens: _Count | None = None
-    cache_read_input_tokens: _Count | None = None
-    cache_creation_input_tokens: _Count | None = None
-    output_tokens: _Count | None = None
+    input_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
+    output_tokens: Count | None = None
 
 
 class _Block(msgspec.Struct):
@@ -53,7 +51,7 @@ class _Message(msgspec.Struct):
 
 class _Event(msgspec.Struct):
     type: str = ""
-    index: _Count = 0
+    index: Count = 0
     message: _Message | None = None
     content_block: _Block | None = None
     delta: _Block | None = None
@@ -67,7 +65,7 @@ def read_stream(pieces: Iterable[tuple[bytes, int]], seen: Observation) -> None:
         for data, stamp_ns in pieces:
             for event in reader.events.feed(data):
                 reader.take(event, stamp_ns)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TooLongError) as error:
+    except (*JSON_ERRORS, TooLongError) as error:
         seen.failure = Failure("malformed", f"the upstream sent an event that is none of a message's ({error})")
     reader.close()
 
@@ -77,7 +75,7 @@ def read_document(body: bytes, end_ns: int, seen: Observation) -> None:
     reader = _Reader(seen)
     try:
         message = msgspec.json.decode(body, type=_Message)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         seen.failure = Failure("malformed", f"the upstream's answer is no message ({error})")
         return
     if message.error is not None:
@@ -119,7 +117,7 @@ class _Reader:
         if block.type == "tool_use" or arguments:
             function = {"name": block.name, "arguments": arguments}
             delta["tool_calls"] = [{"index": index, "id": block.id, "function": function}]
-        self._stream.take(msgspec.convert({"choices": [{"delta": delta}]}, Chunk), stamp_ns)
+        self._stream.add(delta, stamp_ns)
 
     def ends(self, stop_reason: str | None, usage: _Usage | None) -> None:
         seen = self._seen

@@ -14,8 +14,6 @@ from swarm.proxy.anthropic import TranslationError
 from swarm.proxy.exchange import Exchange, UnreadableError
 from swarm.proxy.items import Prompt, Stored
 
-_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
 
 @dataclass(frozen=True)
 class Turn:
@@ -87,7 +85,7 @@ def _prompt(exchange: Exchange, in_openais: Callable[[bytes], bytes], stored: St
             return stored.prompt(exchange.request)
         asked = in_openais(exchange.request) if exchange.api == "anthropic" else exchange.request
         request = msgspec.json.decode(asked, type=_Request)
-    except (*_JSON_ERRORS, TranslationError) as error:
+    except (*failures.JSON_ERRORS, TranslationError) as error:
         raise UnreadableError(str(error)) from error
     return Prompt(request.messages, request.tools or [], request.model)
 
@@ -127,7 +125,7 @@ def _read_document(body: bytes, end_ns: int, seen: Observation) -> None:
         document = msgspec.json.decode(body, type=dict[str, Any])
         choices = [{**choice, "delta": choice.get("message")} for choice in document.get("choices") or ()]
         chunk = msgspec.convert({**document, "choices": choices[:1]}, Chunk)
-    except (*_JSON_ERRORS, TypeError, AttributeError):
+    except (*failures.JSON_ERRORS, TypeError, AttributeError):
         seen.failure = failures.not_a_stream("what is no chat completion", body, "the upstream")
         return
     if chunk.error is not None or not choices:

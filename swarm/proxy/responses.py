@@ -7,13 +7,13 @@ says that a response is completed whose status is incomplete.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from swarm.client.base import Failure, Observation
-from swarm.client.failures import error_text
-from swarm.client.sse import ChatStream, Chunk, EventStream, TooLongError
+from swarm.client.failures import JSON_ERRORS, error_text
+from swarm.client.sse import ChatStream, Count, EventStream, TooLongError
 from swarm.proxy.exchange import UnreadableError
 from swarm.proxy.items import as_arguments, call, text
 
@@ -27,17 +27,15 @@ _TEXTS = {
     "response.reasoning_summary_text.delta": "reasoning",
 }
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
-
 
 class _Cached(msgspec.Struct):
-    cached_tokens: _Count | None = None
+    cached_tokens: Count | None = None
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: _Count | None = None
+    input_tokens: Count | None = None
     input_tokens_details: _Cached | None = None
-    output_tokens: _Count | None = None
+    output_tokens: Count | None = None
 
 
 class _Incomplete(msgspec.Struct):
@@ -55,7 +53,7 @@ class _Response(msgspec.Struct):
 
 class _Event(msgspec.Struct):
     type: str = ""
-    output_index: _Count = 0
+    output_index: Count = 0
     delta: Any = None
     item: dict[str, Any] | None = None
     response: _Response | None = None
@@ -78,7 +76,7 @@ def read_stream(pieces: Iterable[tuple[bytes, int]], seen: Observation) -> Said:
             for event in events.feed(data):
                 if event != _DONE:
                     reader.take(event, stamp_ns)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TooLongError) as error:
+    except (*JSON_ERRORS, TooLongError) as error:
         seen.failure = Failure("malformed", f"the upstream sent an event that is none of a response's ({error})")
     reader.close()
     return reader.said
@@ -89,7 +87,7 @@ def read_document(body: bytes, end_ns: int, seen: Observation) -> Said:
     reader = _Reader(seen)
     try:
         response = msgspec.json.decode(body, type=_Response)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_ERRORS as error:
         seen.failure = Failure("malformed", f"the upstream's answer is no response ({error})")
         return reader.said
     if response.status in ("queued", "in_progress"):
@@ -168,14 +166,11 @@ class _Reader:
             self._named.add(index)
             if item.get("type") == "custom_tool_call":
                 self._custom.add(made.id)
-            self._take(_fragment(index, made.id, made.name), stamp_ns)
+            self._stream.add(_fragment(index, made.id, made.name), stamp_ns)
 
     def _shows(self, index: int, delta: dict[str, Any], stamp_ns: int) -> None:
         self._shown.add(index)
-        self._take(delta, stamp_ns)
-
-    def _take(self, delta: dict[str, Any], stamp_ns: int) -> None:
-        self._stream.take(msgspec.convert({"choices": [{"delta": delta}]}, Chunk), stamp_ns)
+        self._stream.add(delta, stamp_ns)
 
     def _fails(self, words: str) -> None:
         self._seen.failure = self._seen.failure or Failure("in_band", words)

@@ -6,6 +6,7 @@ A client that sends `stream_options` of its own gets exactly what it asked for.
 
 import msgspec
 
+from swarm.client.failures import JSON_ERRORS
 from swarm.client.sse import MAX_EVENT_BYTES, Chunk
 
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n")
@@ -28,7 +29,7 @@ def rewritten(body: bytes, model: str | None, usage: bool) -> tuple[bytes, bool]
     """
     try:
         fields, asked = _fields(body), _asked(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return body, False
     ours = usage and asked.stream is True and "stream_options" not in fields
     if model is not None:
@@ -72,6 +73,6 @@ def _is_usage(event: bytes) -> bool:
     field, _, data = event.strip().partition(b":")
     try:
         chunk = msgspec.json.decode(data, type=Chunk) if field == b"data" else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return False
     return chunk is not None and chunk.usage is not None and chunk.choices == []
