@@ -8,6 +8,9 @@ from swarm.analysis.window import Window
 from swarm.recording.records import ClientSample
 from swarm.recording.timing import TimingError
 
+OTHERS_SHARE = 0.25
+"""Of the machine's CPUs: from it on, processes that are not swarm's are worth telling of."""
+
 
 class Process:
     """One process of the load generator (a shard): sums over its samples."""
@@ -66,6 +69,12 @@ class Use:
     own: float
     others: float
     cores: int
+
+    def strangers(self) -> str | None:
+        """That other processes used the machine; None: hardly."""
+        if self.others < OTHERS_SHARE * self.cores:
+            return None
+        return f"other processes used {self.others:.2g} of {self.cores} cores"
 
 
 def use_of(process: Process, on_its_machine: Iterable[Process]) -> Use | None:

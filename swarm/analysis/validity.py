@@ -17,8 +17,6 @@ SILENT_SHARE = 0.02
 SILENT_TIMES = 3
 BUSY_SHARE = 0.9
 """Of the machine's CPUs: above it, a client that is late without using its own core was kept from running."""
-OTHERS_SHARE = 0.25
-"""Of the machine's CPUs: from it on, processes that are not swarm's are in its way, if they use more than it does."""
 
 
 def trial_reasons(trial: Trial, limits: Limits) -> list[str]:
@@ -140,13 +138,10 @@ def _use(trial: Trial, number: int) -> Use | None:
 
 
 def _strangers(use: Use | None) -> str | None:
-    """That other processes took the CPU; None: they did not, or it is not known."""
-    if use is None or use.others < OTHERS_SHARE * use.cores or use.others <= use.own:
+    """That other processes took the CPU, which they did if they used more than swarm; None: not, or it is not known."""
+    if use is None or use.others <= use.own or (told := use.strangers()) is None:
         return None
-    return (
-        f"other processes used {use.others:.2g} of {use.cores} cores, and swarm with its tools and simulated servers "
-        f"{use.own:.2g}"
-    )
+    return f"{told}, and swarm with its tools and simulated servers {use.own:.2g}"
 
 
 def _slow(process: Process, limits: Limits, use: Use | None) -> str | None:

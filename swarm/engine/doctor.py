@@ -14,7 +14,6 @@ from typing import TextIO
 
 from swarm.agents.sandbox import open_sandbox
 from swarm.analysis.client import Process, Use, use_of
-from swarm.analysis.validity import OTHERS_SHARE
 from swarm.client.base import ChatRequest, Client, Connection, Observation, Route
 from swarm.client.connect import open_client, warm_up
 from swarm.client.probe import probe
@@ -245,7 +244,8 @@ def _capacity(drives: Sequence[Drive], limits: ClientSettings) -> list[Finding]:
     before it. A step that failed for want of CPU is a limit; one whose times were wrong all the same is a fault."""
     last = drives[-1]
     honest = drives if last.honest(limits) else drives[:-1]
-    others = _others(last)
+    told = last.use.strangers() if last.use else None
+    others = f"{told} meanwhile" if told else None
     found = []
     if honest:
         found.append(_promise(honest[-1], limits, limited=honest[-1] is not last))
@@ -276,11 +276,3 @@ def _promise(best: Drive, limits: ClientSettings, *, limited: bool) -> Finding:
     )
     why = seen if limited else f"{limits.max_cpu:.0%} of a core; {seen}"
     return Finding(True, f"one process can honestly drive about {agents}: {why}")
-
-
-def _others(drive: Drive) -> str | None:
-    """That other processes used the machine meanwhile; None: hardly, or it is not known."""
-    use = drive.use
-    if use is None or use.others < OTHERS_SHARE * use.cores:
-        return None
-    return f"other processes used {use.others:.2g} of {use.cores} cores meanwhile"
