@@ -34,6 +34,10 @@ PrometheusHost = Annotated[str | None, typer.Option(metavar="H", help="Where; de
 Linger = Annotated[str | None, typer.Option(metavar="30s", help="At the end, wait so long for two more scrapes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the run directory.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Load hosts that are neither loopback nor private.")]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Answer requests to this host name too, not only to 127.0.0.1; repeatable."),
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Processes that share the agents; with Ray actors, one a node.")
 ]

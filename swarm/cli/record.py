@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from swarm.cli.common import Yes, ask_for_hosts
+from swarm.cli.common import AllowHost, Yes, ask_for_hosts
 from swarm.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def record(
     upstream: Annotated[str, typer.Option(metavar="URL", help="The model's server, e.g. http://127.0.0.1:8000/v1.")],
     out: Annotated[Path | None, typer.Option(help="The trace; default traces/<UTC>.jsonl.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the proxy, on 127.0.0.1; 0: any free one.")] = 8100,
+    allow_host: AllowHost = None,
     model: Annotated[str | None, typer.Option(help="Ask the upstream for this model, whatever clients name.")] = None,
     upstream_api: Annotated[
         Api,
@@ -69,6 +70,7 @@ def record(
         rules,
         content,
         sys.stderr if not quiet else None,
+        _allowed(allow_host or []),
     )
     if not quiet:
         for line in summary(done):
@@ -77,6 +79,15 @@ def record(
     if done.totals.stopped is not None:
         print(f"error: the recording ended early: {done.totals.stopped}", file=sys.stderr)
         raise typer.Exit(ExitCode.INVALID)
+
+
+def _allowed(names: list[str]) -> frozenset[str]:
+    from swarm.guard import allowed_hosts
+
+    try:
+        return allowed_hosts(names)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def summary(done: "Recorded") -> list[str]:

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from swarm.cli.common import AllowHost
 from swarm.errors import ExitCode, UsageError
 
 
 def serve(
     profile: Annotated[str, typer.Option(help="A profile's name, or a JSON file.")] = "moe-30b-a3b-awq-1x3090",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
+    allow_host: AllowHost = None,
     served_model_name: Annotated[str | None, typer.Option(help="Default: the profile's name.")] = None,
     max_num_seqs: Annotated[int | None, typer.Option(min=1)] = None,
     kv_tokens: Annotated[int | None, typer.Option(min=16)] = None,
@@ -29,6 +31,7 @@ def serve(
             profile,
             port=port,
             served_model_name=served_model_name,
+            allow_hosts=allow_host or (),
             befalling=befalling,
             max_num_seqs=max_num_seqs,
             kv_tokens=kv_tokens,

@@ -65,18 +65,31 @@ def upstream_base(url: str) -> str:
 
 
 def record(
-    upstream: Upstream, out: Path | None, port: int, rules: Sequence[Rule], content: bool, show: TextIO | None
+    upstream: Upstream,
+    out: Path | None,
+    port: int,
+    rules: Sequence[Rule],
+    content: bool,
+    show: TextIO | None,
+    allowed: frozenset[str] = frozenset(),
 ) -> Recorded:
     """Records until SIGINT or SIGTERM. Says where it listens on stdout, and how it goes on `show`; None: nowhere.
+    `allowed`: hosts that it is asked by beside loopback names, see `swarm.guard`.
 
     Raises UsageError for what cannot be opened and BackendError for an upstream that is not there, before anything is
     recorded.
     """
-    return eventloop.run(_record(upstream, out, port, rules, content, show))
+    return eventloop.run(_record(upstream, out, port, rules, content, show, allowed))
 
 
 async def _record(
-    upstream: Upstream, out: Path | None, port: int, rules: Sequence[Rule], content: bool, show: TextIO | None
+    upstream: Upstream,
+    out: Path | None,
+    port: int,
+    rules: Sequence[Rule],
+    content: bool,
+    show: TextIO | None,
+    allowed: frozenset[str],
 ) -> Recorded:
     upstream = replace(upstream, served=await _served(upstream.connection))
     listening, clock, started = bind(port), Clock(), datetime.now(UTC)
@@ -89,7 +102,7 @@ async def _record(
     )
     path = _path(out, started)
     recording = _open(path, header, rules, upstream.connection.api_key)
-    relay = Relay(upstream, clock, recording.keep)
+    relay = Relay(upstream, clock, recording.keep, allowed)
     stop, view = Stop(), _View(show, relay, recording)
     with on_signals(stop):
         try:

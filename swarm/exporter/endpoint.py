@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from swarm import guard
 from swarm.clock import Clock
 from swarm.errors import UsageError
 from swarm.exporter.metrics import Metrics
@@ -24,8 +25,14 @@ class Endpoint:
         ProcessCollector(registry=self._process)
         self._scrapes = 0
         self._scraped = asyncio.Event()
+        self.local_only = False
+        """Whether only requests to loopback names are answered, and none of a web page: nobody else can come by a
+        loopback address. Elsewhere the page is open to the network, and scraped by names that are not known here."""
 
-    async def answer(self, _: web.Request) -> web.Response:
+    async def answer(self, http: web.Request) -> web.Response:
+        if self.local_only and (objection := guard.objection(http)) is not None:
+            status, text = objection
+            return web.Response(status=status, text=f"{text}\n")
         page = await self.page()
         self._scrapes += 1
         self._scraped.set()
@@ -61,6 +68,7 @@ class Endpoint:
 @asynccontextmanager
 async def serving(endpoint: Endpoint, host: str, port: int) -> AsyncIterator[str]:
     """Serves `/metrics`; yields its address. Raises UsageError where the address cannot be had."""
+    endpoint.local_only = guard.is_loopback(guard.host_name(host) or guard.host_name(f"[{host}]") or "")
     app = web.Application()
     app.router.add_get("/metrics", endpoint.answer)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)

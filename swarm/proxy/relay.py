@@ -18,6 +18,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from swarm import guard
 from swarm.client import failures
 from swarm.client.base import Connection, Failure
 from swarm.client.stamps import Read, Stamper
@@ -71,12 +72,20 @@ class Upstream:
 
 
 class Relay:
-    """Serves clients. Made inside the event loop that uses it; `keep` gets each exchange when it is over."""
+    """Serves clients. Made inside the event loop that uses it; `keep` gets each exchange when it is over.
+    `allowed`: hosts that it is asked by beside loopback names, see `swarm.guard`."""
 
-    def __init__(self, upstream: Upstream, clock: Clock, keep: Callable[[Exchange], None]) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        clock: Clock,
+        keep: Callable[[Exchange], None],
+        allowed: frozenset[str] = frozenset(),
+    ) -> None:
         self._upstream = upstream
         self._clock = clock
         self._keep = keep
+        self._allowed = allowed
         self._asks_usage = True
         self._translator: Translator | None = None
         self.passed: Counter[str] = Counter()
@@ -117,6 +126,8 @@ class Relay:
         self._stamper.close()
 
     async def _handle(self, http: web.Request) -> web.StreamResponse:
+        if (objection := guard.objection(http, self._allowed)) is not None:
+            return refusal(_language(http.path), *objection)
         path, translates = http.path.removeprefix("/v1"), self._upstream.api == "openai"
         if http.method != "POST" or path not in (_CHAT, _RESPONSES, _MESSAGES, f"{_MESSAGES}/count_tokens"):
             return await self._pass(http)
@@ -266,6 +277,11 @@ class Relay:
 
 class _Count(msgspec.Struct):
     count: int
+
+
+def _language(path: str) -> Api:
+    """The words in which a client of this path expects an error."""
+    return "anthropic" if path.removeprefix("/v1").startswith(_MESSAGES) else "openai"
 
 
 def _key(headers: CIMultiDict[str]) -> str:

@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m swarm.simulator", description="A simulated vLLM server.")
     parser.add_argument("--profile", default=profiles.names()[0], help="name of a profile, or a .json file with one")
     parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--allow-host", dest="allow_hosts", action="append", default=[], help="answer to it too")
     parser.add_argument("--port", type=int, default=0, help="0: any free port (default)")
     parser.add_argument("--served-model-name", help="default: the profile's name")
     parser.add_argument("--api-key", help="refuse requests without it")

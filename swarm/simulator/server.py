@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 from aiohttp import HttpVersion11, web
 
+from swarm import guard
 from swarm.simulator import faults, profiles, protocol, tokens
 from swarm.simulator.alarm import Alarm
 from swarm.simulator.faults import Fault
@@ -139,10 +140,14 @@ class RealTime:
 class Server:
     """The HTTP side. Made by `start`."""
 
-    def __init__(self, profile: Profile, model_name: str, api_key: str | None) -> None:
+    def __init__(
+        self, profile: Profile, model_name: str, api_key: str | None, allowed: frozenset[str] = frozenset()
+    ) -> None:
+        """`allowed`: hosts that it is asked by beside loopback names, see `swarm.guard`."""
         self.profile = profile
         self.model_name = model_name
         self._api_key = api_key
+        self._allowed = allowed
         self._created = int(time.time())
         self._loop = asyncio.get_running_loop()
         self.realtime = RealTime(Engine(profile), self._loop)
@@ -197,7 +202,9 @@ class Server:
     async def _guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """The key, and refusals in vLLM's form."""
+        """Who may ask, the key, and refusals in vLLM's form."""
+        if (objection := guard.objection(request, self._allowed)) is not None:
+            return _refused(ApiError(*objection))
         guarded = self._api_key is not None and request.path.startswith("/v1")
         if guarded and request.headers.get("Authorization") != f"Bearer {self._api_key}":
             return web.json_response({"error": "Unauthorized"}, status=401)
@@ -207,9 +214,7 @@ class Server:
             refusal = ApiError(error.status, error.reason, error.reason)
         except ApiError as error:
             refusal = error
-        return web.Response(
-            body=refusal.body(), status=refusal.status, content_type="application/json", headers=refusal.headers
-        )
+        return _refused(refusal)
 
     async def _chat_completions(self, http: web.Request) -> web.StreamResponse:
         arrived = self._loop.time()  # reading and rendering the request is part of the profile's `api_overhead_s`
@@ -361,6 +366,10 @@ class Server:
         return web.json_response(self.faults.summary())
 
 
+def _refused(error: ApiError) -> web.Response:
+    return web.Response(body=error.body(), status=error.status, content_type="application/json", headers=error.headers)
+
+
 def _retry_after(fault: Fault) -> dict[str, str]:
     return {"Retry-After": str(math.ceil(fault.seconds))}  # RFC 9110, 10.2.3: whole seconds
 
@@ -391,10 +400,16 @@ async def start(
     port: int = 0,
     served_model_name: str | None = None,
     api_key: str | None = None,
+    allow_hosts: Sequence[str] = (),
     befalling: Sequence[Fault] = (),
 ) -> Server:
-    """A server that listens, on the running event loop. Port 0: any free one. OSError where it cannot listen."""
-    server = Server(profile, served_model_name or profile.name, api_key)
+    """A server that listens, on the running event loop. Port 0: any free one. OSError where it cannot listen.
+
+    It answers requests to loopback names, to the address that they came in at, to `host` and to `allow_hosts`;
+    ValueError for one of these that is no name.
+    """
+    allowed = guard.allowed_hosts(allow_hosts) | {guard.host_name(host) or host}
+    server = Server(profile, served_model_name or profile.name, api_key, allowed)
     server.faults = faults.Schedule(befalling)
     try:
         await server.listen(host, port)
@@ -411,6 +426,7 @@ def serve(
     port: int = 0,
     served_model_name: str | None = None,
     api_key: str | None = None,
+    allow_hosts: Sequence[str] = (),
     exit_with_parent: bool = False,
     befalling: Sequence[Fault] = (),
     **overrides: Any,
@@ -429,7 +445,13 @@ def serve(
         if exit_with_parent:
             _stop_with_parent(loop, stop)
         server = await start(
-            loaded, host=host, port=port, served_model_name=served_model_name, api_key=api_key, befalling=befalling
+            loaded,
+            host=host,
+            port=port,
+            served_model_name=served_model_name,
+            api_key=api_key,
+            allow_hosts=allow_hosts,
+            befalling=befalling,
         )
         gc.collect()
         gc.freeze()  # what is loaded now stays: no pause of a later collection is spent on it

@@ -33,7 +33,9 @@ def test_faults_given_at_its_start_befall_the_first_requests_and_are_counted(ser
     path.write_text("- {kind: rate-limit, at: [1], duration: 2s}\n- {kind: stall, rate: 0%}\n")
     url = serve(f"--faults={path}")
     request = urllib.request.Request(
-        f"{url}/v1/chat/completions", b'{"messages": [{"role": "user", "content": "?"}], "max_tokens": 1}'
+        f"{url}/v1/chat/completions",
+        b'{"messages": [{"role": "user", "content": "?"}], "max_tokens": 1}',
+        {"Content-Type": "application/json"},
     )
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request)
@@ -52,6 +54,7 @@ def test_what_it_cannot_do_is_one_line_and_exit_code_2():
         port = taken.getsockname()[1]
         for options, message in (
             (["--faults=[{kind: stal}]"], "--faults:1: faults[0].kind: expected "),
+            (["--allow-host=http://gpu-7"], "--allow-host 'http://gpu-7': expected a host name"),
             (["--profile=moe"], "unknown profile 'moe'"),
             ([f"--port={port}"], f"127.0.0.1:{port}: cannot listen: "),
         ):
@@ -59,3 +62,16 @@ def test_what_it_cannot_do_is_one_line_and_exit_code_2():
             assert done.returncode == 2
             assert done.stderr.startswith(f"error: {message}")
             assert done.stderr.count("\n") == 1
+
+
+def test_a_host_name_of_its_own_is_answered_once_it_was_given(serve):
+    url = serve("--allow-host=gpu-7", "--allow-host=sim")
+
+    def health(name):
+        return urllib.request.urlopen(urllib.request.Request(f"{url}/health", headers={"Host": name}))
+
+    for name in ("gpu-7", "sim:8000"):
+        with health(name) as reply:
+            assert reply.status == 200
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        health("evil.example")
