@@ -21,8 +21,8 @@ from swarm.cli.common import (
     ask_for_public_hosts,
     ending,
     load,
+    results_of,
     sharing,
-    show,
 )
 from swarm.errors import UsageError
 
@@ -61,7 +61,7 @@ def capacity(
     outcome = find_capacity(
         loaded, out, None if quiet else sys.stderr, virtual=predict, profiles=_profiles(profile), sharing=among
     )
-    results = show(outcome.directory, quiet=quiet or as_json)
+    results = results_of(outcome, quiet=quiet or as_json)
     if as_json:
         print(json.dumps({"directory": str(outcome.directory), **results["capacity"]}, indent=2))
     else:

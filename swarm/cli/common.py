@@ -1,6 +1,7 @@
 """What several commands share: the scenario as the command line changes it, results on the screen, the exit code."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -157,13 +158,21 @@ def exit_code(results: dict[str, Any]) -> ExitCode:
 
 def finish(outcome: "Outcome", *, quiet: bool) -> NoReturn:
     """The ending of a command that ran a scenario: shows it, adds it to the history if it was not stopped, exits."""
-    results = show(outcome.directory, quiet=quiet)
+    results = results_of(outcome, quiet=quiet)
     if outcome.stopped is None:
         _remember(outcome.directory, results)
     elif not outcome.by_signal:
         print(f"stopped: {outcome.stopped}", file=sys.stderr)
     print(outcome.directory)
     raise typer.Exit(ending(outcome, results))
+
+
+def results_of(outcome: "Outcome", *, quiet: bool) -> dict[str, Any]:
+    """As `show`; the first signal does not break it off, be it of the run or of now."""
+    from swarm.engine.stop import first_signal_kept
+
+    with nullcontext() if outcome.by_signal else first_signal_kept():
+        return show(outcome.directory, quiet=quiet)
 
 
 def ending(outcome: "Outcome", results: dict[str, Any]) -> ExitCode:

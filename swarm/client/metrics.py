@@ -1,13 +1,16 @@
 """The few numbers that matter from a vLLM's `/metrics`, under short names that stay when vLLM renames its own.
 
-Counters carry no `_total`; histograms give `<name>_sum` (seconds) and `<name>_count`. Sums over all engines and labels,
-but for `kv_usage`, which is the fullest engine's (0..1), `started_at` (seconds since 1970, the last one's), and what a
-simulated server says of its own punctuality. Of SGLang and llama.cpp only the gauges: their token counters leave out
+Counters carry no `_total`; histograms give `<name>_sum` (seconds) and `<name>_count`. Sums over all engines and
+data-parallel ranks, but for `kv_usage`, which is the fullest engine's (0..1), `started_at` (seconds since 1970, the
+last one's), and what a simulated server says of its own punctuality. Ranks of any other kind (tensor, pipeline, context
+or expert parallel) work on the same requests: of what they repeat, the highest counts once. Where a page tells of
+several models and the target's is one of them, the others are left out. Of SGLang and llama.cpp only the gauges: their token counters leave out
 abandoned requests or cached prompts, so they cannot be held against ours.
 """
 
 import math
 import re
+from collections.abc import Sequence
 from types import TracebackType
 
 import aiohttp
@@ -16,6 +19,9 @@ from swarm.client.base import Connection
 from swarm.client.wire import plain_session
 
 MAX_PAGE_BYTES = 8 << 20
+
+_Sample = tuple[bytes, bytes, float]
+"""Name, labels in their braces, value."""
 
 _GAUGES = {
     "vllm:num_requests_running": "running",
@@ -66,32 +72,54 @@ _NAMES: dict[bytes, str] = (
 def _samples(prefix: bytes) -> re.Pattern[bytes]:
     """A sample of this prefix. A label may hold spaces and braces, so the value is what follows the last brace."""
     names = sorted((re.escape(name) for name in _NAMES if name.startswith(prefix)), reverse=True)
-    return re.compile(rb"\n(" + b"|".join(names) + rb")(?:\{[^\n]*\})? ([0-9.eE+-]+)")
+    return re.compile(rb"\n(" + b"|".join(names) + rb")(\{[^\n]*\})? ([0-9.eE+-]+)")
 
 
 # Over the raw page, because most of its lines are buckets that nobody asks for, and by prefix, because a literal one is
 # what the search can skip to: 100 KB take a quarter of a millisecond.
 _PREFIXES = (b"vllm:", b"sglang:", b"llamacpp:", b"swarm_simulator_", b"process_")
 _SAMPLES = {prefix: _samples(prefix) for prefix in _PREFIXES}
+_REPEATING_RANK = re.compile(rb'(?<![a-z_])(?!(?:[a-z]+_)?(?:dp|data_parallel)_rank=)[a-z_]*rank="(?:[^"\\]|\\.)*",?')
+_MODEL = re.compile(rb'[{,]model_name="((?:[^"\\]|\\.)*)"')
 _ANYONES = {"started_at", "resident_bytes"}
 """What any Python server may show."""
 
 
-def pick(page: bytes) -> dict[str, float]:
-    """The wanted samples of a page in Prometheus' text format; empty when it is none of vLLM's."""
-    sums: dict[bytes, float] = {}
+def pick(page: bytes, model: str | None = None) -> dict[str, float]:
+    """The wanted samples of a page in Prometheus' text format; empty when it is none of vLLM's. `model`: the target's.
+    """
     page = b"\n" + page
     shown = (samples for prefix, samples in _SAMPLES.items() if prefix in page)
-    for name, text in (found for samples in shown for found in samples.findall(page)):
-        value = _number(text)
-        if value is not None:
-            before = sums.get(name, 0.0)
-            sums[name] = max(before, value) if _NAMES[name] in _HIGHEST else before + value
+    samples = [
+        (name, labels, value)
+        for wanted in shown
+        for name, labels, text in wanted.findall(page)
+        if (value := _number(text)) is not None
+    ]
+    values: dict[tuple[bytes, bytes], float] = {}
+    for name, labels, value in _of_model(samples, model):
+        place = name, _REPEATING_RANK.sub(b"", labels) if b"rank=" in labels else labels
+        values[place] = max(value, values.get(place, value))
+    totals: dict[bytes, float] = {}
+    for (name, _), value in values.items():
+        before = totals.get(name, 0.0)
+        totals[name] = max(before, value) if _NAMES[name] in _HIGHEST else before + value
     found: dict[str, float] = {}
     for name, short in _NAMES.items():
-        if name in sums:
-            found.setdefault(short, sums[name])  # a vLLM in transition shows a quantity under both its names
+        if name in totals:
+            found.setdefault(short, totals[name])  # a vLLM in transition shows a quantity under both its names
     return {} if found.keys() <= _ANYONES else found
+
+
+def _of_model(samples: Sequence[_Sample], model: str | None) -> Sequence[_Sample]:
+    """Without those of other models. A LoRA and a second name have no samples of their own: then all are the target's.
+    """
+    if model is None:
+        return samples
+    named = [(sample, _MODEL.search(sample[1])) for sample in samples]
+    if not any(found and found[1] == model.encode() for _, found in named):
+        return samples
+    return [sample for sample, found in named if not found or found[1] == model.encode()]
 
 
 def _number(text: bytes) -> float | None:
@@ -136,4 +164,4 @@ class MetricsReader:
                     page += await response.content.read(MAX_PAGE_BYTES)
         except (aiohttp.ClientError, OSError):
             return None
-        return pick(page) or None
+        return pick(page, self._connection.model) or None

@@ -109,12 +109,22 @@ async def _context_length(
     session: aiohttp.ClientSession, connection: Connection, model: str, listed: list[dict[str, Any]]
 ) -> int | None:
     """Tokens of prompt and reply together: vLLM tells it in `/models`, llama.cpp in `/props`."""
-    for entry in listed:
-        if entry["id"] == model and isinstance(entry.get("max_model_len"), int):
-            return int(entry["max_model_len"])
+    if (found := _listed_length(model, listed)) is not None:
+        return found
     settings = (await _page(session, connection, "/props")).get("default_generation_settings")
     length = settings.get("n_ctx") if isinstance(settings, dict) else None
     return length if isinstance(length, int) else None
+
+
+def _listed_length(model: str, listed: list[dict[str, Any]]) -> int | None:
+    """A model's own; else that of its `parent`: vLLM gives it to no LoRA, which shares its base model's."""
+    name: object = model
+    for _ in listed:  # no chain of parents is longer
+        entry = next((entry for key in ("id", "root") for entry in listed if name and entry.get(key) == name), {})
+        if isinstance(length := entry.get("max_model_len"), int):
+            return length
+        name = entry.get("parent")
+    return None
 
 
 async def _version(session: aiohttp.ClientSession, connection: Connection) -> str | None:

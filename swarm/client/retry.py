@@ -22,6 +22,9 @@ class RetryPolicy:
     """Before the first retry, without a Retry-After; doubled each time, up to `longest_wait_s`. Up to `first_wait_s`
     is added at random, so that agents refused together do not come back together."""
     longest_wait_s: float = 30.0
+    retry_after_max_s: float = 30.0
+    """The longest that a Retry-After is kept to: a server must not be able to send an agent away for the whole window.
+    """
 
 
 def worth_retrying(seen: Observation) -> bool:
@@ -44,7 +47,8 @@ async def complete(
 ) -> Observation:
     """Completes `request`, trying again as `policy` says; returns the last attempt's observation.
 
-    Each attempt is handed to `begin` before and to `end` after it, a cancelled one too. Keeps to a Retry-After.
+    Each attempt is handed to `begin` before and to `end` after it, a cancelled one too. Keeps to a Retry-After,
+    as far as the policy goes.
     """
 
     async def attempt() -> Observation:
@@ -71,6 +75,7 @@ class _Wait(tenacity.wait.wait_base):
     """The server's Retry-After, or else exponential backoff."""
 
     def __init__(self, policy: RetryPolicy) -> None:
+        self._longest_s = policy.retry_after_max_s
         self._backoff = tenacity.wait_exponential(
             multiplier=policy.first_wait_s, max=policy.longest_wait_s
         ) + tenacity.wait_random(0, policy.first_wait_s)
@@ -79,5 +84,5 @@ class _Wait(tenacity.wait.wait_base):
         assert retry_state.outcome is not None
         seen: Observation = retry_state.outcome.result()
         if seen.failure is not None and seen.failure.retry_after_s is not None:
-            return seen.failure.retry_after_s
+            return min(seen.failure.retry_after_s, self._longest_s)
         return self._backoff(retry_state)

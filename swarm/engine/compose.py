@@ -59,7 +59,7 @@ def stage_spec(
         numbers=tuple(range(plan.agents)),
         driver=_replaying(scenario, plan, pinned, replay) if replay else _driver(scenario, plan, pinned),
         tasks=tasks,
-        retry=RetryPolicy(scenario.client.retries),
+        retry=RetryPolicy(scenario.client.retries, retry_after_max_s=scenario.client.retry_after_max),
         warmup_s=settings.warmup,
         duration_s=settings.duration,
         think_s=agents.think,

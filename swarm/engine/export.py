@@ -44,9 +44,8 @@ def metrics_of(
 async def linger(endpoint: Endpoint, limit_s: float, recorder: Recorder, stop: Stop) -> None:
     """Stays until two scrapes have seen the end of the run: for so long at most, and not beyond a signal."""
     await recorder.flush()
-    waits = [asyncio.create_task(endpoint.linger(limit_s))]
-    if stop.reason is None:
-        waits.append(asyncio.create_task(stop.wait()))
+    ends = stop.wait() if stop.reason is None else stop.signalled.wait()
+    waits = [asyncio.create_task(endpoint.linger(limit_s)), asyncio.create_task(ends)]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for task in waits:
         task.cancel()

@@ -152,7 +152,7 @@ async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing, place: Plac
             await _stage(run, plan, tools_of(scenario, root, launcher), number, of)
         lost = share.lost if share else ()
         outcome = Outcome(asked.directory, stop.reason, stop.by_signal, lost, stop.unreachable)
-        if endpoint and not stop.by_signal:
+        if endpoint and not stop.signalled.is_set():
             await linger(endpoint, scenario.prometheus.linger, recorder, stop)
     # A file may have failed when it was closed; a signal came too late to interrupt anything.
     return replace(outcome, stopped=outcome.stopped or (None if stop.by_signal else stop.reason))

@@ -18,6 +18,8 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self.signalled = asyncio.Event()
+        """Set by the first signal, whatever has stopped the run before it."""
         self.reason: str | None = None
         self.unreachable = False
         """Whether the reason is that a target could no longer be reached."""
@@ -48,8 +50,9 @@ def on_signals(stop: Stop) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def received(name: str) -> None:
-        if stop.reason is not None:
+        if stop.signalled.is_set():
             os._exit(ExitCode.INTERRUPTED)
+        stop.signalled.set()
         stop.set(name)
 
     handled = (signal.SIGINT, signal.SIGTERM)
@@ -62,6 +65,24 @@ def on_signals(stop: Stop) -> Iterator[None]:
         for number in handled:
             with suppress(NotImplementedError):
                 loop.remove_signal_handler(number)
+
+
+@contextmanager
+def first_signal_kept() -> Iterator[None]:
+    """For what is still to be written when the load is over: the first SIGINT or SIGTERM is let pass, the second acts
+    as it would have without this."""
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore(*_: object) -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, restore)
+    try:
+        yield
+    finally:
+        restore()
 
 
 class BudgetSink(Sink):

@@ -120,6 +120,7 @@ class ClientSettings(_Section):
     timeout: PositiveDuration = 600.0
     idle_timeout: PositiveDuration = 60.0
     retries: Annotated[int, Field(ge=0, le=20)] = 0
+    retry_after_max: Duration = 30.0
     give_up: PositiveDuration | None = 60.0
     max_lag: PositiveDuration = 0.005
     max_cpu: Share = 0.8
@@ -236,6 +237,7 @@ class StageSettings(_Section):
     until: Until | None = None
     trials: Annotated[int, Field(ge=1, le=100)] = 3
     max_error_share: Share = 0.0
+    max_lost_calls: Share = 0.05
 
     @property
     def longest(self) -> float:

@@ -72,6 +72,47 @@ def test_engines_are_added_up_and_the_fullest_cache_counts() -> None:
     assert pick(page) == {"running": 8.0, "kv_usage": 0.5}
 
 
+SGLANG = 'engine_type="unified",model_name="m",moe_ep_rank="0",pp_rank="0",tp_rank="%d"'
+
+
+def page_of(labels: list[str], running: float = 1.0, usage: float = 0.02) -> bytes:
+    return "".join(
+        f"sglang:num_running_reqs{{{each}}} {running}\nsglang:token_usage{{{each}}} {usage}\n" for each in labels
+    ).encode()
+
+
+@pytest.mark.parametrize("kind", ["tp", "pp", "cp", "moe_ep", "attn_cp", "decode_context_parallel"])
+@pytest.mark.parametrize("place", ['%s="%d",model_name="m"', 'model_name="m",%s="%d"', '%s="%d"'])
+def test_ranks_that_work_on_the_same_requests_count_once(kind: str, place: str) -> None:
+    page = page_of([place % (f"{kind}_rank", rank) for rank in range(8)])
+    assert pick(page) == {"running": 1.0, "kv_usage": 0.02}
+
+
+def test_of_a_rank_that_lags_behind_the_others_the_highest_counts() -> None:
+    page = page_of([SGLANG % 0], running=0.0) + page_of([SGLANG % 1], running=3.0, usage=0.5)
+    assert pick(page) == {"running": 3.0, "kv_usage": 0.5}
+
+
+@pytest.mark.parametrize("kind", ["dp_rank", "attn_dp_rank", "data_parallel_rank", "engine", "engine_type"])
+def test_engines_and_data_parallel_ranks_are_added_up_whatever_repeats_in_each(kind: str) -> None:
+    page = page_of([f'tp_rank="{tp}",{kind}="{dp}",model_name="m"' for dp in range(2) for tp in range(4)], 3.0)
+    assert pick(page) == {"running": 6.0, "kv_usage": 0.02}
+
+
+def test_counters_and_histograms_are_added_up_over_engines_alone_too() -> None:
+    each = 'vllm:prompt_tokens_total{%s} 10\nvllm:request_queue_time_seconds_count{%s} 2\n'
+    labels = [f'engine="{engine}",tp_rank="{tp}"' for engine in range(2) for tp in range(2)]
+    page = "".join(each % (label, label) for label in labels).encode()
+    assert pick(page) == {"prompt_tokens": 20.0, "queue_time_count": 4.0}
+
+
+def test_of_several_models_in_one_server_the_targets_own_counts() -> None:
+    page = page_of(['model_name="a"', 'model_name="b \\"x\\""'], 3.0) + b"process_start_time_seconds 7\n"
+    assert pick(page, "a") == {"running": 3.0, "kv_usage": 0.02, "started_at": 7.0}
+    assert pick(page, "a-lora")["running"] == 6.0  # it is none of them by name, and may be served by either
+    assert pick(page)["running"] == 6.0
+
+
 def test_a_simulated_server_says_whether_it_keeps_its_own_time() -> None:
     page = (
         b'swarm_simulator_overloaded{engine="0"} 1.0\nswarm_simulator_overloaded{engine="1"} 0.0\n'
@@ -123,7 +164,7 @@ def test_metrics_are_looked_for_beside_the_api(base: str, named: str | None, url
 async def test_the_reader_reads_now_and_again_over_one_connection() -> None:
     async with (
         scripted(answer("200 OK", VLLM.encode(), content_type="text/plain")) as server,
-        MetricsReader(Connection(server.url, "m", api_key="k")) as reader,
+        MetricsReader(Connection(server.url, "one of its loras", api_key="k")) as reader,
     ):
         assert [await reader.read(), await reader.read()] == [PICKED, PICKED]
     assert [(each.path, each.headers["authorization"]) for each in server.received] == [("/metrics", "Bearer k")] * 2

@@ -141,6 +141,32 @@ async def test_probing_takes_a_handful_of_small_requests() -> None:
     assert sum(body["max_tokens"] for body in asked) <= 100
 
 
+BASE = {"id": "base", "root": "/models/base", "parent": None, "max_model_len": 8192}
+
+
+@pytest.mark.parametrize(
+    ("entries", "length"),
+    [
+        ([BASE, {"id": "lora", "parent": "base"}], 8192),
+        ([{"id": "lora", "parent": "base", "max_model_len": None}, BASE], 8192),
+        ([BASE, {"id": "lora", "parent": "/models/base"}], 8192),  # named by where it lies
+        ([BASE, {"id": "lora", "parent": "other"}, {"id": "other", "parent": "base"}], 8192),
+        ([BASE, {"id": "lora", "parent": "base", "max_model_len": 4096}], 4096),
+        ([BASE, {"id": "lora", "parent": "gone"}], None),
+        ([BASE, {"id": "lora"}], None),
+        ([{"id": "lora", "parent": "lora"}, {"id": "base", "parent": ["lora"]}], None),
+        ([{"id": "lora", "parent": "base"}, {"id": "base", "parent": "lora"}], None),
+    ],
+)
+async def test_a_loras_context_is_as_long_as_its_parents(entries: list[dict[str, Any]], length: int | None) -> None:
+    def server(request: Received) -> list[Step]:
+        return answer("200 OK", {"data": entries}) if request.path == "/v1/models" else vllm(request)
+
+    found = await ask(server, "lora")
+    assert found.max_model_len == length
+    assert any("context length" in note for note in found.notes) == (length is None)
+
+
 async def test_an_ollama_can_be_tested_for_what_it_is() -> None:
     found = await ask(ollama, "llama3.1")
     assert (found.model, found.version, found.max_model_len, found.metrics) == ("llama3.1", "0.9.1", None, False)

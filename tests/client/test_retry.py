@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from swarm.client.base import ChatRequest, Failure, Meter, Observation
+from swarm.client.failures import from_status
 from swarm.client.retry import RetryPolicy, complete, worth_retrying
 
 REQUEST = ChatRequest([], [], 1, False)
@@ -78,6 +79,26 @@ async def test_a_servers_retry_after_is_kept_to() -> None:
     attempts = Attempts()
     await attempts.run(Scripted(Failure("rate_limited", "x", 429, 7.5)), RetryPolicy(retries=1, longest_wait_s=1))
     assert attempts.slept == [7.5]
+
+
+@pytest.mark.parametrize("asked", ["1e9", "31", "Fri, 31 Dec 2199 23:59:59 GMT"])
+@pytest.mark.parametrize(("status", "kind"), [(429, "rate_limited"), (503, "server_error")])
+async def test_no_server_sends_an_agent_away_for_longer_than_the_policy_says(
+    asked: str, status: int, kind: str
+) -> None:
+    attempts = Attempts()
+    failure = from_status(status, {"Retry-After": asked}, b"", "http://h/v1")
+    assert failure.kind == kind
+    await attempts.run(Scripted(failure), RetryPolicy(retries=1, retry_after_max_s=30))
+    assert attempts.slept == [30]
+
+
+@pytest.mark.parametrize("asked", ["inf", "nan", "-5", "soon", "Fri, 99 Foo 2199", ""])
+async def test_a_retry_after_that_names_no_time_to_come_is_no_long_wait(asked: str) -> None:
+    attempts = Attempts()
+    failure = from_status(429, {"Retry-After": asked}, b"", "http://h/v1")
+    await attempts.run(Scripted(failure), RetryPolicy(retries=1, first_wait_s=1, longest_wait_s=1))
+    assert 0 <= attempts.slept[0] <= 2
 
 
 @pytest.mark.parametrize(
