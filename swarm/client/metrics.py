@@ -4,8 +4,8 @@ Counters carry no `_total`; histograms give `<name>_sum` (seconds) and `<name>_c
 data-parallel ranks, but for `kv_usage`, which is the fullest engine's (0..1), `started_at` (seconds since 1970, the
 last one's), and what a simulated server says of its own punctuality. Ranks of any other kind (tensor, pipeline, context
 or expert parallel) work on the same requests: of what they repeat, the highest counts once. Where a page tells of
-several models and the target's is one of them, the others are left out. Of SGLang and llama.cpp only the gauges: their token counters leave out
-abandoned requests or cached prompts, so they cannot be held against ours.
+several models and the target's is one of them, the others are left out. Of SGLang and llama.cpp only the gauges: their
+token counters leave out abandoned requests or cached prompts, so they cannot be held against ours.
 """
 
 import math
@@ -86,8 +86,7 @@ _ANYONES = {"started_at", "resident_bytes"}
 
 
 def pick(page: bytes, model: str | None = None) -> dict[str, float]:
-    """The wanted samples of a page in Prometheus' text format; empty when it is none of vLLM's. `model`: the target's.
-    """
+    """The wanted samples of a page in Prometheus' text format; empty when it is none of vLLM's. `model`: the target's."""
     page = b"\n" + page
     shown = (samples for prefix, samples in _SAMPLES.items() if prefix in page)
     samples = [
@@ -112,8 +111,7 @@ def pick(page: bytes, model: str | None = None) -> dict[str, float]:
 
 
 def _of_model(samples: Sequence[_Sample], model: str | None) -> Sequence[_Sample]:
-    """Without those of other models. A LoRA and a second name have no samples of their own: then all are the target's.
-    """
+    """Without those of other models. A LoRA and a second name have no samples of their own: then all are the target's."""
     if model is None:
         return samples
     named = [(sample, _MODEL.search(sample[1])) for sample in samples]

@@ -100,7 +100,7 @@ def test_engines_and_data_parallel_ranks_are_added_up_whatever_repeats_in_each(k
 
 
 def test_counters_and_histograms_are_added_up_over_engines_alone_too() -> None:
-    each = 'vllm:prompt_tokens_total{%s} 10\nvllm:request_queue_time_seconds_count{%s} 2\n'
+    each = "vllm:prompt_tokens_total{%s} 10\nvllm:request_queue_time_seconds_count{%s} 2\n"
     labels = [f'engine="{engine}",tp_rank="{tp}"' for engine in range(2) for tp in range(2)]
     page = "".join(each % (label, label) for label in labels).encode()
     assert pick(page) == {"prompt_tokens": 20.0, "queue_time_count": 4.0}
