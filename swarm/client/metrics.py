@@ -86,7 +86,7 @@ _ANYONES = {"started_at", "resident_bytes"}
 
 
 def pick(page: bytes, model: str | None = None) -> dict[str, float]:
-    """The wanted samples of a page in Prometheus' text format; empty when it is none of vLLM's. `model`: the target's."""
+    """The wanted samples of a page in Prometheus' text format; empty when none of vLLM's. `model`: the target's."""
     page = b"\n" + page
     shown = (samples for prefix, samples in _SAMPLES.items() if prefix in page)
     samples = [
@@ -111,7 +111,7 @@ def pick(page: bytes, model: str | None = None) -> dict[str, float]:
 
 
 def _of_model(samples: Sequence[_Sample], model: str | None) -> Sequence[_Sample]:
-    """Without those of other models. A LoRA and a second name have no samples of their own: then all are the target's."""
+    """Without those of other models. A LoRA or a second name has no samples of its own: then all are the target's."""
     if model is None:
         return samples
     named = [(sample, _MODEL.search(sample[1])) for sample in samples]
