@@ -24,7 +24,8 @@ from swarm.client.sse import EventStream, TooLongError
 from swarm.errors import UsageError
 from swarm.proxy.answer import PlainAnswer, error_body
 
-_PLACES = ("pass_through", "experimental_pass_through")
+_PLACES = ("messages", "pass_through", "experimental_pass_through")
+"""Where LiteLLM 1.109, 1.105 and 1.90 have the translators."""
 _FORWARDED = frozenset(
     {"messages", "model", "tools", "tool_choice", "parallel_tool_calls", "max_tokens", "stream", "temperature"}
     | {"top_p", "top_k", "stop", "response_format", "reasoning_effort"}

@@ -120,12 +120,19 @@ def dotted(path: KeyPath) -> str:
 
 
 def _check_depth(text: str) -> None:
-    """RecursionError for what is nested too deeply. Events come one by one, however deep they are."""
+    """Raises RecursionError for what is nested too deeply. Events come one by one, however deep they are."""
     depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise RecursionError
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise RecursionError
+    except yaml.MarkedYAMLError as error:
+        # libyaml reads ahead of its events, and may reach a limit of its own first.
+        before = text[: error.problem_mark.index] if error.problem_mark else ""
+        if sum(map(before.count, "[{")) - sum(map(before.count, "]}")) > MAX_DEPTH:
+            raise RecursionError from None
+        raise
 
 
 def _lines(path: Path, root: yaml.Node) -> dict[KeyPath, int]:

@@ -52,10 +52,16 @@ def test_the_bytes_of_a_scenario_and_any_setting_are_taken_or_refused(tmp_path, 
         attempt(lambda given=settings_given: load_scenario(path, given), UsageError, "")
 
 
-def test_what_is_nested_too_deeply_is_refused(tmp_path) -> None:
+@pytest.mark.parametrize("text", [NESTED, "{a: " * 5_000, "- " * 5_000, "? " * 5_000, "[\n" * 5_000, "- [\n" + NESTED])
+def test_what_is_nested_too_deeply_is_refused_in_our_words_and_not_in_those_of_a_yaml_reader(tmp_path, text) -> None:
     path = tmp_path / "deep.yaml"
-    path.write_text(NESTED)
-    assert "nested too deeply" in attempt(lambda: load_scenario(path), ScenarioError, str(path))
+    path.write_text(text)
+    refusal = attempt(lambda: load_scenario(path), ScenarioError, str(path))
+    assert refusal == f"{path}: nested too deeply, or an alias inside itself"
+
+
+def test_a_setting_that_is_nested_too_deeply_is_refused(tmp_path) -> None:
+    path = tmp_path / "scenario.yaml"
     path.write_text(dumped(SCENARIO))
     assert "not readable" in attempt(lambda: load_scenario(path, [f"name={NESTED}"]), UsageError, "--set")
 
