@@ -56,11 +56,12 @@ async def run_bounded(
     keep_bytes: int,
     flood_bytes: int,
     stdin: IO[bytes] | None = None,
+    merge_stderr: bool = True,
 ) -> Finished:
     """Runs `command` in a session of its own until it ends or a limit does; `stdin` is a file to read from, or nothing.
 
-    Of its output (stdout and stderr together) `keep_bytes` are kept, half from the start and half from the end; after
-    `flood_bytes` it is stopped. However this ends, by cancellation too, the process group is killed, and on Linux also
+    Of its output `keep_bytes` are kept, half from the start and half from the end; after `flood_bytes` it is stopped.
+    stderr is part of the output, or thrown away where `merge_stderr` is off. However this ends, by cancellation too, the process group is killed, and on Linux also
     every process that left the group but kept its environment. Raises OSError if the command cannot be started.
     """
     marker = secrets.token_hex(16)
@@ -76,7 +77,7 @@ async def run_bounded(
             env={**env, _MARKER: marker},
             stdin=stdin or subprocess.DEVNULL,
             stdout=write_end,
-            stderr=write_end,
+            stderr=write_end if merge_stderr else subprocess.DEVNULL,
             start_new_session=True,
         )
     except BaseException:

@@ -31,6 +31,9 @@ from swarm.tasks.calls import ARGUMENTS, Arguments, EditFile, ListFiles, ReadFil
 _NOTE_BYTES = 500
 """What is kept free in a test result for notes on how it ended and on what was cut."""
 
+_MATCHER = (sys.executable, "-I", "-S", "-W", "ignore", match.__file__)
+"""A program of our own that matches a pattern; what Python has to say of the pattern is no part of its answer."""
+
 Launcher = Callable[[Workspace], Sequence[str]]
 """The command that starts another one for a workspace, as `nice` or a sandbox do: it is put before the command."""
 
@@ -82,7 +85,8 @@ def low_priority(_: Workspace) -> Sequence[str]:
 class Toolbox:
     """The tools of all agents of a process, with `test_slots` test runs at a time (default: one a core).
 
-    `root` is an existing directory for the workspaces. `launcher` is where a sandbox is put around test runs.
+    `root` is an existing directory for the workspaces. `launcher` is where a sandbox is put around test runs, `matcher`
+    the program that searches for patterns.
     """
 
     def __init__(
@@ -92,11 +96,13 @@ class Toolbox:
         limits: ToolLimits | None = None,
         test_slots: int | None = None,
         launcher: Launcher = low_priority,
+        matcher: Sequence[str] = _MATCHER,
     ) -> None:
         self._root = root
         self._limits = limits or ToolLimits()
         self._slots = asyncio.Semaphore(test_slots or os.cpu_count() or 1)
         self._launcher = launcher
+        self._matcher = matcher
 
     def open(self, repository: Path) -> AbstractAsyncContextManager[Workspace]:
         """A job's private copy of `repository`, removed when it is left."""
@@ -115,6 +121,8 @@ class Toolbox:
                 result = ToolResult(True, await in_thread(_file_work, arguments, workspace, self._limits))
         except (ToolError, WorkspaceError) as error:
             result = ToolResult(False, f"Error: {error}", str(error), mistake=getattr(error, "mistake", None))
+        except OSError as error:  # such as a full disk: this machine's fault, not the call's
+            result = ToolResult(False, f"Error: {call.name} failed here: {error.strerror}", str(error.strerror))
         return ToolResult(
             result.ok,
             _cut(result.text, self._limits.output_bytes),
@@ -142,22 +150,20 @@ class Toolbox:
             try:
                 finished = await run_bounded(
                     # No sandbox: a pattern is data, and the program that matches it is ours and has its limits.
-                    [*low_priority(workspace), sys.executable, "-I", "-S", match.__file__],
+                    [*low_priority(workspace), *self._matcher],
                     cwd=workspace.repository,
                     env=environment(workspace.scratch),
                     wall_s=self._limits.search_s,
                     keep_bytes=self._limits.flood_bytes,
                     flood_bytes=self._limits.flood_bytes,
                     stdin=request,
+                    merge_stderr=False,
                 )
             except OSError as error:
                 raise ToolError(f"the search could not be started: {error.strerror}") from None
         if finished.stopped or finished.status:
             raise ToolError("query: the pattern takes too much time or memory; simplify it, or search for literal text")
-        answer = json.loads(finished.output)
-        if "error" in answer:
-            raise ToolError(f"query: not a regular expression: {answer['error']}")
-        return list(answer["found"])
+        return _matches(finished.output)
 
     async def _run_tests(self, arguments: RunTests, workspace: Workspace) -> ToolResult:
         command = await in_thread(_pytest, arguments, workspace)
@@ -250,6 +256,19 @@ def _write_request(file: IO[bytes], pattern: str, texts: list[Text], most: int) 
     """What `match.py` reads."""
     file.write(json.dumps({"pattern": pattern, "texts": texts, "most": most}).encode())
     file.seek(0)
+
+
+def _matches(answer: str) -> list[Match]:
+    """The answer of `match.py`. Raises ToolError for a pattern that is none, and for what is no answer."""
+    try:
+        match json.loads(answer):
+            case {"error": str(reason)}:
+                raise ToolError(f"query: not a regular expression: {reason}")
+            case {"found": list(found)}:
+                return [(str(path), int(number), str(line)) for path, number, line in found]
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        pass
+    raise ToolError("the search gave no answer that can be read; try again, or search for literal text")
 
 
 def _edit_file(arguments: EditFile, workspace: Workspace, limits: ToolLimits) -> str:
@@ -355,7 +374,7 @@ def normalise(output: str, workspace: Workspace) -> str:
         (sys.base_prefix, "/usr"),
     ):
         output = output.replace(place, name)
-    output = re.sub(r"pytest-of-[^/\s]+/pytest-\d+", "pytest", output)
+    output = re.sub(r"pytest-of-[^/\s]{1,64}/pytest-\d+", "pytest", output)
     output = re.sub(r"((?<=\bat )0x[0-9a-f]*|\b0x[0-9a-f]{8,})(\.\.\.)?", "0x...", output)
     output = re.sub(r"\.\.\.(0?x)?[0-9a-f]+>", "...>", output)  # an address whose beginning pytest cut off
     return re.sub(r" in \d+(\.\d+)?s( \(\d+:\d\d:\d\d\))?(?=\s|$)", "", output)
