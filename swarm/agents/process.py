@@ -61,8 +61,9 @@ async def run_bounded(
     """Runs `command` in a session of its own until it ends or a limit does; `stdin` is a file to read from, or nothing.
 
     Of its output `keep_bytes` are kept, half from the start and half from the end; after `flood_bytes` it is stopped.
-    stderr is part of the output, or thrown away where `merge_stderr` is off. However this ends, by cancellation too, the process group is killed, and on Linux also
-    every process that left the group but kept its environment. Raises OSError if the command cannot be started.
+    stderr is part of the output, or thrown away where `merge_stderr` is off. However this ends, by cancellation too,
+    the process group is killed, and on Linux also every process that left the group but kept its environment. Raises
+    OSError if the command cannot be started.
     """
     marker = secrets.token_hex(16)
     output = _Output(keep_bytes)

@@ -12,17 +12,19 @@ import os
 import secrets
 import shutil
 import stat
+import subprocess
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from swarm.tasks.folder import not_copied
+
 T = TypeVar("T")
 MAX_DEPTH = 32
-_SKIPPED = ("__pycache__", "*.pyc", ".git")
 _log = logging.getLogger(__name__)
 
 
@@ -172,7 +174,7 @@ def split(path: str) -> tuple[str, ...]:
 
 def _copy(repository: Path, base: Path) -> Workspace:
     copy, scratch = base / "repo", base / "tmp"
-    shutil.copytree(repository, copy, symlinks=True, ignore=shutil.ignore_patterns(*_SKIPPED))
+    shutil.copytree(repository, copy, symlinks=True, ignore=not_copied)
     scratch.mkdir(mode=0o700)
     return Workspace(copy, scratch, _identity(copy.stat()))
 
@@ -186,11 +188,14 @@ def _remove(base: Path) -> None:
     for _ in range(3):
         if base.is_symlink():
             base.unlink()  # put there by a process; what it points to is not ours
-        shutil.rmtree(base, ignore_errors=True)
+        with suppress(RecursionError):
+            shutil.rmtree(base, ignore_errors=True)
         if not os.path.lexists(base):
             return
-        for directory, _, _ in os.walk(base):
-            os.chmod(directory, 0o700)
+        with suppress(RecursionError, OSError):
+            for directory, _, _ in os.walk(base):
+                os.chmod(directory, 0o700)
+        subprocess.run(["rm", "-rf", "--", base], stderr=subprocess.DEVNULL)  # directories of any depth
     _log.warning("could not remove %s; remove it by hand", base)
 
 

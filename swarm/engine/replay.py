@@ -23,6 +23,7 @@ from swarm.scenario.schema import TraceSettings, TraceThink
 from swarm.scenario.units import BYTES_PER_TOKEN
 from swarm.tasks import Task
 from swarm.tasks.calls import ARGUMENTS
+from swarm.tasks.folder import check_folder
 from swarm.trace.format import Trace, TraceCall, TraceMessage, TraceTurn
 from swarm.trace.read import load_trace
 from swarm.trace.structure import Pause, Prompt, new_lengths, pause, shared_links, whole_prompts
@@ -65,8 +66,10 @@ def _tokens(message: TraceMessage) -> float:
 
 def tasks_of_trace(settings: TraceSettings, context: int) -> list[Task]:
     """The sessions that begin within the context; a sub-agent's is part of its parent's. UsageError if none does."""
-    if settings.workspace and not Path(settings.workspace).is_dir():
-        raise UsageError(f"agents.trace.workspace: {settings.workspace} is no directory")
+    if settings.workspace:
+        if not Path(settings.workspace).is_dir():
+            raise UsageError(f"agents.trace.workspace: {settings.workspace} is no directory")
+        check_folder(Path(settings.workspace))
     trace = trace_of(settings)
     tasks, shortest = [], 0
     for name, turns in trace.sessions().items():

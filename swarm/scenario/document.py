@@ -48,7 +48,8 @@ class Document:
 def read_document(path: Path) -> Document:
     """Reads a YAML file. Raises ScenarioError for what is not YAML, keys given twice, and files that blow up."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ScenarioError(f"{path}: cannot be read: {reason}") from None
@@ -58,7 +59,7 @@ def read_document(path: Path) -> Document:
 def parse_document(text: str, path: Path) -> Document:
     """The same of a text; `path` is what mistakes in it are told of."""
     if len(text) > MAX_CHARACTERS:
-        raise ScenarioError(f"{path}: {len(text)} characters; the limit is {MAX_CHARACTERS}")
+        raise ScenarioError(f"{path}: more than {MAX_CHARACTERS} characters, the limit")
     try:
         _check_depth(text)
         loader = _LOADER(text)

@@ -14,6 +14,7 @@ from swarm.errors import ScenarioError
 from swarm.scenario.document import Document, explain, read_document, validate
 from swarm.scenario.units import Duration
 from swarm.tasks.calls import ARGUMENTS
+from swarm.tasks.folder import check_folder
 from swarm.tasks.model import Expectation, PlannedCall, ReplyLength, ScriptTurn, Task
 
 LIBRARY = Path(__file__).parent / "library"
@@ -74,6 +75,7 @@ def load_tasks(selection: Sequence[str] | Path) -> list[Task]:
         files = sorted(selection.glob("*/*/task.yaml"))
         if not files:
             raise ScenarioError(f"{selection}: no task found; expected files named <kind>/<variant>/task.yaml in it")
+        check_folder(selection)
     else:
         files = list(dict.fromkeys(file for name in selection for file in _bundled(name)))
     return [load_task(file) for file in files]
@@ -81,6 +83,8 @@ def load_tasks(selection: Sequence[str] | Path) -> list[Task]:
 
 def load_task(file: Path) -> Task:
     """One task from its `task.yaml`. Raises ScenarioError."""
+    if not file.is_file():
+        raise ScenarioError(f"{file}: is not a regular file")
     document = read_document(file)
     task = validate(document, TaskFile)
     mistakes = [*_argument_mistakes(document, task), *_script_mistakes(document, task)]
@@ -89,6 +93,7 @@ def load_task(file: Path) -> Task:
     repository = file.parent / "repo"
     if not repository.is_dir() or not any(repository.iterdir()):
         raise ScenarioError(f"{repository}: expected the task's repository here: a folder with at least one file")
+    check_folder(repository)
     quick = [turn for turn in task.turns if turn.quick] or task.turns
     return Task(
         kind=_kind(file),

@@ -1,6 +1,8 @@
 """A job's private copy: made, used alone, and gone afterwards."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 
@@ -56,6 +58,14 @@ async def test_directories_that_were_made_unreadable_are_removed_too(source, roo
         (workspace.repository / "pkg" / "deep" / "x").write_text("x")
         (workspace.repository / "pkg" / "deep").chmod(0)
         (workspace.repository / "pkg").chmod(0o500)
+    assert list(root.iterdir()) == []
+
+
+async def test_directories_of_any_depth_are_removed_and_do_not_end_the_agent(source, root):
+    async with open_workspace(source, root) as workspace:
+        code = "import os\nfor _ in range(3000): os.mkdir('d' * 9); os.chdir('d' * 9)"
+        command = [sys.executable, "-c", code]
+        await asyncio.to_thread(subprocess.run, command, cwd=workspace.repository, check=True)
     assert list(root.iterdir()) == []
 
 
