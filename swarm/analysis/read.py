@@ -63,7 +63,10 @@ def read_plan(directory: Path) -> Plan:
     if not isinstance(scenario, dict) or not isinstance(environment, dict):
         raise UsageError(f"{directory}: not readable as a run directory: expected keys and values in its scenario.yaml")
     if "shard" in environment:
-        raise UsageError(f"{directory}: is one shard of a run; merge them with `swarm report DIR DIR ...`")
+        raise UsageError(
+            f"{directory}: one shard of a run that an older version recorded with --shard; this version cannot merge "
+            "shards, so merge them with that one (`versions` in environment.json names it)"
+        )
     if not isinstance(environment.get("predicted"), bool):
         raise UsageError(f"{directory / rundir.ENVIRONMENT}: does not say whether the run was measured or predicted")
     try:

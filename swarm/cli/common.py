@@ -1,6 +1,7 @@
 """What several commands share: the scenario as the command line changes it, results on the screen, the exit code."""
 
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -44,6 +45,44 @@ Workers = Annotated[
 ]
 Engine = Annotated[str, typer.Option(metavar="local|ray", help="Where they run: this machine, or a Ray cluster.")]
 Address = Annotated[str | None, typer.Option(help="Of the Ray cluster; default: the one that Ray finds.")]
+
+
+def _removed(instead: str) -> Callable[[str | None], None]:
+    """The callback of an option that older versions had."""
+
+    def refuse(given: str | None) -> None:
+        if given is not None:
+            raise UsageError(instead)
+
+    return refuse
+
+
+NoShards = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        "--rendezvous",
+        "--run-id",
+        hidden=True,
+        is_eager=True,
+        callback=_removed(
+            "--shard, --rendezvous and --run-id were removed: use --workers N to share the agents among processes, or "
+            "--engine ray among machines; in Kubernetes, start Ray with KubeRay or `ray start` (docs/kubernetes.md)"
+        ),
+    ),
+]
+NoMerging = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        hidden=True,
+        is_eager=True,
+        callback=_removed(
+            "report --out was removed with --shard, whose directories it merged: runs with --workers N or --engine ray "
+            "write one run directory"
+        ),
+    ),
+]
 
 
 def sharing(workers: int | None, engine: str, address: str | None, *, virtual: bool = False) -> "Sharing":

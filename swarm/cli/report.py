@@ -1,12 +1,11 @@
 """`swarm report`: recorded runs, read again."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from swarm.cli.common import analysed, exit_code, show
+from swarm.cli.common import NoMerging, analysed, exit_code, show
 from swarm.errors import ExitCode, UsageError
 
 
@@ -18,11 +17,10 @@ def report(
     svg: Annotated[Path | None, typer.Option(help="Write the ending, as terminals show it, as a picture.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write validity and thresholds as JUnit XML.")] = None,
     openmetrics: Annotated[Path | None, typer.Option(help="Write time-stamped series for Prometheus.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Of shards: the directory to merge them into.")] = None,
+    out: NoMerging = None,
 ) -> None:
     """Read run directories again: recompute the results from the recorded files, and show them.
 
-    The directories of a run's shards (`swarm run --shard`) are merged into one first, beside that of the first.
     Exits as the runs did, 3 before 4; with 0 for one that was killed or interrupted, as its rest is what was asked for.
     """
     import json
@@ -32,7 +30,6 @@ def report(
 
     if as_json and markdown:
         raise UsageError("--json and --markdown: choose one")
-    runs = _whole(runs, out)
     if svg and len(runs) > 1:
         raise UsageError("--svg draws one run; give one RUN")
     if openmetrics and len(runs) > 1:
@@ -69,19 +66,3 @@ def report(
         write_whole(html, to_html([read_view(run, results) for run, results in zip(runs, found, strict=True)]))
     codes = {exit_code(results) for results in found if not results["broken_off"]} - {ExitCode.OK}
     raise typer.Exit(min(codes, default=ExitCode.OK))
-
-
-def _whole(directories: list[Path], out: Path | None) -> list[Path]:
-    """Whole runs: shards among the directories are merged into a new one, which comes first."""
-    from swarm.engine.merge import merge, piece_of
-
-    pieces = [piece for directory in directories if (piece := piece_of(directory))]
-    if not pieces:
-        if out:
-            raise UsageError("--out: is where shards are merged into, and no RUN is a shard")
-        return directories
-    merged, notes = merge(pieces, out)
-    for line in (*notes, f"merged into {merged}"):
-        print(line, file=sys.stderr)
-    shards = {piece.directory for piece in pieces}
-    return [merged, *(directory for directory in directories if directory not in shards)]

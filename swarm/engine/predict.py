@@ -151,7 +151,7 @@ async def _predict(
                 _say(asked.show, f"{number}/{of} {plan.target}, agents: {plan.agents}{trial}: took {took:.1f} s")
     if stop.failure and not asked.part:  # a soak can go on when there is room
         raise stop.failure
-    return Outcome(asked.directory, stop.reason, stop.by_signal, unreachable=stop.unreachable)
+    return Outcome(asked.directory, stop.reason, stop.by_signal, stop.unreachable)
 
 
 async def _stage(run: _Prediction, plan: StagePlan) -> None:

@@ -30,12 +30,10 @@ from swarm.engine.export import linger, metrics_of, open_endpoint
 from swarm.engine.fleet import ALONE, Fleet, ShardedCrew, Sharing, open_fleet
 from swarm.engine.objectives import refuse_unmeasurable
 from swarm.engine.part import Part, locked
-from swarm.engine.rendezvous import Common
 from swarm.engine.replay import prepare
 from swarm.engine.runspec import Outcome, RunSpec, new_run
 from swarm.engine.schedule import Course, StagePlan
 from swarm.engine.server import GpuReader, ServerWatch
-from swarm.engine.shard import MeetingCrew, Place, Share, join
 from swarm.engine.stage import Crew, StageSpec, run_stage
 from swarm.engine.stop import Stop, on_signals
 from swarm.errors import UsageError
@@ -73,12 +71,10 @@ class _Run:
     view: LiveView | None
     metrics: Metrics | None
     fleet: Fleet | None
-    share: Share | None
     ids: "count[int]" = field(default_factory=lambda: count(1))
 
     def next_id(self) -> str:
-        mine = str(self.share.place.index) if self.share else "0"
-        return f"{self.asked.prefix('c' if self.fleet else mine)}.{next(self.ids)}"
+        return f"{self.asked.prefix('c' if self.fleet else '0')}.{next(self.ids)}"
 
 
 def run_scenario(
@@ -88,18 +84,17 @@ def run_scenario(
     part: Part | None = None,
     course: Course | None = None,
     sharing: Sharing = ALONE,
-    place: Place | None = None,
 ) -> Outcome:
     """Runs all stages of a scenario into a new run directory; `show` is where the live view goes, None: nowhere.
 
     `part`: of a soak, its first one. `course`: chooses the stages, in the place of the schedule. `sharing`: among which
-    processes the agents are shared. `place`: among shards that nobody leads; only its agents are run.
+    processes the agents are shared.
     Raises UsageError for what cannot be run and BackendError for a target that cannot be tested, both before any load;
     the run directory is then gone again. What happens later is recorded, and told in the outcome.
     """
-    launcher, name = launcher_of(scenario), f"{scenario.name}-shard-{place.index}" if place else None
-    with new_run(scenario, out, show, part, course, name) as asked:
-        return eventloop.run(_run(asked, launcher, sharing, place))
+    launcher = launcher_of(scenario)
+    with new_run(scenario, out, show, part, course) as asked:
+        return eventloop.run(_run(asked, launcher, sharing))
 
 
 def continue_run(asked: RunSpec, sharing: Sharing = ALONE) -> Outcome:
@@ -107,7 +102,7 @@ def continue_run(asked: RunSpec, sharing: Sharing = ALONE) -> Outcome:
     return eventloop.run(_run(asked, launcher_of(asked.scenario), sharing))
 
 
-async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing, place: Place | None = None) -> Outcome:
+async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing) -> Outcome:
     scenario, part, stop = asked.scenario, asked.part, Stop()
     clock = Clock.going_on(part.start_ns) if part else Clock()
     view = LiveView(asked.show, clock) if asked.show else None
@@ -124,19 +119,14 @@ async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing, place: Plac
         environment = describe_environment(scenario, asked.started, facts)
         if fleet:
             environment["shards"] = fleet.facts()
-        common, share = _common(asked, environment["started_at"], clock, place), None
-        if place:
-            servers = {target: (found["model"], found["version"]) for target, found in facts.items()}
-            share = await join(place, scenario, servers, common, clock, stop, say, stack)
-            common, environment["shard"] = share.common, share.told()
         if part is None or part.number == 1:
             asked.write(environment)
         else:
             for name, backend in backends.items():
                 part.check_server(name, backend.facts.model, backend.facts.version)
-        metrics = metrics_of(endpoint, common.run, scenario, environment)
+        metrics = metrics_of(endpoint, asked.directory.name, scenario, environment)
         recorder = await stack.enter_async_context(recording(asked, clock, stop, view, metrics))
-        run = _Run(asked, common.run, backends, recorder, clock, stop, view, metrics, fleet, share)
+        run = _Run(asked, asked.directory.name, backends, recorder, clock, stop, view, metrics, fleet)
         if scenario.soak:
             checkpoints = asyncio.create_task(keep_checkpoints(asked.directory, scenario.soak.checkpoint, say))
             stack.callback(checkpoints.cancel)
@@ -146,23 +136,16 @@ async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing, place: Plac
             stack.callback(drawing.cancel)
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="swarm-", ignore_cleanup_errors=True)))
         make_calm()
-        for number, of, plan in asked.stages(common.salt, say):
+        salt = f"{asked.directory.name}:{asked.started.timestamp()}{part.salt if part else ''}"
+        for number, of, plan in asked.stages(salt, say):
             if stop.reason is not None:
                 break
             await _stage(run, plan, tools_of(scenario, root, launcher), number, of)
-        lost = share.lost if share else ()
-        outcome = Outcome(asked.directory, stop.reason, stop.by_signal, lost, stop.unreachable)
+        outcome = Outcome(asked.directory, stop.reason, stop.by_signal, stop.unreachable)
         if endpoint and not stop.signalled.is_set():
             await linger(endpoint, scenario.prometheus.linger, recorder, stop)
     # A file may have failed when it was closed; a signal came too late to interrupt anything.
     return replace(outcome, stopped=outcome.stopped or (None if stop.by_signal else stop.reason))
-
-
-def _common(asked: RunSpec, started_at: str, clock: Clock, place: Place | None) -> Common:
-    """What the shards of a run have in common, as the first one says it; a run that is not shared is its own first."""
-    name = f"{asked.scenario.name}-{asked.started:%Y%m%dT%H%M%SZ}" if place else asked.directory.name
-    salt = f"{asked.directory.name}:{asked.started.timestamp()}{asked.part.salt if asked.part else ''}"
-    return Common(run=name, started_at=started_at, salt=salt, origin_ns=clock.origin_ns)
 
 
 def _introduce(view: LiveView, scenario: Scenario, backends: Mapping[str, Backend]) -> None:
@@ -236,10 +219,6 @@ async def _stage(run: _Run, plan: StagePlan, tools: Tools, number: int, of: int)
     spec = replace(spec, companions=(*servers, os.getpid()) if run.fleet else servers)
     if run.asked.part:
         spec = run.asked.part.of_stage(scenario, spec)
-    if run.share:
-        spec = run.share.of_stage(spec)
-        if not spec.numbers:
-            return
     statuses = [AgentStatus(agent) for agent in spec.numbers]
     if run.view:
         run.view.begin(_shown(run, spec, number, of, statuses))
@@ -247,11 +226,10 @@ async def _stage(run: _Run, plan: StagePlan, tools: Tools, number: int, of: int)
         run.metrics.watch(statuses)
     async with (
         MetricsReader(backend.connection) as reader,
-        _crew(run, spec, number, backend.connection, tools, statuses) as crew,
+        _crew(run, spec, backend.connection, tools, statuses) as crew,
     ):
-        watches = run.share is None or run.share.place.index == 0  # one is enough
-        metrics, gpu = reader if backend.facts.metrics and watches else None, backend.gpu if watches else None
-        watch = ServerWatch(metrics, plan, run.clock, run.recorder.publish, gpu)
+        metrics = reader if backend.facts.metrics else None
+        watch = ServerWatch(metrics, plan, run.clock, run.recorder.publish, backend.gpu)
         await run_stage(spec, crew, watch, run.clock, run.recorder.publish, run.next_id, run.stop)
 
 
@@ -272,15 +250,14 @@ def _shown(run: _Run, spec: StageSpec, number: int, of: int, statuses: list[Agen
 
 @asynccontextmanager
 async def _crew(
-    run: _Run, spec: StageSpec, number: int, connection: Connection, tools: Tools, statuses: list[AgentStatus]
+    run: _Run, spec: StageSpec, connection: Connection, tools: Tools, statuses: list[AgentStatus]
 ) -> AsyncIterator[Crew]:
-    """Who runs the agents of a stage, which is number `number`: the fleet, or this process."""
+    """Who runs the agents of a stage: the fleet, or this process."""
     if run.fleet:
         yield ShardedCrew(run.fleet, spec, connection, run.clock, statuses, run.next_id, run.asked.prefix)
         return
     client = open_client(run.asked.scenario.route, connection, run.clock)
     try:
-        crew = LocalCrew(spec, client, tools, run.clock, statuses, run.next_id)
-        yield MeetingCrew(crew, run.share, spec, number, run.next_id, run.stop) if run.share else crew
+        yield LocalCrew(spec, client, tools, run.clock, statuses, run.next_id)
     finally:
         await client.close()

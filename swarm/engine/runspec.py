@@ -25,8 +25,6 @@ class Outcome:
     directory: Path
     stopped: str | None
     by_signal: bool
-    lost: tuple[str, ...] = ()
-    """Other shards that did not come to a stage, as far as this one knows."""
     unreachable: bool = False
     """Whether it was cut short because a target could no longer be reached."""
 
@@ -81,17 +79,15 @@ def new_run(
     show: TextIO | None,
     part: Part | None = None,
     course: Course | None = None,
-    name: str | None = None,
 ) -> Iterator[RunSpec]:
     """A run with a new directory, which is gone again where the run turns out to be impossible.
 
-    `name`: of the directory, in the place of the scenario's. Raises UsageError for what cannot be run, before anything
-    is made.
+    Raises UsageError for what cannot be run, before anything is made.
     """
     if course is None:
         scenario = scenario.model_copy(update={"capacity": None})
     tasks, started = tuple(tasks_of(scenario)), datetime.now(UTC)
-    directory = rundir.create(name or scenario.name, started, out)
+    directory = rundir.create(scenario.name, started, out)
     try:
         yield RunSpec(scenario, tasks, directory, started, show, part, course)
     except (UsageError, BackendError):

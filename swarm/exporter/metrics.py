@@ -90,7 +90,7 @@ class Metrics:
     def _begin(self, record: Stage) -> None:
         key = (record.target, record.agents, record.trial)
         if key in self._templates:
-            return  # another shard begins the same stage
+            return  # a soak goes on with it
         stage = MeasuredStage(record, self._labels(record.target, agents=record.agents), self._info.slos)
         self._before, self._stage, self._clients = self._stage, stage, {}
         self._templates[key] = stage.templates

@@ -24,16 +24,16 @@ def create(name: str, started: datetime, out: Path | None = None) -> Path:
     Raises UsageError, before anything has run, when `out` exists already or the directory cannot be made.
     """
     if out is not None:
-        return make(out)
+        return _make(out)
     base = Path("runs") / f"{name}-{started.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     path, number = base, 1
     while path.exists():
         number += 1
         path = base.with_name(f"{base.name}-{number}")
-    return make(path)
+    return _make(path)
 
 
-def make(path: Path) -> Path:
+def _make(path: Path) -> Path:
     """Makes a run directory. Raises UsageError when it exists already, or cannot be made."""
     try:
         path.mkdir(parents=True)

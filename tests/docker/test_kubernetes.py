@@ -11,8 +11,6 @@ import yaml
 from typer.testing import CliRunner
 
 from swarm.cli import app
-from swarm.engine.shard import place_of
-from swarm.scenario.load import load_scenario
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docker/kubernetes"
@@ -96,8 +94,8 @@ def test_the_pods_of_the_ray_job_follow_kubernetes_own_schema():
 
 
 def test_a_field_that_does_not_exist_is_found():
-    job = of_kind(FOLDER / "shards.yaml", "Job")
-    job["spec"]["completion"] = 4
+    job = of_kind(FOLDER / "ray-start.yaml", "Job")
+    job["spec"]["completion"] = 5
     with pytest.raises(kubernetes_validate.ValidationError):
         strictly(job)
     ray = of_kind(FOLDER / "rayjob.yaml", "RayJob")
@@ -106,41 +104,57 @@ def test_a_field_that_does_not_exist_is_found():
         jsonschema.validate(ray, RAY_JOB)
 
 
-def test_the_shards_meet_under_the_name_that_the_headless_service_gives_the_first_of_them(tmp_path):
-    job, service = (of_kind(FOLDER / "shards.yaml", kind) for kind in ("Job", "Service"))
-    name, pod = job["metadata"]["name"], job["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    options = dict(word.removeprefix("--").split("=", 1) for word in container["args"] if "=" in word)
-    scenario = tmp_path / "scenario.yaml"
-    scenario.write_text("targets: [{name: moe, architecture: moe, api_base: http://vllm:8000/v1}]")
-    place = place_of(options["shard"].replace("$(SHARD)", "3"), options["rendezvous"], "r", load_scenario(scenario))
-    assert place.of == job["spec"]["completions"] == job["spec"]["parallelism"]
-    assert place.host == f"{name}-0.{pod['subdomain']}"
+@pytest.fixture
+def job() -> dict[str, Any]:
+    return of_kind(FOLDER / "ray-start.yaml", "Job")
+
+
+def the_container(job: dict[str, Any]) -> dict[str, Any]:
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    return container
+
+
+def test_the_pods_find_the_head_under_the_name_that_the_headless_service_gives_it(job):
+    service, pod, container = (
+        of_kind(FOLDER / "ray-start.yaml", "Service"),
+        job["spec"]["template"]["spec"],
+        the_container(job),
+    )
+    (script,) = container["args"]
     assert pod["subdomain"] == service["metadata"]["name"]
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["publishNotReadyAddresses"] is True
-    assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": name}
-    assert {port["containerPort"] for port in container["ports"]} == {place.port}
+    assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": job["metadata"]["name"]}
+    (port,) = (port["containerPort"] for port in container["ports"])
+    assert f"head={job['metadata']['name']}-0.{pod['subdomain']}:{port}\n" in script
+    assert f"--head --port={port} " in script
+    assert f"--address $POD_IP:{port} " in script
 
 
-def test_every_variable_in_an_argument_is_one_that_the_container_has():
-    (container,) = of_kind(FOLDER / "shards.yaml", "Job")["spec"]["template"]["spec"]["containers"]
-    known = {variable["name"] for variable in container["env"]}
-    assert set(re.findall(r"\$\((\w+)\)", " ".join(container["args"]))) == {"SHARD", "RUN_ID"} <= known
+def test_the_head_waits_for_all_pods_of_the_job(job):
+    (script,) = the_container(job)["args"]
+    (nodes,) = re.findall(r"node\['Alive'\].* < (\d+):", script)
+    assert int(nodes) == job["spec"]["completions"] == job["spec"]["parallelism"]
 
 
-def test_one_dead_shard_does_not_end_the_others():
-    spec = of_kind(FOLDER / "shards.yaml", "Job")["spec"]
-    assert spec["backoffLimitPerIndex"] == 0
-    assert "backoffLimit" not in spec
+def test_every_variable_of_the_script_is_one_that_the_container_has_or_sets(job):
+    container = the_container(job)
+    (script,) = container["args"]
+    known = {variable["name"] for variable in container["env"]} | {"JOB_COMPLETION_INDEX"}  # Kubernetes' own
+    known |= set(re.findall(r"^ *(\w+)=", script, re.M))
+    assert {"POD_IP", "head"} <= set(re.findall(r"\$(\w+)", script)) <= known
 
 
-def test_shards_and_their_merging_share_a_volume_that_several_pods_may_write():
-    claim = of_kind(FOLDER / "shards.yaml", "PersistentVolumeClaim")
+def test_one_dead_pod_does_not_end_the_others(job):
+    assert job["spec"]["backoffLimitPerIndex"] == 0
+    assert "backoffLimit" not in job["spec"]
+
+
+def test_the_volume_is_one_that_all_pods_of_the_job_may_mount(job):
+    claim = of_kind(FOLDER / "ray-start.yaml", "PersistentVolumeClaim")
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    for name in ("shards", "merge"):
-        volumes = of_kind(FOLDER / f"{name}.yaml", "Job")["spec"]["template"]["spec"]["volumes"]
-        assert volumes[0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    claimed = [volume["persistentVolumeClaim"] for volume in job["spec"]["template"]["spec"]["volumes"][:1]]
+    assert claimed == [{"claimName": claim["metadata"]["name"]}]
 
 
 def test_the_ray_version_of_the_cluster_is_that_of_the_image():
@@ -150,10 +164,8 @@ def test_the_ray_version_of_the_cluster_is_that_of_the_image():
 
 def test_every_swarm_command_in_the_manifests_is_one_with_options_that_it_has():
     texts = [yaml.safe_dump(document, width=1000) for path in FOLDER.glob("*.yaml") for document in documents(path)]
-    (container,) = of_kind(FOLDER / "shards.yaml", "Job")["spec"]["template"]["spec"]["containers"]
-    scripted = re.findall(r"swarm (run|report|check) ([^\n']*)", "\n".join(texts))
-    called = [("run", " ".join(container["args"])), *scripted]
-    assert sorted(command for command, _ in called) == ["check", "report", "run", "run"]
+    called = re.findall(r"swarm (run) (/etc/swarm/[^\n']*)", "\n".join(texts).replace("\\\n", ""))
+    assert len(called) == len(list(FOLDER.glob("*.yaml")))
     for command, words in called:
         helped = CliRunner().invoke(app, [command, "--help"]).stdout
         for option in re.findall(r"--[a-z-]+", words):

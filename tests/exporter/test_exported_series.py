@@ -173,7 +173,7 @@ def test_every_shard_tells_of_its_own_lag_and_work():
         assert series(found, "swarm_client_resident_memory_bytes", shard=f"{shard}") == shard
 
 
-def test_a_shard_that_begins_the_same_stage_changes_nothing():
+def test_a_soak_that_goes_on_with_its_stage_goes_on_counting():
     run = Run()
     stage = run.healthy()
     metrics = played(run)

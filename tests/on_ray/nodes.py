@@ -20,24 +20,11 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Sockets lie in it, so its path must be short; a cluster of somebody else's is none of ours.
-        self._sockets = tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True)
-        self._elsewhere = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
-        until(lambda: _network(self._elsewhere.pid) != _network(os.getpid()))
-        _ip("link set lo up")
-        _ip("link add swarm0 type veth peer name swarm1")
-        _ip(f"link set swarm1 netns {self._elsewhere.pid}")
-        _ip(f"addr add {FIRST}/24 dev swarm0")
-        _ip("link set swarm0 up")
-        for command in ("link set lo up", f"addr add {SECOND}/24 dev swarm1", "link set swarm1 up"):
-            subprocess.run([*self._there, "ip", *command.split()], check=True)
+        self._sockets = sockets()
+        self._elsewhere = another_network()
         head = ("--head", f"--node-ip-address={FIRST}", "--port=6399", "--include-dashboard=false")
         self._first = self._start("first", [], *head)
         self.second: subprocess.Popen[bytes] | None = None
-
-    @property
-    def _there(self) -> list[str]:
-        return ["nsenter", f"--target={self._elsewhere.pid}", "--net"]
 
     def _start(self, name: str, before: list[str], *options: str, **environment: str) -> "subprocess.Popen[bytes]":
         with (self._folder / f"{name}.log").open("wb") as log:
@@ -52,7 +39,7 @@ class Cluster:
         """Starts the second node, and waits for it. `environment`: of its own."""
         known = self.nodes()
         options = (f"--address={ADDRESS}", f"--node-ip-address={SECOND}")
-        self.second = self._start("second", self._there, *options, **environment)
+        self.second = self._start("second", inside(self._elsewhere), *options, **environment)
         until(lambda: self.nodes() == known + 1)
 
     def part(self, *, kill: bool = False) -> None:
@@ -81,6 +68,30 @@ class Cluster:
                 process.terminate()
                 process.wait(30)
         self._sockets.cleanup()
+
+
+def sockets() -> tempfile.TemporaryDirectory[str]:
+    """A folder for Ray's own files, with a path short enough for sockets; no other cluster's."""
+    return tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True)
+
+
+def another_network() -> "subprocess.Popen[bytes]":
+    """A process in a network of its own, where it is `SECOND`; a cable joins it to this one, which is `FIRST` to it."""
+    elsewhere = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+    until(lambda: _network(elsewhere.pid) != _network(os.getpid()))
+    _ip("link set lo up")
+    _ip("link add swarm0 type veth peer name swarm1")
+    _ip(f"link set swarm1 netns {elsewhere.pid}")
+    _ip(f"addr add {FIRST}/24 dev swarm0")
+    _ip("link set swarm0 up")
+    for command in ("link set lo up", f"addr add {SECOND}/24 dev swarm1", "link set swarm1 up"):
+        subprocess.run([*inside(elsewhere), "ip", *command.split()], check=True)
+    return elsewhere
+
+
+def inside(process: "subprocess.Popen[bytes]") -> list[str]:
+    """What starts a command in a process' network."""
+    return ["nsenter", f"--target={process.pid}", "--net"]
 
 
 def _network(pid: int) -> str:

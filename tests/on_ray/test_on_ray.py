@@ -3,13 +3,11 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from nodes import ADDRESS, FIRST, SECOND, Cluster
-from small_runs import PROFILE, REPLY_TOKENS, records, results, shards_of, started, swarm, until, write_project
+from small_runs import REPLY_TOKENS, records, results, shards_of, started, swarm, until
 
 import swarm as package
 
@@ -27,24 +25,6 @@ def cluster(tmp_path_factory):
         yield cluster
     finally:
         cluster.close()
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """Three small tasks, and a simulated server that both nodes reach."""
-    command = [sys.executable, "-m", "swarm.simulator", f"--profile={PROFILE}", f"--host={FIRST}", "--port=0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        base = server.stdout.readline().removeprefix("listening on ").strip() + "/v1"
-        yield write_project(
-            tmp_path_factory.mktemp("project"),
-            targets=[{"name": "moe", "architecture": "moe", "api_base": base}],
-            agents={"levels": [4], "system_tokens": 1500, "context": "4k"},
-            stage={"warmup": "3s", "duration": "3500ms", "trials": 1},
-        )
-    finally:
-        server.terminate()
-        server.wait(30)
 
 
 @pytest.fixture(scope="module")
