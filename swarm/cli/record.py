@@ -1,6 +1,5 @@
 """`swarm record`: a proxy between a coding agent and its model that writes a trace."""
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -52,14 +51,12 @@ def record(
     from swarm.client.base import Connection
     from swarm.engine.hosts import is_private
     from swarm.engine.record import record as record_until_stopped
-    from swarm.engine.record import upstream_base
+    from swarm.engine.record import upstream_base, upstream_key
     from swarm.proxy.relay import Upstream
     from swarm.trace.redact import default_rules, load_rules
 
     base = upstream_base(upstream)
-    key = os.environ.get(api_key_env) if api_key_env else None
-    if api_key_env and not key:
-        raise UsageError(f"--api-key-env: the environment variable {api_key_env} is not set; export {api_key_env}=...")
+    key = upstream_key(api_key_env)
     rules = (*(load_rules(redact) if redact else ()), *default_rules((workspace or Path.cwd()).resolve()))
     host = urlsplit(base).hostname or ""
     ask_for_hosts([] if is_private(host) else [host], yes)

@@ -48,6 +48,8 @@ class Connection:
     """LiteLLM's name for the kind of server; the other routes do not look at it."""
     metrics_url: str | None = None
     """None: derived from `api_base`."""
+    metrics_headers: dict[str, str] = field(default_factory=dict, repr=False)
+    """For `metrics_url`; one at another origin than `api_base` gets these alone."""
     ca_file: str | None = None
     """Certificates to trust, PEM; None: the system's."""
     honours: Honours = Honours()

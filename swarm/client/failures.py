@@ -102,6 +102,8 @@ def from_exception(error: BaseException, url: str) -> Failure | None:
             return Failure("reset", f"{url} closed the connection without an answer: did the server crash or restart?")
         case aiohttp.ClientPayloadError():
             return Failure("cut", f"{url} closed the connection inside the reply: did the server crash or restart?")
+        case aiohttp.TooManyRedirects():
+            return from_status(error.status, error.headers or {}, b"", url)
         case aiohttp.ClientResponseError() | HttpProcessingError():
             words = " ".join(error.message.split())
             return Failure("malformed", f"{url} does not answer in HTTP ({words}): check its scheme and port")

@@ -19,17 +19,26 @@ from swarm.errors import UsageError
 
 _LITELLMS = ("max_tokens", "temperature", "stream", "stream_options", "seed")
 
+NO_KEY = "none"
+"""For a target without a key: LiteLLM would send it one that it finds in the environment, OPENAI_API_KEY say."""
+
 
 class MovedError(Exception):
     """This version of LiteLLM has not the parts that `Codec` builds on."""
 
 
 def load() -> Any:
-    """Imports LiteLLM, about three seconds; asks it to stay quiet and at home."""
+    """Imports LiteLLM, about three seconds; asks it to stay quiet and at home, and to send a key where it was told."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or importing it fetches a price list
+    import httpx
     import litellm
 
+    # It follows redirects to any host with all of a target's headers, through clients that it makes where none can ask
+    # otherwise. To httpx, a response without a place to go to is an answer like others.
+    httpx.Response.has_redirect_location = property(lambda _: False)  # type: ignore[method-assign,assignment]
+
     litellm.telemetry = False
+    litellm.disable_aiohttp_trust_env = True  # a proxy of the environment would get the key, and be measured too
     litellm.suppress_debug_info = True
     return litellm
 
@@ -58,7 +67,7 @@ class Codec:
             model=target.model,
             custom_llm_provider=target.provider,
             api_base=target.api_base,
-            api_key=target.api_key,
+            api_key=target.api_key or NO_KEY,
         )
         config = ProviderConfigManager.get_provider_chat_config(model=model, provider=LlmProviders(provider))
         if not isinstance(config, OpenAIGPTConfig):
@@ -69,7 +78,7 @@ class Codec:
         self._config, self._model, self._provider = config, model, provider
         self._optional_params = get_optional_params
         self._headers: dict[str, str] = config.validate_environment(
-            api_key=key or target.api_key,
+            api_key=key,
             headers={"Accept": "text/event-stream", "Accept-Encoding": "identity", **target.headers},
             model=model,
             messages=[],
@@ -77,6 +86,8 @@ class Codec:
             litellm_params={},
             api_base=api_base,
         )
+        if self._headers.get("Authorization") == f"Bearer {NO_KEY}":
+            del self._headers["Authorization"]
         self._url: str = config.get_complete_url(
             api_base=api_base, api_key=key, model=model, optional_params={}, litellm_params={}, stream=True
         )

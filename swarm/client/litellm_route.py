@@ -19,7 +19,7 @@ import openai
 from swarm.client import failures
 from swarm.client.base import ChatRequest, Connection, Meter, Observation
 from swarm.client.direct import body_of
-from swarm.client.litellm_codec import Codec, copied, load
+from swarm.client.litellm_codec import NO_KEY, Codec, copied, load
 from swarm.client.meter import LagMeter
 from swarm.client.sse import ChatStream, Chunk
 from swarm.client.wire import Wire
@@ -64,7 +64,7 @@ class LiteLLMSdkClient:
             "model": connection.model,
             "custom_llm_provider": connection.provider,
             "api_base": connection.api_base,
-            "api_key": connection.api_key,
+            "api_key": connection.api_key or NO_KEY,
             "extra_headers": connection.headers,
             "timeout": connection.timeout_s,
             "max_retries": 0,

@@ -11,9 +11,11 @@ token counters leave out abandoned requests or cached prompts, so they cannot be
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 
 import aiohttp
+from yarl import URL
 
 from swarm.client.base import Connection
 from swarm.client.wire import plain_session
@@ -135,6 +137,13 @@ def metrics_url(connection: Connection) -> str:
     return connection.api_base.rstrip("/").removesuffix("/v1") + "/metrics"
 
 
+def _reach(connection: Connection) -> Connection:
+    """How to reach the page: the target's key and headers are for its origin (scheme, host, port) and no other."""
+    if URL(metrics_url(connection)).origin() == URL(connection.api_base).origin():
+        return replace(connection, headers=connection.headers | connection.metrics_headers)
+    return replace(connection, api_key=None, headers=connection.metrics_headers)
+
+
 class MetricsReader:
     """Reads a target's `/metrics`; an async context manager."""
 
@@ -143,7 +152,7 @@ class MetricsReader:
         self._url = metrics_url(connection)
 
     async def __aenter__(self) -> "MetricsReader":
-        self._session = plain_session(self._connection)
+        self._session = plain_session(_reach(self._connection))
         return self
 
     async def __aexit__(

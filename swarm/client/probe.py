@@ -76,7 +76,7 @@ async def _models(session: aiohttp.ClientSession, connection: Connection) -> lis
     """The entries of `/models`; none where the server has no such page but the model is named."""
     url = connection.api_base.rstrip("/") + "/models"
     try:
-        async with session.get(url, allow_redirects=False) as response:
+        async with session.get(url) as response:
             status, headers, body = response.status, response.headers, await _body(response)
     except (aiohttp.ClientError, OSError) as error:
         failure = failures.from_exception(error, connection.api_base)
@@ -289,7 +289,8 @@ def _notes(connection: Connection, asked: _Asked, sample: dict[str, float] | Non
     if sample is None:
         notes.append(
             f"no metrics of vLLM at {metrics_url(connection)}, so token counts go unchecked, and queueing, preemption "
-            "and KV cache stay unknown (metrics_url names another address)"
+            "and KV cache stay unknown (metrics_url names another address; one at another origin than api_base gets "
+            "metrics_headers and not the target's key)"
         )
     elif "generation_tokens" not in sample:
         notes.append(

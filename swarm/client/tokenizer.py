@@ -69,7 +69,7 @@ class _ServerTokenizer:
         data = msgspec.json.encode(body | ({"tools": tools} if tools else {}))
         headers = {"Content-Type": "application/json"}
         try:
-            async with self._session.post(self._url, data=data, headers=headers, allow_redirects=False) as response:
+            async with self._session.post(self._url, data=data, headers=headers) as response:
                 document = await response.content.read(_MAX_DOCUMENT_BYTES)
                 while not response.content.at_eof() and len(document) < _MAX_DOCUMENT_BYTES:
                     document += await response.content.read(_MAX_DOCUMENT_BYTES)

@@ -49,14 +49,26 @@ def headers_of(connection: Connection) -> dict[str, str]:
 
 
 def plain_session(connection: Connection) -> aiohttp.ClientSession:
-    """For small documents of the same server, unstamped."""
+    """For small documents of the same server: unstamped, never redirected."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=trust(connection), keepalive_timeout=KEEPALIVE_S),
         headers=headers_of(connection),
         timeout=aiohttp.ClientTimeout(total=min(SMALL_TIMEOUT_S, connection.timeout_s)),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
+        middlewares=(_stay,),
     )
+
+
+async def _stay(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Follows no redirect: it would carry the headers of a target, with its key, to another server."""
+    response = await handler(request)
+    if 300 <= response.status < 400:
+        response.close()
+        raise aiohttp.TooManyRedirects(
+            response.request_info, response.history, status=response.status, headers=response.headers
+        )
+    return response
 
 
 class Wire:

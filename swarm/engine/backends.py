@@ -7,16 +7,20 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from string import Template
-from typing import IO
+from typing import IO, Literal
 
 from swarm.client.base import Connection
 from swarm.client.gpu import DcgmReader, NvmlReader
 from swarm.client.wire import plain_session
 from swarm.errors import BackendError, UsageError
+from swarm.scenario.credentials import sendable
 from swarm.scenario.schema import Fault, Scenario, Simulate, Target
 
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 5.0
+UNSENDABLE = (
+    "holds a line end, a control character or one beyond Latin-1, which no HTTP header can carry; set it again without"
+)
 
 
 def connection(
@@ -30,8 +34,9 @@ def connection(
         api_base=f"{simulated_at}/v1" if simulated_at else target.api_base or "",
         model=target.model,
         api_key=_variable(target.api_key_env, f"targets.{target.name}.api_key_env", environment),
-        headers={name: _expand(value, target, environment) for name, value in target.headers.items()},
+        headers=_headers(target, "headers", environment),
         metrics_url=target.metrics_url,
+        metrics_headers=_headers(target, "metrics_headers", environment),
         timeout_s=scenario.client.timeout,
         idle_timeout_s=scenario.client.idle_timeout,
         provider=scenario.litellm_provider,
@@ -44,23 +49,37 @@ def _variable(name: str | None, key: str, environment: Mapping[str, str]) -> str
         return None
     if not environment.get(name):
         raise UsageError(f"{key}: the environment variable {name} is not set; export {name}=... and run again")
+    if not sendable(environment[name]):
+        raise UsageError(f"{key}: the environment variable {name} {UNSENDABLE}")
     return environment[name]
 
 
-def _expand(value: str, target: Target, environment: Mapping[str, str]) -> str:
+def _headers(
+    target: Target, key: Literal["headers", "metrics_headers"], environment: Mapping[str, str]
+) -> dict[str, str]:
+    """A target's headers as they are sent. Raises UsageError, which shows no value."""
+    given: dict[str, str] = getattr(target, key)
+    return {name: _expand(value, f"targets.{target.name}.{key}.{name}", environment) for name, value in given.items()}
+
+
+def _expand(value: str, key: str, environment: Mapping[str, str]) -> str:
     try:
-        return Template(value).substitute(environment)
+        expanded = Template(value).substitute(environment)
     except KeyError as missing:
-        name = missing.args[0]
-        raise UsageError(f"targets.{target.name}.headers: the environment variable {name} is not set") from None
+        raise UsageError(f"{key}: the environment variable {missing.args[0]} is not set") from None
     except ValueError:
-        raise UsageError(f"targets.{target.name}.headers: {value!r}: write $$ for a dollar sign") from None
+        raise UsageError(f"{key}: write $$ for a dollar sign") from None
+    if not sendable(expanded):
+        names = [name for name in Template(value).get_identifiers() if not sendable(environment[name])]
+        raise UsageError(f"{key}: {f'the environment variable {names[0]}' if names else 'the value'} {UNSENDABLE}")
+    return expanded
 
 
 def secrets_of(target: Target, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """What `connection` found in the environment for a target, and its headers as they are sent."""
-    names = {name for value in target.headers.values() for name in Template(value).get_identifiers()}
-    headers = {_expand(value, target, environment) for value in target.headers.values()}
+    given = [*target.headers.values(), *target.metrics_headers.values()]
+    names = {name for value in given for name in Template(value).get_identifiers()}
+    headers = {Template(value).substitute(environment) for value in given}
     named = names | ({target.api_key_env} if target.api_key_env else set())
     return tuple(sorted(headers | {environment[name] for name in named}))
 

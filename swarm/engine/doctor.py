@@ -22,6 +22,7 @@ from swarm.engine.backends import simulated
 from swarm.engine.monitor import watch_client
 from swarm.errors import SwarmError, UsageError
 from swarm.recording.records import ClientSample, Record
+from swarm.scenario.credentials import plain_address
 from swarm.scenario.schema import ClientSettings, Simulate
 from swarm.simulator.steady import steady
 
@@ -71,8 +72,10 @@ async def report_health(api_base: str | None, route: str, out: TextIO) -> bool:
     """Prints each finding as it is made; returns whether nothing is wrong. Raises UsageError, BackendError."""
     if route not in ("litellm", "direct"):
         raise UsageError(f"--route {route}: expected litellm or direct")
-    if api_base and not api_base.startswith(("http://", "https://")):
-        raise UsageError(f"{api_base}: expected a server's address, such as http://127.0.0.1:8000/v1")
+    try:
+        api_base = plain_address(api_base, "a scenario has `api_key_env` for it") if api_base else None
+    except ValueError as error:
+        raise UsageError(f"URL: {error}") from None
     wrong = 0
     async for said in diagnose(api_base, "direct" if route == "direct" else "litellm"):
         if isinstance(said, Finding):

@@ -1,10 +1,11 @@
 """The composition root of `swarm record`: the proxy, the trace that it fills, and a line that says how it goes."""
 
 import asyncio
+import os
 import shutil
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,12 +19,14 @@ from swarm.client import eventloop, failures
 from swarm.client.base import Connection
 from swarm.client.wire import plain_session
 from swarm.clock import Clock
+from swarm.engine.backends import UNSENDABLE
 from swarm.engine.stop import Stop, on_signals
 from swarm.errors import BackendError, UsageError
 from swarm.proxy.apart import RecordingApart
 from swarm.proxy.recording import Totals
 from swarm.proxy.relay import GRACE_S, Relay, Upstream
 from swarm.recording.appender import RecordingError
+from swarm.scenario.credentials import plain_address, sendable, variable_name
 from swarm.trace.format import TraceHeader
 from swarm.trace.redact import Redactor, Rule
 
@@ -52,16 +55,26 @@ class Recorded:
 
 def upstream_base(url: str) -> str:
     """An upstream's address as OpenAI's clients take it, with its version. Raises UsageError."""
-    parts = urlsplit(url)
     try:
-        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:  # the port
-        known = False
-    if not known or parts.query or parts.fragment or parts.username is not None or parts.password is not None:
-        raise UsageError(
-            f"--upstream: expected an address such as http://127.0.0.1:8000/v1, without a key in it; found {url!r}"
-        )
-    return url.rstrip("/") if parts.path.strip("/") else f"{url.rstrip('/')}/v1"
+        base = plain_address(url, "give it by --api-key-env")
+    except ValueError as error:
+        raise UsageError(f"--upstream: {error}") from None
+    return base if urlsplit(base).path else f"{base}/v1"
+
+
+def upstream_key(name: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The value of `--api-key-env`. Raises UsageError, which does not show it."""
+    if name is None:
+        return None
+    try:
+        key = environment.get(variable_name(name))
+    except ValueError as error:
+        raise UsageError(f"--api-key-env: {error}") from None
+    if not key:
+        raise UsageError(f"--api-key-env: the environment variable {name} is not set; export {name}=...")
+    if not sendable(key):
+        raise UsageError(f"--api-key-env: the environment variable {name} {UNSENDABLE}")
+    return key
 
 
 def record(

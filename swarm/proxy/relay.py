@@ -187,7 +187,7 @@ class Relay:
             return refusal("anthropic", 400, str(error))
         headers, url = self._translated_headers(http), self._upstream.url("/tokenize")
         try:
-            async with self._session.post(url, headers=headers, data=asked.body) as reply:
+            async with self._session.post(url, headers=headers, data=asked.body, allow_redirects=False) as reply:
                 count = msgspec.json.decode(await reply.read(), type=_Count).count if reply.status == 200 else None
         except (aiohttp.ClientError, OSError, msgspec.DecodeError, UnicodeDecodeError):
             count = None

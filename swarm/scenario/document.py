@@ -14,6 +14,8 @@ from swarm.errors import ScenarioError
 MAX_CHARACTERS = 1_000_000
 MAX_NODES = 20_000  # with aliases written out: a small file cannot blow up
 MAX_DEPTH = 100  # libyaml would overflow its stack
+_SECRETIVE = frozenset({"api_base", "api_key_env", "headers", "metrics_url", "metrics_headers", "gpu_metrics_url"})
+"""Keys whose value is shown in no message: a secret may stand there by mistake."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads the bundled tasks in a tenth of the time
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -95,6 +97,8 @@ def explain(document: Document, model: type[BaseModel], invalid: ValidationError
             step for index, step in enumerate(error["loc"]) if not _is_tag(document, above, error["loc"], index)
         )
         given, message = error["input"], error["msg"]
+        if not _SECRETIVE.isdisjoint(path):
+            given = _Hidden()
         if error["type"] == "value_error":
             message = str(error["ctx"]["error"])
         elif error["type"] == "extra_forbidden":
@@ -113,6 +117,13 @@ def explain(document: Document, model: type[BaseModel], invalid: ValidationError
         elif message.startswith("Input should "):
             message = f"expected {message.removeprefix('Input should ').removeprefix('be ')}, not {given!r}"
         yield document.mistake((*above, *path), message)
+
+
+class _Hidden:
+    """In the place of a value that may be a secret."""
+
+    def __repr__(self) -> str:
+        return "the value that is there"
 
 
 def dotted(path: KeyPath) -> str:

@@ -65,15 +65,15 @@ def dump_scenario(scenario: Scenario) -> str:
 
 def _set(document: Document, setting: str) -> None:
     """Applies one `--set a.b=value`; list items are named by index or by their `name`."""
-    option = f"--set {setting}"
     name, equals, text = setting.partition("=")
     steps = name.strip().split(".")
+    option = f"--set {name if steps[0] == 'targets' else setting}"  # an address, a header: it may be a secret
     if not equals or not all(steps):
         raise UsageError(f"{option}: expected a.b=value, such as agents.levels=[1,4]")
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise UsageError(f"{option}: {text[:200]!r} is not readable as YAML") from None
+        raise UsageError(f"{option}: not readable as YAML") from None
     spot: Any = document.data
     path: KeyPath = ()
     for number, step in enumerate(steps):

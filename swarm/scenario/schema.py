@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from swarm.errors import UsageError
+from swarm.scenario.credentials import plain_address, plain_headers, variable_name
 from swarm.scenario.pattern import Pattern, levels
 from swarm.scenario.thresholds import parse_slo, parse_threshold
 from swarm.scenario.units import Duration, PositiveDuration, Share, Tokens
@@ -87,6 +88,7 @@ class Target(_Section):
     api_key_env: str | None = None
     headers: dict[str, str] = {}
     metrics_url: str | None = None
+    metrics_headers: dict[str, str] = {}
     gpus: Count = 1
     gpu_devices: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
     gpu_metrics_url: str | None = None
@@ -96,20 +98,37 @@ class Target(_Section):
     def _profile_alone(cls, value: Any) -> Any:
         return {SHORT_FORMS["simulate"]: value} if isinstance(value, str) else value
 
-    @field_validator("api_base", "metrics_url", "gpu_metrics_url")
+    @field_validator("api_base")
     @classmethod
-    def _http(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError(f"expected an address that starts with http:// or https://, not {value!r}")
-        return value.rstrip("/") if value else value
+    def _server(cls, value: str | None) -> str | None:
+        return None if value is None else plain_address(value)
+
+    @field_validator("metrics_url", "gpu_metrics_url")
+    @classmethod
+    def _page(cls, value: str | None) -> str | None:
+        return None if value is None else plain_address(value, query=True)
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _variable(cls, value: str | None) -> str | None:
+        return None if value is None else variable_name(value)
+
+    @field_validator("headers", "metrics_headers")
+    @classmethod
+    def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
+        plain_headers(value)
+        return value
 
     @model_validator(mode="after")
     def _one_backend(self) -> Self:
         if (self.simulate is None) == (self.api_base is None):
             raise ValueError("give exactly one of `simulate` (a profile) and `api_base` (a running server)")
-        if self.simulate and (self.api_key_env or self.headers or self.metrics_url or self.model):
+        if self.simulate and (
+            self.api_key_env or self.headers or self.metrics_url or self.metrics_headers or self.model
+        ):
             raise ValueError(
-                "`model`, `api_key_env`, `headers` and `metrics_url` belong to `api_base`, not to `simulate`"
+                "`model`, `api_key_env`, `headers`, `metrics_url` and `metrics_headers` belong to `api_base`, not to "
+                "`simulate`"
             )
         if self.simulate and (self.gpu_devices or self.gpu_metrics_url):
             raise ValueError("`gpu_devices` and `gpu_metrics_url` belong to `api_base`: a simulated server has no GPU")

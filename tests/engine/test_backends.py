@@ -25,7 +25,7 @@ def test_keys_and_headers_come_from_the_environment_and_are_not_shown():
     ("target", "said"),
     [
         ({"api_key_env": "KEY"}, "targets.mine.api_key_env: the environment variable KEY is not set; export KEY="),
-        ({"headers": {"X": "${TEAM}"}}, "targets.mine.headers: the environment variable TEAM is not set"),
+        ({"headers": {"X": "${TEAM}"}}, "targets.mine.headers.X: the environment variable TEAM is not set"),
         ({"headers": {"X": "$"}}, "write $$ for a dollar sign"),
     ],
 )

@@ -79,7 +79,7 @@ async def test_it_says_why_there_is_no_sandbox_and_that_is_no_failure(monkeypatc
 async def test_a_server_that_is_not_there_and_an_unknown_route_are_errors(short):
     with pytest.raises(BackendError, match=r"127\.0\.0\.1:9"):
         await report_health("http://127.0.0.1:9/v1", "direct", io.StringIO())
-    with pytest.raises(UsageError, match="notaurl: expected a server's address, such as http://"):
+    with pytest.raises(UsageError, match="URL: expected an address such as http://"):
         await report_health("notaurl", "direct", io.StringIO())
     with pytest.raises(UsageError, match="--route carrier-pigeon"):
         await report_health(None, "carrier-pigeon", io.StringIO())
