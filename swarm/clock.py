@@ -31,6 +31,13 @@ class Clock:
         """Seconds since the epoch: a label, never a duration."""
         return time.time()
 
+    def slept(self) -> int:
+        """How far a clock that goes on while the machine is suspended is ahead of this one: nanoseconds, of which only
+        the growth means anything. Where a system has none the wall clock stands in, and setting that looks the same."""
+        boottime = getattr(time, "CLOCK_BOOTTIME", None)  # Linux's
+        going_on = time.time_ns() if boottime is None else time.clock_gettime_ns(boottime)
+        return going_on - time.perf_counter_ns()
+
     async def sleep_until(self, t_ns: int) -> None:
         """Returns at `t_ns` or as soon after it as the event loop allows; at once when it has passed."""
         await asyncio.sleep(max(0, t_ns - self.now()) / 1e9)

@@ -21,6 +21,8 @@ class Process:
         self.timing = TimingError()
         self.cores: int | None = None
         """Of its machine; None where an older run did not say, or nobody could."""
+        self.frozen: list[tuple[int, int]] = []
+        """Times in the window in which it stood still: since the window's start, and how long; nanoseconds."""
         self._companions_ns = 0
         self._busy_ns = 0.0
         self._busy_of_ns = 0
@@ -45,6 +47,11 @@ class Process:
         self.cores = self.cores or other.cores
         self._companions_ns += other._companions_ns
         self.timing.merge(other.timing)
+        self.frozen += other.frozen
+
+    @property
+    def frozen_s(self) -> float:
+        return sum(lost for _, lost in self.frozen) / 1e9
 
     @property
     def cpu_share(self) -> float | None:
@@ -96,6 +103,11 @@ class Client:
     def add(self, sample: ClientSample) -> None:
         if self._window.holds(sample.end_ns):
             self.processes.setdefault(sample.shard, Process()).add(sample)
+        for since, until, slept in sample.frozen:
+            lost = self._window.overlap(since, until) + slept * self._window.holds(until)
+            if lost:
+                at = self._window.overlap(self._window.start_ns, since)
+                self.processes.setdefault(sample.shard, Process()).frozen.append((at, lost))
 
 
 def processes(clients: Iterable[Client]) -> dict[int, Process]:
@@ -124,6 +136,7 @@ def summary(clients: Sequence[Client]) -> dict[str, Any]:
         "chunks_per_s": chunks * len(found) * 1e9 / watched if watched else None,
         "coalesced_chunks": timing.coalesced if watched else None,
         "coalesced_share": timing.coalesced / chunks if chunks else None,
+        "frozen_s": max((process.frozen_s for process in found.values()), default=None) if watched else None,
         "stamp_source": ("kernel" if timing.by_kernel else "user") if watched else None,
     }
 

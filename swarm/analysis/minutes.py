@@ -12,6 +12,7 @@ from typing import Any
 
 from swarm.analysis.distribution import percentile
 from swarm.analysis.plan import SoakPlan
+from swarm.analysis.standstill import allowed_s
 from swarm.analysis.window import Window, tokens_in
 from swarm.recording.observations import is_complete
 from swarm.recording.records import FINISHED, AnyRecord, Attempt, ClientSample, Job, ServerSample, Stage, StageEnd
@@ -86,6 +87,8 @@ class Minute:
     requests: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     longest_wait_ns: int = 0
+    frozen_ns: Counter[int] = field(default_factory=Counter)
+    """Shard -> how long it stood still."""
     rss_bytes: int | None = None
     """The highest, as of `open_files`."""
     open_files: int | None = None
@@ -214,6 +217,11 @@ class Minutes:
             minute.values["lag"].extend(sample.lag_ns)
             minute.rss_bytes = max(minute.rss_bytes or 0, sample.rss_bytes or 0) or None
             minute.open_files = max(minute.open_files or 0, sample.open_files or 0) or None
+        for since, until, slept in sample.frozen:
+            for touched in self._over(max(since, self.segments[-1].began.window_start_ns), until):
+                touched.frozen_ns[sample.shard] += touched.window.overlap(since, until) + slept * touched.window.holds(
+                    until
+                )
 
     def _settle(self, before_ns: int) -> None:
         minutes = self._minutes[-1]
@@ -262,8 +270,13 @@ class Minutes:
             "client_rss_bytes": minute.rss_bytes,
             "client_open_files": minute.open_files,
             "server_rss_bytes": server.resident_bytes,
-            "disturbed": "the server restarted" if restarted else None,
+            "disturbed": "the server restarted" if restarted else _stood_still(minute, seconds),
         }
+
+
+def _stood_still(minute: Minute, seconds: float) -> str | None:
+    lost = max(minute.frozen_ns.values(), default=0) / 1e9
+    return f"the load generator stood still for {lost:.3g} s" if lost > allowed_s(seconds) else None
 
 
 def _disturbed(rows: list[Row], max_lag_s: float) -> None:

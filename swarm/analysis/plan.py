@@ -56,7 +56,7 @@ class Plan:
     predicted: bool
     driver: str
     targets: tuple[Target, ...]
-    levels: tuple[int, ...]
+    levels: tuple[Annotated[int, msgspec.Meta(ge=1)], ...]
     trials: int
     limits: Limits
     thresholds: tuple[str, ...]

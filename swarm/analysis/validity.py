@@ -2,10 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from swarm.analysis.client import Process, Use, use_of
 from swarm.analysis.plan import Limits
+from swarm.analysis.standstill import stood_still
 from swarm.analysis.trial import Trial
 from swarm.analysis.words import counted
 
@@ -26,7 +27,20 @@ def trial_reasons(trial: Trial, limits: Limits) -> list[str]:
     reasons = [] if trial.ended.interrupted is None else [_interrupted(trial, trial.ended.interrupted)]
     if not trial.seconds:
         return reasons
-    checks = (_lost, _values, _alive, _client, _simulator, _errors, _restart, _lengths, _usage, _counters, _silence)
+    checks = (
+        _lost,
+        _values,
+        _alive,
+        _frozen,
+        _client,
+        _simulator,
+        _errors,
+        _restart,
+        _lengths,
+        _usage,
+        _counters,
+        _silence,
+    )
     return reasons + [reason for check in checks if (reason := check(trial, limits))]
 
 
@@ -112,12 +126,18 @@ def _agents(numbers: Sequence[int]) -> str:
 
 
 def _client(trial: Trial, limits: Limits) -> str | None:
+    processes = sorted(trial.client.processes.items())
+    return _of_processes(trial, {number: _slow(one, limits, _use(trial, number)) for number, one in processes})
+
+
+def _frozen(trial: Trial, _: Limits) -> str | None:
+    processes = sorted(trial.client.processes.items())
+    return _of_processes(trial, {number: stood_still(one.frozen, trial.seconds) for number, one in processes})
+
+
+def _of_processes(trial: Trial, found: Mapping[int, str | None]) -> str | None:
     """Every process by itself: one that was too slow is not made up for by the others."""
-    slow = {
-        number: why
-        for number, process in sorted(trial.client.processes.items())
-        if (why := _slow(process, limits, _use(trial, number)))
-    }
+    slow = {number: why for number, why in found.items() if why}
     if not slow:
         return None
     first, why = next(iter(slow.items()))

@@ -14,6 +14,8 @@ from swarm.recording.records import ClientSample, Record
 
 TICK_S = 0.02
 """How often the event loop's lateness is probed."""
+FROZEN_NS = 50_000_000
+"""A lateness from which on it is a time that was lost, with a beginning and an end, and not only a lag."""
 LAG_QUANTILES = 101
 """A second's lags are kept as this many evenly spaced order statistics, the largest among them."""
 
@@ -27,18 +29,19 @@ async def watch_client(
     period_s: float = 1.0,
     companions: Sequence[int] = (),
 ) -> None:
-    """Publishes a `ClientSample` every second (or `period_s`) until cancelled.
+    """Publishes a `ClientSample` every second (or `period_s`), and at once when it stood still, until cancelled.
 
     `companions`: numbers of other processes of swarm's on this machine, whose CPU time is not that of strangers.
     """
     began, cpu, busy, beside = clock.now(), time.process_time_ns(), _machine_ticks(), _cpu_beside_ns(companions)
     lags: array[int] = array("q")
     while True:
-        due = clock.now() + round(TICK_S * 1e9)
+        due, slept = clock.now() + round(TICK_S * 1e9), clock.slept()
         await clock.sleep_until(due)
-        now = clock.now()
+        now, slept = clock.now(), clock.slept() - slept
         lags.append(now - due)
-        if now - began < period_s * 1e9:
+        frozen = max(now - due, slept) >= FROZEN_NS
+        if now - began < period_s * 1e9 and not frozen:
             continue
         meter, cpu_now, busy_now = client.meter(), time.process_time_ns(), _machine_ticks()
         beside_now = _cpu_beside_ns(companions)
@@ -61,6 +64,7 @@ async def watch_client(
                 rss_bytes=resident_bytes(),
                 open_files=_open_files(),
                 # Nothing waits in a socket for longer than swarm was ever late, in that second.
+                frozen=[(due, now, max(0, slept))] if frozen else [],
                 shared_ns=_spread(array("q", (min(since, longest) for since in meter.shared_ns))),
             )
         )

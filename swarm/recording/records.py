@@ -210,6 +210,9 @@ class ClientSample(Record, frozen=True, kw_only=True, tag="client"):
     rss_bytes: int | None = None
     """Resident memory of this process; None where the system does not tell, as of `open_files`."""
     open_files: int | None = None
+    frozen: list[tuple[int, int, int]] = []
+    """Times in which this process stood still: from, until, and how long the machine was suspended meanwhile, which the
+    run's time line leaves out."""
     shared_ns: list[int] = []
     """Sorted sample over the coalesced chunks: how much earlier than its stamp each may have come, at most."""
 

@@ -73,6 +73,23 @@ def counters(**growth: float) -> Run:
     return run
 
 
+def frozen(*stops: tuple[float, float, float], **sample: Any) -> Run:
+    """`stops`: from, until (seconds of the window) and how long the machine was suspended meanwhile."""
+    run, stage = busy()
+    for second in range(1, 10):
+        stage.watch(second)
+    for since, until, slept in stops:
+        stage.watch(max(until, since + 0.02), frozen=[(stage.at(since), stage.at(until), ns(slept))], **sample)
+    stage.end(watched=False)
+    return run
+
+
+STOPPED = (
+    "; keep the machine and its VM from sleep and pauses and the process from being stopped (Ctrl-Z, a debugger, no "
+    "CPU or memory left for it), and run it again"
+)
+
+
 def stalled() -> Run:
     run, stage = busy()
     stage.attempt(8.0, waits=[0.2, 0.1], tokens=4, end=10.0, aborted=True)
@@ -177,6 +194,21 @@ REASONS = [
         "use fewer agents, a faster machine, or `route: direct`",
     ),
     (
+        frozen((2.0, 6.5, 0)),
+        "the load generator stood still for 4.5 s of a window of 10 s (0.5 s are allowed): for 4.5 s from 2.0 s on"
+        + STOPPED,
+    ),
+    (
+        frozen((2.0, 2.0, 3600)),
+        "the load generator stood still for 3,600 s of a window of 10 s (0.5 s are allowed): for 3,600 s from 2.0 s on"
+        + STOPPED,
+    ),
+    (
+        frozen(*((second, second + 0.1 + second / 100, 0) for second in range(1, 7))),
+        "the load generator stood still for 0.81 s of a window of 10 s (0.5 s are allowed): for 0.14 s from 4.0 s on, "
+        f"for 0.15 s from 5.0 s on, for 0.16 s from 6.0 s on, and 3 shorter times{STOPPED}",
+    ),
+    (
         failures(),
         "requests failed: 3 of 13 (23.1 %, and 0 % are allowed): 2 timeout, 1 reset (timeout after 600 s?); "
         "see the attempts of events.jsonl, or raise stage.max_error_share",
@@ -239,6 +271,50 @@ def test_late_reading_of_chunks_that_the_kernel_stamped_is_noted_and_no_fault(on
         "swarm read chunks up to 12 ms late (p99), and agents went on as much later; the times are right to 0.05 ms "
         "all the same, as the kernel stamps the chunks"
     ) in found["notes"]
+
+
+@pytest.mark.parametrize(
+    ("stops", "lost"),
+    [
+        ([(2.0, 2.4, 0)], 0.4),
+        ([(-9.0, -1.0, 0)], 0.0),  # in the warm-up
+        ([(-9.0, 0.4, 0)], 0.4),  # into the window
+        ([(9.7, 19.0, 0)], 0.3),  # beyond it
+        ([(-0.1, -0.1, 3600)], 0.0),  # suspended before it
+        ([(10.0, 10.0, 3600)], 0.0),  # and after it
+    ],
+)
+def test_only_what_was_lost_of_the_window_counts(
+    only_stage: Analysed, stops: list[tuple[float, float, float]], lost: float
+) -> None:
+    stage = only_stage(frozen(*stops))
+    assert stage["client"]["frozen_s"] == pytest.approx(lost)
+    assert stage["valid"], stage["invalid_reasons"]
+
+
+@pytest.mark.parametrize(("stop", "lost"), [((-9.0, 0.6, 0), 0.6), ((9.4, 19.0, 0), 0.6), ((9.99, 9.99, 60), 60.0)])
+def test_a_freeze_over_the_windows_border_counts_by_its_part_in_it(
+    only_stage: Analysed, stop: tuple[float, float, float], lost: float
+) -> None:
+    stage = only_stage(frozen(stop))
+    assert stage["client"]["frozen_s"] == pytest.approx(lost)
+    assert not stage["valid"]
+
+
+def test_each_shard_is_judged_by_the_time_that_it_lost_itself(only_stage: Analysed) -> None:
+    run, stage = busy(2)
+    for shard in range(2):
+        stage.join(shard, f"shard {shard} (h, process {shard})", [shard])
+        for second in range(1, 10):
+            stage.watch(second, shard=shard)
+    for shard, seconds in ((0, 0.4), (1, 0.6)):
+        stage.watch(4 + seconds, shard=shard, frozen=[(stage.at(4), stage.at(4 + seconds), 0)])
+    stage.end(watched=False)
+    found = only_stage(run)
+    assert [reason.partition(" for ")[0] for reason in found["invalid_reasons"]] == [
+        "shard 1 (h, process 1): the load generator stood still"
+    ]
+    assert found["client"]["frozen_s"] == pytest.approx(0.6)
 
 
 def test_a_simulated_server_that_is_less_late_than_the_client_may_be_is_good_enough(only_stage: Analysed) -> None:

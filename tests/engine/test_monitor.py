@@ -35,6 +35,61 @@ async def watched(*companions):
     watching.cancel()
 
 
+class Machine(Clock):
+    """Time passes by sleeping alone; `stops`: probe -> how late it wakes, and for how long the machine slept then."""
+
+    def __init__(self, stops):
+        super().__init__(origin_ns=0)
+        self.t_ns = self.probes = self.slept_ns = 0
+        self.over = asyncio.Event()
+        self.stops = stops
+
+    def now(self):
+        return self.t_ns
+
+    def slept(self):
+        return self.slept_ns
+
+    async def sleep_until(self, t_ns):
+        if self.t_ns >= 1_500_000_000:
+            self.over.set()
+            await asyncio.Event().wait()
+        late, slept = self.stops.get(self.probes, (0, 0))
+        self.probes += 1
+        self.t_ns, self.slept_ns = t_ns + late, self.slept_ns + slept
+
+
+@pytest.mark.parametrize(
+    ("stops", "frozen"),
+    [
+        ({}, []),
+        ({5: (49_000_000, 0)}, []),  # a lag, as the percentiles tell
+        ({5: (10_000_000_000, 0)}, [(120_000_000, 10_120_000_000, 0)]),  # stopped and continued
+        ({5: (0, 3_600_000_000_000)}, [(120_000_000, 120_000_000, 3_600_000_000_000)]),  # a laptop's sleep
+        (
+            {5: (60_000_000, 0), 7: (0, -1), 9: (70_000_000, 0)},
+            [(120_000_000, 180_000_000, 0), (260_000_000, 330_000_000, 0)],
+        ),
+    ],
+)
+async def test_every_time_in_which_the_process_stood_still_is_on_record_at_once(stops, frozen):
+    samples = asyncio.Queue()
+    header = {"run": "r", "target": "t", "agents": 1, "trial": 1}
+    clock = Machine(stops)
+    watching = asyncio.create_task(watch_client(Idle(), clock, header, samples.put_nowait, str))
+    await clock.over.wait()
+    watching.cancel()
+    found = [samples.get_nowait() for _ in range(samples.qsize())]
+    assert [each for sample in found for each in sample.frozen] == frozen
+    assert all(sample.frozen == [] or sample.end_ns == sample.frozen[-1][1] for sample in found)
+
+
+def test_the_clock_that_goes_on_in_suspension_keeps_pace_with_the_other_while_awake():
+    clock = Clock()
+    before = clock.slept()
+    assert abs(clock.slept() - before) < 20_000_000
+
+
 async def burn():
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(sys.executable, "-c", BURN, stdin=pipe, stdout=pipe)
