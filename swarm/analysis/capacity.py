@@ -11,6 +11,7 @@ from swarm.analysis.confidence import interval_of
 from swarm.analysis.distribution import INFINITY
 from swarm.analysis.lookup import lookup
 from swarm.analysis.words import counted
+from swarm.catalogue import Number, metric_of
 from swarm.scenario.thresholds import Slo
 
 
@@ -44,7 +45,7 @@ def judge(stage: dict[str, Any], slos: Sequence[Slo], *, predicted: bool = False
 
 def _value(stage: dict[str, Any], slo: Slo, predicted: bool) -> dict[str, Any]:
     value = lookup(stage, slo.key, slo.stat)
-    interval = None if predicted else interval_of(stage["trials_detail"], (slo.key, slo.stat))
+    interval = None if predicted else interval_of(stage["trials_detail"], Number(metric_of(slo.key), slo.stat))
     holds = value is not None and slo.holds(value)
     return {
         "slo": slo.expression,

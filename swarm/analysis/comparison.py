@@ -5,31 +5,11 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from swarm.analysis.lookup import lookup
+from swarm.analysis.lookup import value_of
 from swarm.analysis.paired import Ratio, paired_log_ratio
+from swarm.catalogue import Number, numbers
 
 Stage = dict[str, Any]
-
-METRICS: tuple[tuple[str, str | None], ...] = (
-    ("output_tokens_per_s", None),
-    ("agent_output_tokens_per_s", "p50"),
-    ("decode_tokens_per_s", "p50"),
-    ("ttft_s", "p50"),
-    ("ttft_s", "p95"),
-    ("itl_s", "p95"),
-    ("e2e_s", "p50"),
-    ("job_s", "p50"),
-    ("tokens_per_job", None),
-    ("jobs_per_h", None),
-    ("jobs_per_h_per_gpu", None),
-    ("retention", None),
-    ("slowdown", None),
-    ("scaling_efficiency", None),
-)
-"""Rates beside job times: a model that writes more for the same job can win one and lose the other."""
-
-CROSSING = ("output_tokens_per_s", "agent_output_tokens_per_s.p50", "ttft_s.p95", "job_s.p50")
-"""Whose curves over the levels are looked at for where they cross."""
 
 
 def compare(targets: Sequence[dict[str, Any]], *, predicted: bool = False) -> list[dict[str, Any]]:
@@ -62,13 +42,13 @@ def side_by_side(below: Stage, above: Stage, *, predicted: bool) -> Iterator[dic
 
     `predicted`: one of them at least; then there is no interval, as predicted trials differ in the order of jobs alone.
     """
-    for key, stat in METRICS:
-        values = lookup(below, key, stat), lookup(above, key, stat)
-        pairs = list(_trials(below, above, key, stat))
+    for number in numbers(lambda metric: metric.compared):
+        values = value_of(below, number), value_of(above, number)
+        pairs = list(_trials(below, above, number))
         found = _ratio(values, pairs) if below["valid"] and above["valid"] else Ratio(None, None, None)
         yield {
             "agents": below["agents"],
-            "metric": f"{key}.{stat}" if stat else key,
+            "metric": number.name,
             "baseline_value": values[0],
             "candidate_value": values[1],
             "ratio": found.value,
@@ -78,12 +58,12 @@ def side_by_side(below: Stage, above: Stage, *, predicted: bool) -> Iterator[dic
         }
 
 
-def _trials(below: Stage, above: Stage, key: str, stat: str | None) -> Iterator[tuple[float, float]]:
+def _trials(below: Stage, above: Stage, number: Number) -> Iterator[tuple[float, float]]:
     """The values of a metric in the trials that both stages have, by the trial's number."""
     others = {trial["trial"]: trial for trial in above["trials_detail"]}
     for trial in below["trials_detail"]:
         if trial["trial"] in others:
-            pair = lookup(trial, key, stat), lookup(others[trial["trial"]], key, stat)
+            pair = value_of(trial, number), value_of(others[trial["trial"]], number)
             if pair[0] is not None and pair[1] is not None:
                 yield pair[0], pair[1]
 
@@ -102,9 +82,10 @@ def crossings(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     `agents` is where the ratio would be 1, the logarithms of both joined by a line. `significant`: the ratio leaves
     out 1 at both levels; None where it is not known at one of them.
     """
+    crossing = {number.name for number in numbers(lambda metric: metric.crossing)}
     curves: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        if row["metric"] in CROSSING and row["ratio"]:
+        if row["metric"] in crossing and row["ratio"]:
             curves.setdefault((row["metric"], row["baseline"], row["candidate"]), []).append(row)
     return [
         _crossing(*key, low, high)

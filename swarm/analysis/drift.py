@@ -8,13 +8,13 @@ metric's floor of practical size: tests for any trend at all cry wolf in a quart
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 from swarm.analysis import robust
 from swarm.analysis.minutes import Row
+from swarm.catalogue import MIB, Drift, Number, numbers
 
 BLOCK = 10
 """Windows in a block."""
@@ -28,35 +28,8 @@ SHORTEST = 6
 LEVEL = 0.99
 
 
-@dataclass(frozen=True)
-class Metric:
-    """`floor`: of the change over the whole soak, as a share of the start or as it is; of memory, in an hour."""
-
-    name: str
-    text: str
-    worse: Literal["up", "down"]
-    floor: float
-    unit: Literal["share", "points", "per_window", "bytes"] = "share"
-
-
-MIB = float(1 << 20)
-METRICS = (
-    Metric("output_tokens_per_s", "output tok/s", "down", 0.02),
-    Metric("ttft_s_p50", "TTFT p50", "up", 0.05),
-    Metric("itl_s_p50", "ITL p50", "up", 0.02),
-    Metric("job_s_p50", "job time p50", "up", 0.05),
-    Metric("error_share", "share of failed requests", "up", 0.01, "points"),
-    Metric("kv_usage", "KV cache usage", "up", 0.05, "points"),
-    Metric("preemptions", "preemptions a window", "up", 1.0, "per_window"),
-    Metric("client_rss_bytes", "memory of swarm", "up", MIB, "bytes"),
-    Metric("server_rss_bytes", "memory of the server", "up", MIB, "bytes"),
-)
 MEMORY_SHARE_PER_H = 0.0005
 """The floor of a process of more than 2 GiB, which breathes more."""
-_OF_ALL = {"error_share", "client_rss_bytes", "server_rss_bytes"}
-"""Metrics that disturbed windows tell as much of as others."""
-_OF_LOAD = {"output_tokens_per_s", "ttft_s_p50", "itl_s_p50", "job_s_p50", "kv_usage", "preemptions"}
-"""Metrics that follow the number of agents: compared at equal numbers only."""
 
 Block = tuple[float, float]
 """Hours since the soak's start, and the median of its windows."""
@@ -64,32 +37,36 @@ Block = tuple[float, float]
 
 def drift(rows: Sequence[Row], window_s: float) -> list[dict[str, Any]]:
     """A finding, or why there is none, for each metric; `rows` are those of `swarm.analysis.minutes`."""
-    return [_judge(metric, rows, window_s) for metric in METRICS]
+    return [_judge(number, rows, window_s) for number in numbers(lambda metric: metric.drift)]
 
 
-def _judge(metric: Metric, rows: Sequence[Row], window_s: float) -> dict[str, Any]:
-    blocks = _blocks(metric, rows, window_s)
-    if not any(row[metric.name] is not None for row in rows):
-        return _no(metric, "not measured")
-    if metric.name in _OF_LOAD and len({row["agents"] for row in rows}) > 1 and not _comparable(rows):
-        return _no(metric, "not tested: the load never came back to a number of agents that it had before")
+def _rule(number: Number) -> Drift:
+    return number.metric.drift[number.stat]
+
+
+def _judge(number: Number, rows: Sequence[Row], window_s: float) -> dict[str, Any]:
+    blocks = _blocks(number, rows, window_s)
+    if not any(row[number.column] is not None for row in rows):
+        return _no(number, "not measured")
+    if _rule(number).follows_load and len({row["agents"] for row in rows}) > 1 and not _comparable(rows):
+        return _no(number, "not tested: the load never came back to a number of agents that it had before")
     if len(blocks) < ENOUGH:
         needed = (ENOUGH + START_UP) * BLOCK * window_s / 3600
-        return _no(metric, f"not tested: too few undisturbed windows (a soak of {needed:.3g} h has enough)")
-    return _finding(metric, blocks)
+        return _no(number, f"not tested: too few undisturbed windows (a soak of {needed:.3g} h has enough)")
+    return _finding(number, blocks)
 
 
-def _no(metric: Metric, why: str | None) -> dict[str, Any]:
+def _no(number: Number, why: str | None) -> dict[str, Any]:
     return {
-        "metric": metric.name,
+        "metric": number.column,
         "finding": None,
         "why_not": why,
         "worse": False,
         "since_h": None,
         "change": None,
         "change_ci99": None,
-        "unit": _UNITS[metric.unit],
-        "text": f"{metric.text}: {why or 'no change'}",
+        "unit": _UNITS[_rule(number).unit],
+        "text": f"{number.label}: {why or 'no change'}",
     }
 
 
@@ -103,57 +80,59 @@ def _comparable(rows: Sequence[Row]) -> set[int]:
     return first & last
 
 
-def _blocks(metric: Metric, rows: Sequence[Row], window_s: float) -> list[Block]:
+def _blocks(number: Number, rows: Sequence[Row], window_s: float) -> list[Block]:
     """Medians of ten windows each, without the start-up; what follows the load is scaled to the same load."""
-    usable = [row for row in rows if row[metric.name] is not None and (metric.name in _OF_ALL or not row["disturbed"])]
+    usable = [
+        row for row in rows if row[number.column] is not None and (_rule(number).disturbed_too or not row["disturbed"])
+    ]
     scale = {}
-    if metric.name in _OF_LOAD and len({row["agents"] for row in rows}) > 1:
-        scale = _scales(metric, usable, _comparable(rows))
+    if _rule(number).follows_load and len({row["agents"] for row in rows}) > 1:
+        scale = _scales(number, usable, _comparable(rows))
         usable = [row for row in usable if row["agents"] in scale]
     groups: dict[int, list[float]] = defaultdict(list)
     for row in usable:
-        groups[row["number"] // BLOCK].append(row[metric.name] * scale.get(row["agents"], 1.0))
+        groups[row["number"] // BLOCK].append(row[number.column] * scale.get(row["agents"], 1.0))
     # A share of errors is seldom more than 0 in the median window, however many fail.
-    middle = (lambda values: sum(values) / len(values)) if metric.unit in ("points", "per_window") else median
+    middle = (lambda values: sum(values) / len(values)) if _rule(number).unit in ("points", "per_window") else median
     return [
-        ((number + 0.5) * BLOCK * window_s / 3600, middle(values))
-        for number, values in sorted(groups.items())
-        if number >= START_UP and len(values) >= BLOCK // 2
+        ((block + 0.5) * BLOCK * window_s / 3600, middle(values))
+        for block, values in sorted(groups.items())
+        if block >= START_UP and len(values) >= BLOCK // 2
     ]
 
 
-def _scales(metric: Metric, rows: Sequence[Row], numbers: set[int]) -> dict[int, float]:
+def _scales(number: Number, rows: Sequence[Row], levels: set[int]) -> dict[int, float]:
     """What brings each number of agents to the median of all of them; none for one whose median is 0."""
     values: dict[int, list[float]] = defaultdict(list)
     for row in rows:
-        if row["agents"] in numbers:
-            values[row["agents"]].append(row[metric.name])
+        if row["agents"] in levels:
+            values[row["agents"]].append(row[number.column])
     medians = {agents: median(of_it) for agents, of_it in values.items()}
     whole = median(medians.values()) if medians else 0.0
     return {agents: whole / middle for agents, middle in medians.items() if middle}
 
 
-def _finding(metric: Metric, blocks: Sequence[Block]) -> dict[str, Any]:
+def _finding(number: Number, blocks: Sequence[Block]) -> dict[str, Any]:
     """A trend, or a step where one explains the values better or where only one is sure."""
     hours, values = [hour for hour, _ in blocks], [value for _, value in blocks]
     cuts = robust.changes(values, CHANGE_P, SHORTEST)
     slope = robust.theil_sen(hours, values, LEVEL)
     stepped = _is_step(hours, values, cuts, slope.value)
-    if metric.unit == "bytes":
-        floor = max(metric.floor, MEMORY_SHARE_PER_H * median(values))
+    if _rule(number).unit == "bytes":
+        floor = max(_rule(number).floor, MEMORY_SHARE_PER_H * median(values))
         if stepped and _beyond(slope, floor):
-            return _no(metric, "it changed once, and did not go on to")
-        return _found(metric, slope, hours, None) if _beyond(slope, floor) else _no(metric, None)
-    base = abs(median(values[: max(SHORTEST, len(values) // 4)])) if metric.unit == "share" else 1.0
+            return _no(number, "it changed once, and did not go on to")
+        return _found(number, slope, hours, None) if _beyond(slope, floor) else _no(number, None)
+    base = abs(median(values[: max(SHORTEST, len(values) // 4)])) if _rule(number).unit == "share" else 1.0
     if not base:
-        return _no(metric, "not tested: it was 0 at the start")
+        return _no(number, "not tested: it was 0 at the start")
     trend = _scaled(slope, (hours[-1] - hours[0]) / base)
     at = max(cuts, key=lambda cut: abs(median(values[cut:]) - median(values[:cut])), default=None)
     step = _scaled(robust.shift(values[:at], values[at:], LEVEL), 1 / base) if at else None
-    sure = step is not None and _beyond(step, metric.floor)
-    if step is not None and at and sure and (stepped or not _beyond(trend, metric.floor)):
-        return _found(metric, step, hours, at)
-    return _found(metric, trend, hours, None) if _beyond(trend, metric.floor) else _no(metric, None)
+    sure = step is not None and _beyond(step, _rule(number).floor)
+    if step is not None and at and sure and (stepped or not _beyond(trend, _rule(number).floor)):
+        return _found(number, step, hours, at)
+    return _found(number, trend, hours, None) if _beyond(trend, _rule(number).floor) else _no(number, None)
 
 
 def _beyond(found: robust.Estimate, floor: float) -> bool:
@@ -164,19 +143,19 @@ def _scaled(found: robust.Estimate, factor: float) -> robust.Estimate:
     return robust.Estimate(*(part * factor for part in found))
 
 
-def _found(metric: Metric, change: robust.Estimate, hours: Sequence[float], at: int | None) -> dict[str, Any]:
+def _found(number: Number, change: robust.Estimate, hours: Sequence[float], at: int | None) -> dict[str, Any]:
     """`at`: of a step, the first block behind it; None: a trend."""
     since = hours[0] if at is None else (hours[at - 1] + hours[at]) / 2
     return {
-        "metric": metric.name,
+        "metric": number.column,
         "finding": "trend" if at is None else "step",
         "why_not": None,
-        "worse": (change.value > 0) == (metric.worse == "up"),
+        "worse": (change.value > 0) == (number.metric.better == "lower"),
         "since_h": since,
         "change": change.value,
         "change_ci99": [change.low, change.high],
-        "unit": _UNITS[metric.unit],
-        "text": _text(metric, change, since, hours[-1], at is not None),
+        "unit": _UNITS[_rule(number).unit],
+        "text": _text(number, change, since, hours[-1], at is not None),
     }
 
 
@@ -193,7 +172,7 @@ def _is_step(hours: Sequence[float], values: Sequence[float], cuts: Sequence[int
     return by_levels * (1 + len(cuts)) < by_line * 2
 
 
-def _text(metric: Metric, found: robust.Estimate, since_h: float, until_h: float, stepped: bool) -> str:
+def _text(number: Number, found: robust.Estimate, since_h: float, until_h: float, stepped: bool) -> str:
     verb = "rose" if found.value > 0 else "fell"
     low, high = sorted((abs(found.low), abs(found.high)))
     size, between = {
@@ -201,6 +180,6 @@ def _text(metric: Metric, found: robust.Estimate, since_h: float, until_h: float
         "points": (f"{abs(found.value) * 100:.2g} points", f"{low * 100:.2g} to {high * 100:.2g}"),
         "per_window": (f"{abs(found.value):.3g}", f"{low:.3g} to {high:.3g}"),
         "bytes": (f"{abs(found.value) / MIB:.2g} MiB an hour", f"{low / MIB:.2g} to {high / MIB:.2g}"),
-    }[metric.unit]
+    }[_rule(number).unit]
     when = f"at {since_h:.1f} h" if stepped else f"steadily, from {since_h:.1f} h to {until_h:.1f} h"
-    return f"{metric.text} {verb} by {size} {when} (99 %: {between})".replace("%", " %").replace("99  %", "99 %")
+    return f"{number.label} {verb} by {size} {when} (99 %: {between})".replace("%", " %").replace("99  %", "99 %")

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from swarm.analysis import robust
 from swarm.analysis.drift import BLOCK, ENOUGH, START_UP
-from swarm.analysis.headline import GATED, Headline
+from swarm.analysis.headline import finite
 from swarm.analysis.words import counted
+from swarm.catalogue import Number, gated
 from swarm.recording.history import Entry, StageEntry
 
 Status = Literal["passed", "failed", "invalid", "skipped"]
@@ -105,18 +106,18 @@ def _baseline(results: dict[str, Any], baseline: dict[str, Any], tolerance: floa
     known = {(target, stage["agents"]): (stage, baseline) for _, target, stage in _stages(baseline)}
     for name, target, stage in _stages(results):
         before = known.get((target, stage["agents"]))
-        for headline in GATED:
-            title = f"{name}: {headline.text}"
+        for number in gated():
+            title = f"{name}: {number.label}"
             if before is None or not before[0]["valid"]:
                 why = "the baseline has no such stage" if before is None else "the baseline's stage is invalid"
                 yield Check("baseline", title, "skipped", why)
                 continue
-            old, new = _values(headline, *before), _values(headline, stage, results)
-            yield _against_baseline(title, headline, old, new, tolerance)
+            old, new = _values(number, *before), _values(number, stage, results)
+            yield _against_baseline(title, number, old, new, tolerance)
 
 
 def _against_baseline(
-    title: str, headline: Headline, old: Sequence[float], new: Sequence[float], asked: float | None
+    title: str, number: Number, old: Sequence[float], new: Sequence[float], asked: float | None
 ) -> Check:
     """Worse when by more than the tolerance, and surely worse: the 99 % interval of the ratio leaves out 1.
 
@@ -128,10 +129,10 @@ def _against_baseline(
     if asked is None and min(len(old), len(new)) < ENOUGH_TO_DIFFER:
         why = f"one trial cannot be surely worse; run {ENOUGH_TO_DIFFER} or more of both, or give --tolerance"
         return Check("baseline", title, "skipped", why)
-    sign = 1 if headline.worse == "up" else -1
+    sign = 1 if number.metric.better == "lower" else -1
     before, after = ([sign * math.log(value) for value in values] for values in (old, new))
     change = robust.shift(before, after)
-    limit = _allowed(headline, TOLERANCE if asked is None else asked)
+    limit = _allowed(number, TOLERANCE if asked is None else asked)
     worse = change.value > math.log1p(limit) and change.low > 0
     text = (
         f"{_shown(median(new))}, and {_shown(median(old))} in the baseline: {math.expm1(sign * change.value):+.1%} "
@@ -140,30 +141,29 @@ def _against_baseline(
     return Check("baseline", title, _status(not worse), text.replace("%", " %"))
 
 
-def _values(headline: Headline, stage: dict[str, Any], results: dict[str, Any]) -> list[float]:
+def _values(number: Number, stage: dict[str, Any], results: dict[str, Any]) -> list[float]:
     """As many independent values as there are: of a soak medians of ten windows, else a value a trial."""
-    column = f"{headline.key}_{headline.stat}" if headline.stat else headline.key
     soak = results.get("soak")
     if soak:
         blocks: dict[int, list[float]] = defaultdict(list)
         for row in soak["windows"]:
-            if not row["disturbed"] and row[column] and row["number"] >= START_UP * BLOCK:
-                blocks[row["number"] // BLOCK].append(row[column])
+            if not row["disturbed"] and row[number.column] and row["number"] >= START_UP * BLOCK:
+                blocks[row["number"] // BLOCK].append(row[number.column])
         whole = [median(values) for values in blocks.values() if len(values) >= BLOCK // 2]
         if len(whole) >= ENOUGH:
             return whole
-    trials = [headline.of(trial) for trial in stage["trials_detail"] if trial["status"] == "run"]
-    return [value for value in (trials if None not in trials else [headline.of(stage)]) if value]
+    trials = [finite(number, trial) for trial in stage["trials_detail"] if trial["status"] == "run"]
+    return [value for value in (trials if None not in trials else [finite(number, stage)]) if value]
 
 
 def _nights(night: Entry, before: Sequence[Entry], tolerance: float) -> Iterable[Check]:
     for stage in night.stages:
         past = comparable(night, stage, before)
-        for headline in GATED:
-            title = f"{stage.target} at {counted(stage.agents, 'agent')}: {headline.text}"
-            values = [found.numbers[headline.name] for found in past if headline.name in found.numbers]
-            tonight = stage.numbers.get(headline.name)
-            yield _against_nights(title, headline, values, tonight, tolerance)
+        for number in gated():
+            title = f"{stage.target} at {counted(stage.agents, 'agent')}: {number.label}"
+            values = [found.numbers[number.name] for found in past if number.name in found.numbers]
+            tonight = stage.numbers.get(number.name)
+            yield _against_nights(title, number, values, tonight, tolerance)
 
 
 def comparable(night: Entry, stage: StageEntry, entries: Iterable[Entry]) -> list[StageEntry]:
@@ -183,7 +183,7 @@ def comparable(night: Entry, stage: StageEntry, entries: Iterable[Entry]) -> lis
 
 
 def _against_nights(
-    title: str, headline: Headline, latest_first: Sequence[float], tonight: float | None, tolerance: float
+    title: str, number: Number, latest_first: Sequence[float], tonight: float | None, tolerance: float
 ) -> Check:
     """Worse when this night and the last are both further from the median of up to 14 before than max(4 MAD, 5 %).
 
@@ -195,8 +195,8 @@ def _against_nights(
     if len(past) < ENOUGH_NIGHTS:
         needed = f"{ENOUGH_NIGHTS + 1} comparable valid runs before it are needed, and there are {len(latest_first)}"
         return Check("nights", title, "skipped", needed)
-    middle, sign = median(past), 1 if headline.worse == "up" else -1
-    margin = max(SPREADS * robust.mad(past), _allowed(headline, tolerance) * middle)
+    middle, sign = median(past), 1 if number.metric.better == "lower" else -1
+    margin = max(SPREADS * robust.mad(past), _allowed(number, tolerance) * middle)
     beyond = [sign * (value - middle) > margin for value in (tonight, *last)]
     limit = _shown(middle + sign * margin)
     text = f"{_shown(tonight)}; the median of {len(past)} runs is {_shown(middle)}, the limit {limit}"
@@ -205,8 +205,8 @@ def _against_nights(
     return Check("nights", title, _status(not all(beyond)), text)
 
 
-def _allowed(headline: Headline, tolerance: float) -> float:
-    return 2 * tolerance if headline.tail else tolerance
+def _allowed(number: Number, tolerance: float) -> float:
+    return 2 * tolerance if number.tail else tolerance
 
 
 def _shown(value: float) -> str:

@@ -3,56 +3,17 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from swarm import __version__
-from swarm.analysis.lookup import lookup
+from swarm.analysis.lookup import value_of
+from swarm.catalogue import Number, kept
 from swarm.errors import UsageError
 from swarm.recording import rundir
 from swarm.recording.history import Entry, StageEntry
-
-
-@dataclass(frozen=True)
-class Headline:
-    """A number by its key and statistic; `tail`: of the few slowest, which vary more from run to run."""
-
-    key: str
-    stat: str | None
-    text: str
-    worse: Literal["up", "down"]
-    tail: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"{self.key}.{self.stat}" if self.stat else self.key
-
-    def of(self, stage: dict[str, Any]) -> float | None:
-        """None where it was not measured, or is infinite."""
-        value = lookup(stage, self.key, self.stat)
-        return None if value is None or value == float("inf") else value
-
-
-GATED = (
-    Headline("output_tokens_per_s", None, "output tok/s", "down"),
-    Headline("ttft_s", "p50", "TTFT p50", "up"),
-    Headline("ttft_s", "p95", "TTFT p95", "up", tail=True),
-    Headline("itl_s", "p50", "ITL p50", "up"),
-    Headline("job_s", "p50", "job time p50", "up"),
-)
-KEPT = (
-    *GATED,
-    Headline("itl_s", "p99", "ITL p99", "up", tail=True),
-    Headline("e2e_s", "p95", "E2E latency p95", "up", tail=True),
-    Headline("jobs_per_h", None, "jobs/h", "down"),
-    Headline("errors", None, "failed requests", "up"),
-    Headline("contention", None, "contention", "up"),
-    Headline("fairness_jain", None, "fairness (Jain)", "down"),
-)
-"""What the history keeps."""
 
 _LOAD = ("route", "agents", "sampling", "tasks")
 _OF_STAGE = ("warmup", "duration", "trials")
@@ -83,13 +44,19 @@ def entry_of(directory: Path, results: dict[str, Any]) -> Entry:
                 engine=(told.get(target["name"]) or {}).get("version"),
                 agents=stage["agents"],
                 valid=stage["valid"],
-                numbers={each.name: value for each in KEPT if (value := each.of(stage)) is not None},
+                numbers={each.name: value for each in kept() if (value := finite(each, stage)) is not None},
             )
             for target in results["targets"]
             for stage in target["stages"]
             if stage["status"] == "run"
         ),
     )
+
+
+def finite(number: Number, stage: dict[str, Any]) -> float | None:
+    """None where it was not measured, or is infinite."""
+    value = value_of(stage, number)
+    return None if value == float("inf") else value
 
 
 def load_of(scenario: Mapping[str, Any]) -> dict[str, Any]:

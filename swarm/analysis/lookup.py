@@ -1,21 +1,25 @@
-"""A number of a stage's results by the name that thresholds and comparisons give it."""
+"""A number of a stage's results by the name that the catalogue gives it."""
 
 from typing import Any
 
 from swarm.analysis.distribution import INFINITY
+from swarm.catalogue import Number, Stat, metric_of
 
 
-def lookup(stage: dict[str, Any], key: str, stat: str | None = None) -> float | None:
+def lookup(stage: dict[str, Any], key: str, stat: Stat = None) -> float | None:
     """The value of `key` (such as "contention") or of its statistic ("ttft_s", "p95"); None where it was not measured.
 
-    Keys and statistics are those of `swarm.scenario.thresholds`; KeyError for others.
+    Raises KeyError for what the catalogue does not have.
     """
-    if key == "errors":
-        return None if stage["window_s"] is None else sum(stage["errors"].values())
-    if key == "error_adjusted.e2e_s":
-        found = stage["error_adjusted"]["e2e_s"]
-    else:
-        blocks = (stage, stage["achieved"], stage["throughput"], stage["latency"], stage["client"])
-        found = next(block for block in blocks if key in block)[key]
-    value = found if stat is None else found[stat]
-    return float("inf") if value == INFINITY else value
+    metric = metric_of(key)
+    block = stage[metric.block] if metric.block else stage
+    found = block[key.rpartition(".")[2]]
+    if stat is not None:
+        found = found[stat]
+    elif isinstance(found, dict):  # counts by kind
+        found = None if stage["window_s"] is None else sum(found.values())
+    return float("inf") if found == INFINITY else found
+
+
+def value_of(stage: dict[str, Any], number: Number) -> float | None:
+    return lookup(stage, number.metric.key, number.stat)

@@ -14,6 +14,7 @@ from swarm.analysis.distribution import percentile
 from swarm.analysis.plan import SoakPlan
 from swarm.analysis.standstill import allowed_s
 from swarm.analysis.window import Window, tokens_in
+from swarm.catalogue import Number, gated
 from swarm.recording.observations import is_complete
 from swarm.recording.records import FINISHED, AnyRecord, Attempt, ClientSample, Job, ServerSample, Stage, StageEnd
 
@@ -23,9 +24,6 @@ STALL_S, STALL_TIMES = 10.0, 10.0
 """A wait for the next token is a stall when it is longer than this, and than so many times the soak's usual longest."""
 STORM_SHARE = 0.2
 """Of a window's requests: when more fail, its latencies are those of the survivors."""
-_WATCHED = ("ttft", "itl", "job")
-"""Metrics whose percentiles are told."""
-
 Row = dict[str, Any]
 
 
@@ -94,17 +92,26 @@ class Minute:
     open_files: int | None = None
     server: ServerView = field(default_factory=ServerView)
     values: dict[str, "array[int]"] = field(default_factory=lambda: defaultdict(lambda: array("q")))
-    """Nanoseconds, of the `_WATCHED` metrics and of the load generator's lag."""
+    """Nanoseconds, of latencies and of the load generator's lag."""
     percentiles: dict[str, float | None] = field(default_factory=dict)
     """Seconds, once `values` are let go."""
 
     def settle(self) -> None:
         if self.percentiles:
             return
-        ordered = {name: sorted(self.values[name]) for name in (*_WATCHED, "lag")}
-        self.percentiles = {f"{name}_s_p50": _seconds(ordered[name], 50) for name in _WATCHED}
-        self.percentiles |= {"ttft_s_p95": _seconds(ordered["ttft"], 95), "lag_s_p99": _seconds(ordered["lag"], 99)}
+        ordered = {name: sorted(values) for name, values in self.values.items()}
+        self.percentiles = {
+            number.column: _seconds(ordered.get(number.metric.observation, []), float(number.stat[1:]))
+            for number in _watched()
+            if number.stat
+        }
+        self.percentiles["lag_s_p99"] = _seconds(ordered.get("lag", []), 99)
         self.values.clear()
+
+
+def _watched() -> list[Number]:
+    """The percentiles of latencies that gates go by."""
+    return [number for number in gated() if number.metric.block == "latency"]
 
 
 def _seconds(ascending: list[int], percent: float) -> float | None:

@@ -18,7 +18,7 @@ from swarm.analysis.steady import Warmup, warmup
 from swarm.analysis.trial import Trial
 from swarm.analysis.validity import counters_skipped, too_few_turns, trial_reasons
 from swarm.analysis.words import counted
-from swarm.recording.observations import METRICS
+from swarm.catalogue import latencies
 from swarm.recording.records import WindowEnd
 
 OF_JOBS = ("job", "ttfat")
@@ -155,11 +155,12 @@ def _throughput(trials: Sequence[Trial], gpus: int, enough: bool) -> dict[str, A
 
 
 def _latencies(trials: Sequence[Trial], enough: bool) -> dict[str, Any]:
+    names = {metric.key: metric.observation for metric in latencies()}
     distributions = {
         metric: Distribution(sum((trial.distributions.get(metric, Counter()) for trial in trials), Counter[int]()))
-        for metric in METRICS
+        for metric in names.values()
     }
-    latency = {f"{metric}_s": distributions[metric].stats() for metric in METRICS}
+    latency = {key: distributions[metric].stats() for key, metric in names.items()}
     if not enough:
         for metric in OF_JOBS:
             latency[f"{metric}_s"] = {**Distribution({}).stats(), "count": distributions[metric].count}
@@ -179,6 +180,7 @@ def _counts(trials: Sequence[Trial]) -> dict[str, Any]:
         completion = plus(completion, trial.requests.completion_tokens)
     outcomes = _sum(trial.jobs.outcomes for trial in trials)
     return {
+        "prefix_cache_hit_rate": cached / prompt if cached is not None and prompt else None,
         "tokens": {
             "prompt": prompt,
             "cached_prompt": cached,

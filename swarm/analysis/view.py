@@ -9,11 +9,10 @@ from typing import Any
 from swarm.analysis.distribution import Distribution, rank
 from swarm.analysis.read import Notes, read_histograms
 from swarm.analysis.timeline import Timeline, read_timelines
+from swarm.catalogue import latencies
 from swarm.errors import UsageError
 from swarm.recording import rundir
 
-CURVES = ("ttft", "itl", "e2e")
-"""Metrics whose whole distribution is shown."""
 TICKS_PER_HALF = 5
 """Points of a curve each time that the share of values above it halves, as HdrHistogram prints them."""
 
@@ -37,8 +36,9 @@ class View:
 def read_view(directory: Path, results: dict[str, Any]) -> View:
     """`results` are the run's own, as `analyse` makes them. Raises UsageError where a file cannot be read."""
     notes: Notes = Counter()  # the results tell them already
+    shown = [metric.observation for metric in latencies() if metric.curve]
     pooled: dict[tuple[str, int], dict[str, Counter[int]]] = {}
-    for (target, agents, _), metrics in read_histograms(directory, notes, only=CURVES).items():
+    for (target, agents, _), metrics in read_histograms(directory, notes, only=shown).items():
         stage = pooled.setdefault((target, agents), {})
         for metric, counts in metrics.items():
             stage.setdefault(metric, Counter()).update(counts)

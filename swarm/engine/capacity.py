@@ -12,8 +12,9 @@ from swarm.analysis.plan import Limits
 from swarm.analysis.stage import stage
 from swarm.analysis.trial import Trial
 from swarm.analysis.words import counted
+from swarm.catalogue import metric_of
 from swarm.engine.fleet import ALONE, Sharing
-from swarm.engine.objectives import OF_CLIENT, refuse_unmeasurable, unmeasurable
+from swarm.engine.objectives import of_client, refuse_unmeasurable, unmeasurable
 from swarm.engine.predict import predict_scenario
 from swarm.engine.run import run_scenario
 from swarm.engine.runspec import Outcome
@@ -24,7 +25,7 @@ from swarm.recording.observations import observations
 from swarm.recording.recorder import Sink
 from swarm.recording.records import Published, Record, ServerSample, Stage
 from swarm.scenario.schema import Capacity, Scenario, Simulate, Target
-from swarm.scenario.thresholds import RELATIVE, parse_slo
+from swarm.scenario.thresholds import parse_slo
 
 
 class Search(Sink):
@@ -36,7 +37,7 @@ class Search(Sink):
         self._predicted = predicted
         self._plan = scenario.capacity
         self._slos = [parse_slo(text) for text in self._plan.slo]
-        self._relative = [slo.key for slo in self._slos if slo.key in RELATIVE]
+        self._relative = [slo.key for slo in self._slos if metric_of(slo.key).relative]
         self._waiting: list[Published] = []
         self._trials: dict[str, dict[int, list[Trial]]] = {target.name: {} for target in scenario.targets}
         self.probes: dict[str, dict[int, dict[str, Any]]] = {target.name: {} for target in scenario.targets}
@@ -150,7 +151,7 @@ def predicted(scenario: Scenario, profiles: Mapping[str, str], show: TextIO | No
         raise UsageError(f"--profile {min(unknown)}: no such target")
     assert scenario.capacity
     known = [model for target in scenario.targets if (model := _model_of(target, profiles))]
-    slos = [text for text in scenario.capacity.slo if parse_slo(text).key not in OF_CLIENT]
+    slos = [text for text in scenario.capacity.slo if parse_slo(text).key not in of_client()]
     if not known or not slos or scenario.agents.driver == "model":
         return {}
     once = scenario.stage.model_copy(update={"trials": 1, "until": None})

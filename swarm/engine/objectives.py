@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 
+from swarm.catalogue import METRICS
 from swarm.engine.plan import tasks_of, turns_of
 from swarm.engine.replay import trace_of
 from swarm.errors import UsageError
 from swarm.scenario.schema import Scenario
 from swarm.scenario.thresholds import parse_slo
 
-OF_CLIENT = ("cpu_share", "lag_p99_s", "chunks_per_s", "coalesced_chunks")
-"""Numbers of the load generator itself, which is not part of a prediction."""
+
+def of_client() -> set[str]:
+    """Keys of the load generator's own numbers; a prediction has none."""
+    return {metric.key for metric in METRICS if metric.block == "client"}
 
 
 def refuse_unmeasurable(scenario: Scenario, why: Mapping[str, str]) -> None:
@@ -24,7 +27,7 @@ def unmeasurable(scenario: Scenario, *, virtual: bool) -> dict[str, str]:
     found: dict[str, str] = {}
     if virtual:
         reason = "it is a number of the load generator, and a prediction has none; leave it out, or leave out --predict"
-        found |= dict.fromkeys(OF_CLIENT, reason)
+        found |= dict.fromkeys(of_client(), reason)
     if not _calls_tools(scenario):
         found["tool_s"] = "no agent calls a tool"
     return found

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.scenario.thresholds import LATENCIES, parse_threshold
+from swarm.catalogue import latencies
+from swarm.scenario.thresholds import parse_threshold
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def run_info(run: str, scenario: Mapping[str, Any], environment: Mapping[str, An
 def _slos(thresholds: Iterable[str]) -> dict[str, tuple[float, ...]]:
     """The demands on latencies, by metric: as bucket edges, the share of requests that keeps to them is exact."""
     found: dict[str, tuple[float, ...]] = {}
+    observed = {metric.key: metric.observation for metric in latencies()}
     for threshold in map(parse_threshold, thresholds):
-        if threshold.key in LATENCIES and threshold.stat != "count":
-            metric = threshold.key.removesuffix("_s")
+        if (metric := observed.get(threshold.key)) and threshold.stat != "count":
             found[metric] = (*found.get(metric, ()), threshold.limit)
     return found

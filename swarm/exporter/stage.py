@@ -6,7 +6,8 @@ from typing import Literal
 from swarm.analysis.agents import Agent, jain, rates
 from swarm.analysis.contention import Template
 from swarm.analysis.window import Window, completion_tokens, tokens_in
-from swarm.exporter.buckets import QUANTITIES, Histogram, edges
+from swarm.catalogue import latencies
+from swarm.exporter.buckets import Histogram, edges
 from swarm.exporter.text import Family, HistogramText
 from swarm.recording.observations import observations
 from swarm.recording.records import FINISHED, Attempt, Job, Record, Stage, Tool, Turn
@@ -31,8 +32,15 @@ class MeasuredStage:
         self._agents: dict[Phase, dict[int, Agent]] = {"warmup": {}, "window": {}, "end": {}}
         self._tokens = 0.0
         self._finished = 0
-        self._histograms = {q.metric: Histogram(edges(q, slos.get(q.metric, ()))) for q in QUANTITIES}
-        self._texts = {q: HistogramText(q.name, labels, self._histograms[q.metric]) for q in QUANTITIES}
+        self._histograms: dict[str, Histogram] = {}
+        self._texts: list[tuple[str, str, HistogramText]] = []
+        """Name and help of each histogram, and its series."""
+        for metric in latencies():
+            if metric.buckets:
+                histogram = Histogram(edges(metric.buckets, slos.get(metric.observation, ())))
+                self._histograms[metric.observation] = histogram
+                name = metric.buckets.name
+                self._texts.append((name, metric.help, HistogramText(name, labels, histogram)))
 
     def phase(self, t_ns: int) -> Phase:
         """In which part of the stage `t_ns` lies: before its window, in it, or at its end, when it is cut off."""
@@ -98,5 +106,5 @@ class MeasuredStage:
         return amount * 1e9 / elapsed if elapsed else None
 
     def histogram_families(self) -> Iterator[Family]:
-        for quantity, text in self._texts.items():
-            yield Family(quantity.name, "histogram", quantity.help, text.samples())
+        for name, meaning, text in self._texts:
+            yield Family(name, "histogram", meaning, text.samples())

@@ -4,9 +4,6 @@ from collections.abc import Iterator
 
 from swarm.recording.records import FINISHED, Attempt, Job, Published, Tool
 
-METRICS = ("ttft", "itl", "tpot", "e2e", "effective_e2e", "start_delay", "tool", "job", "ttfat")
-
-
 Observation = tuple[str, int, int]
 """Metric, duration (ns), and when it ended (ns since the run's start): it counts in the window in which it ends."""
 

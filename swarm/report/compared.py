@@ -4,13 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from swarm.scenario.thresholds import LATENCIES
+from swarm.catalogue import better_is_lower
 
 Compared = dict[str, Any]
 Row = dict[str, Any]
 
 COLUMNS = ("agents", "metric", "baseline", "candidate", "ratio", "95 % interval", "")
-LESS_IS_BETTER = {*LATENCIES, "contention", "slowdown"}
 MANY = 20
 """Comparisons from which on one is likely to be called significant by chance."""
 
@@ -81,8 +80,10 @@ def verdict(row: Row) -> str:
         return ""
     if not row["significant"]:
         return "no significant difference"
-    better = (row["ratio"] < 1) == (row["metric"].partition(".")[0] in LESS_IS_BETTER)
-    return "better" if better else "worse"
+    lower = better_is_lower(row["metric"])
+    if lower is None:
+        return "differs"
+    return "better" if (row["ratio"] < 1) == lower else "worse"
 
 
 def _value(value: float | None) -> str:

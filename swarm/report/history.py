@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from swarm.analysis.headline import KEPT
+from swarm.catalogue import Number, gated, kept, number_of
 from swarm.errors import UsageError
 from swarm.recording.history import Entry, StageEntry
 from swarm.report.plot import Axis, plot
@@ -17,21 +17,12 @@ _COLUMNS = (
     *("started_at", "name", "kind", "predicted", "directory", "scenario", "hardware", "swarm"),
     *("target", "model", "engine", "agents", "valid"),
 )
-_SHOWN = ("output_tokens_per_s", "ttft_s.p50", "ttft_s.p95", "itl_s.p50", "job_s.p50", "errors")
-_HEADS = (
-    "started",
-    "run",
-    "kind",
-    "target",
-    "agents",
-    "verdict",
-    "tok/s",
-    "TTFT p50",
-    "p95 s",
-    "ITL p50 ms",
-    "job s",
-    "errors",
-)
+_HEADS = ("started", "run", "kind", "target", "agents", "verdict")
+
+
+def _shown() -> list[Number]:
+    """The numbers of the table: those that gates go by, and the failed requests."""
+    return [*gated(), number_of("errors")]
 
 
 class Row(NamedTuple):
@@ -67,17 +58,24 @@ def rows(
 
 
 def to_table(rows: Sequence[Row]) -> str:
-    lines = [_HEADS, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADS))]
+    lines = [(*_HEADS, *map(_head, _shown())), *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
 
 
+def _head(number: Number) -> str:
+    unit = number.metric.unit
+    return number.label if unit in ("", "tok/s") else f"{number.label} {unit}"
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     numbers = row.stage.numbers
-    scale = {"itl_s.p50": 1000}
-    shown = ("-" if (value := numbers.get(name)) is None else f"{value * scale.get(name, 1):.4g}" for name in _SHOWN)
+    shown = (
+        "-" if (value := numbers.get(number.name)) is None else f"{value * number.metric.scale:.4g}"
+        for number in _shown()
+    )
     verdict = "valid" if row.stage.valid else "INVALID"
     kind = "predicted" if row.entry.predicted else row.entry.kind
     started = row.entry.started_at[:16].replace("T", " ")
@@ -86,7 +84,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def to_csv(rows: Sequence[Row]) -> str:
     """A line a run and stage, with all numbers under the names that thresholds give them."""
-    names = [headline.name for headline in KEPT]
+    names = [number.name for number in kept()]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*_COLUMNS, *names])
@@ -122,7 +120,7 @@ def to_svg(rows: Sequence[Row], metric: str) -> str:
 
 def _series(rows: Sequence[Row], metric: str) -> dict[str, list[tuple[float, float]]]:
     """Name of a group -> seconds since 1970 and the value of each valid run."""
-    known = [headline.name for headline in KEPT]
+    known = [number.name for number in kept()]
     if metric not in known:
         raise UsageError(f"--plot {metric}: no such number; known are {', '.join(known)}")
     grouped: dict[tuple[str, ...], list[Row]] = defaultdict(list)

@@ -22,7 +22,7 @@ from swarm.report import html_timeline
 from swarm.report.charts import COLOURS, stacked
 from swarm.report.compared import verdict
 from swarm.report.html_curves import Series, degradation, percentiles
-from swarm.report.table import COLUMNS, SERVED, notes, percent, rows
+from swarm.report.table import SERVED, columns, notes, percent, rows
 
 CAUSES = ("decode", "prefill", "cache", "queue", "preemption", "tools", "client", "unknown")
 """In the order of their bars, each with a colour in the style sheet."""
@@ -63,7 +63,7 @@ def to_html(views: Sequence[View]) -> str:
         style=Markup(style),
         colours=COLOURS,
         runs=[_run(view) for view in views],
-        columns=COLUMNS,
+        columns=columns(),
         served=SERVED,
         rows=[group for view in views for group in _groups(view, several=len(views) > 1)],
         any_invalid=any(view.results["verdict"] != "valid" for view in views),

@@ -6,9 +6,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from swarm.analysis.lookup import lookup
+from swarm.analysis.lookup import value_of
 from swarm.analysis.view import Curve
 from swarm.analysis.words import counted
+from swarm.catalogue import Number, latencies, numbers
 from swarm.report.charts import LEFT, RIGHT, Line, Point, chart, scale_of, seconds
 from swarm.report.plot import Axis
 from swarm.report.table import number
@@ -36,35 +37,11 @@ class Series:
         return [stage for stage in self.target["stages"] if stage["window_s"]]
 
 
-@dataclass(frozen=True)
-class Panel:
-    """A number of a stage over its agents; `log` where models differ by factors."""
-
-    title: str
-    unit: str
-    key: str
-    stat: str | None = None
-    scale: float = 1.0
-    digits: int = 1
-    log: bool = False
-
-
-PANELS = (
-    Panel("One agent, median", "tok/s while served", "agent_output_tokens_per_s", "p50"),
-    Panel("Kept of its speed alone", "%", "retention", scale=100, digits=0),
-    Panel("Output of all agents", "tok/s", "output_tokens_per_s", digits=0),
-    Panel("Scaling efficiency", "%", "scaling_efficiency", scale=100, digits=0),
-    Panel("Time to first token, p95", "s", "ttft_s", "p95", digits=2, log=True),
-    Panel("Inter-token latency, p99", "s", "itl_s", "p99", digits=3, log=True),
-    Panel("Time of a job, median", "s", "job_s", "p50", log=True),
-    Panel("Fairness between agents (Jain)", "", "fairness_jain", digits=2),
-)
 NINES = {1.0: "0", 2.0: "50", 10.0: "90", 1e2: "99", 1e3: "99.9", 1e4: "99.99", 1e5: "99.999", 1e6: "99.9999"}
 """1 / (1 - percentile / 100) -> percentile."""
 AT_ONCE_S = 1e-4
 """No engine takes a step in so little time: shorter gaps are of chunks that came together, and stretch no axis."""
 LOG = "log scale"
-LATENCIES = (("ttft", "Time to first token"), ("itl", "Inter-token latency"), ("e2e", "Whole reply"))
 
 
 @dataclass(frozen=True)
@@ -78,73 +55,91 @@ class Figure:
 
 
 def degradation(series: Sequence[Series]) -> list[Figure]:
-    """A figure for each panel, all targets in it."""
-    return [_panel(panel, series) for panel in PANELS]
+    """A figure for each number that the catalogue draws over the agents, all targets in it."""
+    return [_panel(number, series) for number in numbers(lambda metric: metric.panels)]
 
 
-def _panel(panel: Panel, series: Sequence[Series]) -> Figure:
+def _scale(number: Number) -> float:
+    """Logarithmic axes are of seconds, and say the unit at each tick."""
+    return 1.0 if number.metric.log else number.metric.scale
+
+
+def _panel(panel: Number, series: Sequence[Series]) -> Figure:
     lines = [Line(points, one.colour) for one in series if (points := [*_points(panel, one)])]
     values = [value for line in lines for point in line.points for value in (point.y, *(point.interval or ()))]
     if not values:
-        return Figure(panel.title, panel.unit, None, "not measured")
-    if panel.log:
+        return Figure(panel.title, panel.metric.unit, None, "not measured")
+    if panel.metric.log:
         y = _decades(values)
         ticks = {value: seconds(value) for value in _thinned(y)}
     else:
-        scale = scale_of([1.0] if panel.key == "fairness_jain" else values)
+        scale = scale_of([panel.metric.most] if panel.metric.most else values)
         y = Axis("", 0, scale[-1])
         ticks = {value: f"{value:,.6g}" for value in scale}
     levels = sorted({int(point.x) for line in lines for point in line.points})
     x = Axis(f"agents, {LOG}", levels[0] / 1.2, levels[-1] * 1.2, log=True)
     names = _labelled(x, {float(level): str(level) for level in levels}, NARROW)
     picture = chart(panel.title, x, y, lines, names, ticks, NARROW)
-    return Figure(panel.title, LOG if panel.log else panel.unit, picture)
+    return Figure(panel.title, LOG if panel.metric.log else panel.metric.unit, picture)
 
 
-def _points(panel: Panel, series: Series) -> Iterator[Point]:
+def _points(panel: Number, series: Series) -> Iterator[Point]:
     for stage in series.stages:
-        value = lookup(stage, panel.key, panel.stat)
-        if value is None or (panel.log and value <= 0):
+        value = value_of(stage, panel)
+        if value is None or (panel.metric.log and value <= 0):
             continue
         trials = [
-            found * panel.scale
+            found * _scale(panel)
             for trial in stage["trials_detail"]
-            if trial["valid"] and (found := lookup(trial, panel.key, panel.stat)) is not None
+            if trial["valid"] and (found := value_of(trial, panel)) is not None
         ]
         interval = _interval(panel, stage, min(trials, default=0.0)) if series.measured else None
         yield Point(
             stage["agents"],
-            value * panel.scale,
+            value * _scale(panel),
             interval,
             tuple(trials) if len(trials) > 1 and series.measured else (),
             stage["valid"],
-            _title(panel, series.label, stage, value * panel.scale, interval),
+            _title(panel, series.label, stage, value * _scale(panel), interval),
         )
 
 
-def _interval(panel: Panel, stage: Stage, least: float) -> tuple[float, float] | None:
-    found = stage["ci95"].get(f"{panel.key}.{panel.stat}" if panel.stat else panel.key)
+def _interval(panel: Number, stage: Stage, least: float) -> tuple[float, float] | None:
+    found = stage["ci95"].get(panel.name)
     if not found or not stage["valid"]:
         return None
-    low, high = (value * panel.scale for value in found)
-    return (max(low, least / 2) if panel.log else low), high  # 0 has no logarithm
+    low, high = (value * _scale(panel) for value in found)
+    return (max(low, least / 2) if panel.metric.log else low), high  # 0 has no logarithm
 
 
-def _title(panel: Panel, label: str, stage: Stage, value: float, interval: tuple[float, float] | None) -> str:
-    text = f"{label}, {counted(stage['agents'], 'agent')}: {number(value, panel.digits)} {panel.unit}".rstrip()
+def _title(panel: Number, label: str, stage: Stage, value: float, interval: tuple[float, float] | None) -> str:
+    text = f"{label}, {counted(stage['agents'], 'agent')}: {_shown(panel, value)} {_unit(panel)}".rstrip()
     if interval:
-        text += f" (95 %: {number(interval[0], panel.digits)} to {number(interval[1], panel.digits)})"
+        text += f" (95 %: {_shown(panel, interval[0])} to {_shown(panel, interval[1])})"
     return text if stage["valid"] else f"{text}, INVALID"
+
+
+def _shown(panel: Number, value: float) -> str:
+    return seconds(value) if panel.metric.log else number(value, panel.metric.digits)
+
+
+def _unit(panel: Number) -> str:
+    return "" if panel.metric.log else panel.metric.unit
 
 
 def percentiles(series: Sequence[Series]) -> list[tuple[Series, list[Figure]]]:
     """For each target a figure for each latency, a line for each level; the axes are the same for all targets."""
-    axes = {metric: _latency_axes(metric, series) for metric, _ in LATENCIES}
+    axes = {metric: _latency_axes(metric, series) for metric, _ in _curves()}
     return [
-        (one, [_latency(title, one, metric, axes[metric]) for metric, title in LATENCIES])
+        (one, [_latency(title, one, metric, axes[metric]) for metric, title in _curves()])
         for one in series
         if any(one.curves.values())
     ]
+
+
+def _curves() -> list[tuple[str, str]]:
+    """Observation and title of each latency that is shown whole."""
+    return [(metric.observation, metric.title) for metric in latencies() if metric.curve]
 
 
 def _latency_axes(metric: str, series: Sequence[Series]) -> tuple[Axis, Axis] | None:

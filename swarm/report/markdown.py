@@ -2,13 +2,13 @@
 
 from swarm.analysis.sentence import sentences
 from swarm.report.soak import soak_lines
-from swarm.report.table import COLUMNS, SERVED, Results, notes, reasons, rows
+from swarm.report.table import SERVED, Results, columns, notes, reasons, rows
 
 
 def to_markdown(results: Results) -> str:
     """The table, what it means, and what makes the run invalid."""
-    header = [column.title for column in COLUMNS]
-    ruler = ["---", *["--:"] * (len(COLUMNS) - 1)]
+    header = [column.title for column in columns()]
+    ruler = ["---", *["--:"] * (len(header) - 1)]
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ruler, *rows(results))]
     lines += ["", SERVED, "", *sentences(results)]
     lines += [f"- invalid: {reason}" for reason in reasons(results)]

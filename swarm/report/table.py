@@ -1,46 +1,25 @@
 """The table of a run as text cells: one row a stage, in the units that people read. Terminal and Markdown draw it."""
 
 import re
-from dataclasses import dataclass
 from typing import Any
+
+from swarm.analysis.lookup import lookup
+from swarm.catalogue import METRICS, Column, Metric
 
 Results = dict[str, Any]
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 _TRIAL = re.compile(r"^trial \d+: ")
 
 
-@dataclass(frozen=True)
-class Column:
-    """`head` and `unit` are the two lines of its header; a narrow terminal drops columns, the highest `rank` first."""
-
-    head: str
-    unit: str
-    rank: int = 0
-
-    @property
-    def title(self) -> str:
-        """On one line."""
-        return f"{self.head} {self.unit}".strip()
+def columns() -> list[Column]:
+    """Those of the catalogue, behind the model and its agents; the failed requests have no unit and stay."""
+    return [Column(head="model"), Column(head="agents"), *(column for _, column in _measured())]
 
 
-COLUMNS = (
-    Column("model", ""),
-    Column("agents", ""),
-    Column("in", "flight", 1),
-    Column("tok/s each", "while served"),
-    Column("of 1", "agent"),
-    Column("tok/s", "in all", 2),
-    Column("TTFT", "p50 s", 3),
-    Column("TTFT", "p95 s"),
-    Column("ITL", "p50 ms", 4),
-    Column("ITL", "p99 ms", 2),
-    Column("job", "p50 s", 1),
-    Column("jobs", "per h", 6),
-    Column("fairness", "(Jain)", 4),
-    Column("cached", "prompt", 5),
-    Column("errors", ""),
-    Column("times", "± ms", 5),
-)
+def _measured() -> list[tuple[Metric, Column]]:
+    return [(metric, column) for metric in METRICS for column in metric.columns]
+
+
 SERVED = '"tok/s each while served": of the median agent, per second of its requests; tools and thinking are left out.'
 """Said under every table: an agent that waits on tools gets less than that by the clock."""
 
@@ -85,25 +64,12 @@ def _alike(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _cells(stage: dict[str, Any]) -> list[str]:
-    latency, throughput, tokens = stage["latency"], stage["throughput"], stage["tokens"]
-    cached, prompt = tokens["cached_prompt"], tokens["prompt"]
-    return [
-        f"{stage['agents']}{'' if stage['valid'] else '!'}",
-        number(stage["achieved"]["in_flight_mean"], 2),
-        number(stage["agent_output_tokens_per_s"]["p50"], 1),
-        percent(stage["retention"]),
-        number(throughput["output_tokens_per_s"], 0),
-        number(latency["ttft_s"]["p50"], 2),
-        number(latency["ttft_s"]["p95"], 2),
-        number(latency["itl_s"]["p50"], 1, 1000),
-        number(latency["itl_s"]["p99"], 1, 1000),
-        number(latency["job_s"]["p50"], 1),
-        number(throughput["jobs_per_h"], 0),
-        number(stage["fairness_jain"], 2),
-        percent(cached / prompt if cached is not None and prompt else None),
-        str(sum(stage["errors"].values())) if stage["status"] == "run" else "-",
-        number(stage["client"]["timing_error_p99_s"], 2, 1000),
-    ]
+    return [f"{stage['agents']}{'' if stage['valid'] else '!'}", *(_cell(stage, *shown) for shown in _measured())]
+
+
+def _cell(stage: dict[str, Any], metric: Metric, column: Column) -> str:
+    value = lookup(stage, metric.key, column.stat)
+    return percent(value) if metric.unit == "%" else number(value, column.digits, metric.scale)
 
 
 def number(value: float | str | None, digits: int, scale: float = 1.0) -> str:

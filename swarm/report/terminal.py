@@ -6,7 +6,7 @@ from rich.text import Text
 
 from swarm.analysis.sentence import sentences
 from swarm.report.soak import soak_lines
-from swarm.report.table import COLUMNS, SERVED, Results, notes, number, percent, reasons, rows
+from swarm.report.table import SERVED, Results, columns, notes, number, percent, reasons, rows
 
 GAP = 2
 """Between columns, in characters."""
@@ -19,7 +19,7 @@ def print_results(results: Results, console: Console) -> None:
     shown = _fitting(cells, console.width)
     console.print(_table(cells, shown))
     console.print(SERVED, style="dim", highlight=False)
-    if left_out := [column.title for index, column in enumerate(COLUMNS) if index not in shown]:
+    if left_out := [column.title for index, column in enumerate(columns()) if index not in shown]:
         text = f"No room for: {', '.join(left_out)} (a wider window, --markdown or --json has them)."
         console.print(text, style="dim", highlight=False)
     console.print()
@@ -46,10 +46,11 @@ def print_results(results: Results, console: Console) -> None:
 
 def _fitting(cells: list[list[str]], width: int) -> list[int]:
     """The columns that fit into `width` characters: those of the highest rank go first, from the right."""
-    widths = [max(map(len, (one.head, one.unit, *(row[at] for row in cells)))) for at, one in enumerate(COLUMNS)]
-    shown = [*range(len(COLUMNS))]
-    for index in sorted(shown, key=lambda at: (-COLUMNS[at].rank, -at)):
-        if not COLUMNS[index].rank or sum(widths[at] + GAP for at in shown) - GAP <= width:
+    known = columns()
+    widths = [max(map(len, (one.head, one.unit, *(row[at] for row in cells)))) for at, one in enumerate(known)]
+    shown = [*range(len(known))]
+    for index in sorted(shown, key=lambda at: (-known[at].rank, -at)):
+        if not known[index].rank or sum(widths[at] + GAP for at in shown) - GAP <= width:
             break
         shown.remove(index)
     return shown
@@ -57,8 +58,9 @@ def _fitting(cells: list[list[str]], width: int) -> list[int]:
 
 def _table(cells: list[list[str]], shown: list[int]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, GAP, 0, 0))
+    known = columns()
     for index in shown:
-        column = COLUMNS[index]
+        column = known[index]
         table.add_column(f"{column.head}\n{column.unit}", justify="right" if index else "left", no_wrap=True)
     previous = cells[0][0] if cells else ""
     for place, row in enumerate(cells):

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from swarm.catalogue import metric_of
 from swarm.errors import ScenarioError, UsageError
 from swarm.scenario.document import (
     Document,
@@ -17,7 +18,7 @@ from swarm.scenario.document import (
 )
 from swarm.scenario.files import find_files
 from swarm.scenario.schema import SHORT_FORMS, Fault, Faults, Scenario
-from swarm.scenario.thresholds import RELATIVE, Threshold, parse_threshold
+from swarm.scenario.thresholds import Threshold, parse_threshold
 
 
 def load_scenario(path: Path, settings: list[str] | None = None) -> Scenario:
@@ -109,7 +110,7 @@ def _never_met(threshold: Threshold, scenario: Scenario) -> str | None:
         return f"no target is called {threshold.target}{did_you_mean(threshold.target, names)}"
     if threshold.agents not in levels:
         return f"no stage has so many agents: agents.levels is {levels}"
-    if threshold.key in RELATIVE and 1 not in levels:
+    if metric_of(threshold.key).relative and 1 not in levels:
         return f"{threshold.key} compares with one agent, and agents.levels is {levels}"
     return None
 

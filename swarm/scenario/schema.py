@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -11,7 +12,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
+from swarm.catalogue import numbers
 from swarm.errors import UsageError
 from swarm.scenario.credentials import plain_address, plain_headers, variable_name
 from swarm.scenario.pattern import Pattern, levels
@@ -240,12 +243,17 @@ Tasks = Annotated[
 ]
 
 
+def _converging(name: str) -> str:
+    known = [f"'{number.name}'" for number in numbers(lambda metric: metric.until)]
+    if f"'{name}'" not in known:
+        raise PydanticKnownError("literal_error", {"expected": " or ".join(known)})
+    return name
+
+
 class Until(_Section):
     """A window that runs until `metric` is known to within `ci` of itself (95 %, by batch means), or for `max`."""
 
-    metric: Literal[
-        "output_tokens_per_s", "requests_per_s", "ttft_s.mean", "itl_s.mean", "tpot_s.mean", "e2e_s.mean", "job_s.mean"
-    ]
+    metric: Annotated[str, AfterValidator(_converging)]
     ci: Annotated[Share, Field(gt=0)] = 0.05
     max: PositiveDuration = 600.0
 

@@ -6,54 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-LATENCIES = ("ttft_s", "itl_s", "tpot_s", "e2e_s", "effective_e2e_s", "start_delay_s", "tool_s", "job_s", "ttfat_s")
-LATENCY_STATS = ("count", "mean", "p50", "p90", "p95", "p99", "max")
-STATS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(LATENCIES, LATENCY_STATS),
-    "error_adjusted.e2e_s": ("p50", "p95", "p99"),
-    "decode_tokens_per_s": ("p10", "p50", "p90"),
-    "agent_output_tokens_per_s": ("p10", "p50", "p90", "min", "max"),
-    "ttft_inflation": ("p50", "p95"),
-    "itl_inflation": ("p50", "p95"),
-    "tokens": ("prompt", "cached_prompt", "completion"),
-    "jobs": ("started", "finished", "censored"),
-}
-"""Keys of a stage's results that hold several numbers, and what these are called."""
-
-SINGLE: tuple[str, ...] = (
-    "in_flight_mean",
-    "in_flight_max",
-    "agents_alive_mean",
-    "server_running_mean",
-    "output_tokens_per_s",
-    "requests_per_s",
-    "jobs_per_h",
-    "jobs_per_h_per_gpu",
-    "fairness_jain",
-    "retention",
-    "contention",
-    "decode_retention",
-    "slowdown",
-    "scaling_efficiency",
-    "tokens_per_job",
-    "errors",
-    "cpu_share",
-    "lag_p99_s",
-    "chunks_per_s",
-    "coalesced_chunks",
-)
-"""Keys of a stage's results that hold one number; `errors` is the number of failed requests of any kind."""
-
-RELATIVE = (
-    "retention",
-    "contention",
-    "decode_retention",
-    "slowdown",
-    "scaling_efficiency",
-    "ttft_inflation",
-    "itl_inflation",
-)
-"""Those that compare with one agent on the same target: none has a value where that was not measured."""
+from swarm.catalogue import METRICS, metric_of
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -123,21 +76,23 @@ def _demand(scan: "_Scanner") -> tuple[str, str | None, str, float]:
 def _key(scan: "_Scanner") -> tuple[str, str | None]:
     start = scan.at
     name = scan.take(r"error_adjusted\.[a-z0-9_]+|[a-z0-9_]+", "a key of the results")
-    if name in SINGLE:
+    known = [metric.key for metric in METRICS if metric.stats]
+    if name not in known:
+        scan.at = start
+        raise scan.error(f"a key of the results ({_hint(name, known)})")
+    stats = [stat for stat in metric_of(name).stats if stat]
+    if not stats:
         if scan.peek(r"\."):
             raise scan.error(f"the end of the key: {name} is a single number")
         return name, None
-    if name not in STATS:
-        scan.at = start
-        raise scan.error(f"a key of the results ({_hint(name, (*STATS, *SINGLE))})")
     if not scan.peek(r"\."):
-        raise scan.error(f"a statistic of {name}: one of {', '.join(STATS[name])}")
+        raise scan.error(f"a statistic of {name}: one of {', '.join(stats)}")
     scan.take(r"\.", "a dot")
     start = scan.at
-    stat = scan.take(r"[a-z0-9_]+", f"one of {', '.join(STATS[name])}")
-    if stat not in STATS[name]:
+    stat = scan.take(r"[a-z0-9_]+", f"one of {', '.join(stats)}")
+    if stat not in stats:
         scan.at = start
-        raise scan.error(f"one of {', '.join(STATS[name])}")
+        raise scan.error(f"one of {', '.join(stats)}")
     return name, stat
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from synthetic import Run
 
-from swarm.analysis.lookup import lookup
-from swarm.scenario.thresholds import SINGLE, STATS
+from swarm.analysis.lookup import value_of
+from swarm.catalogue import numbers
 
 Analysed = Callable[[Run], dict[str, Any]]
 
@@ -62,11 +62,8 @@ def test_every_key_that_a_threshold_may_name_is_in_the_results(analysed: Analyse
     results = analysed(run)
     stage = results["targets"][0]["stages"][0]
     unmeasured = {"server_running_mean"}
-    for key in SINGLE:
-        assert (lookup(stage, key) is None) is (key in unmeasured), key
-    for key, stats in STATS.items():
-        for stat in stats:
-            assert lookup(stage, key, stat) is not None, (key, stat)
+    for number in numbers(lambda metric: metric.stats):
+        assert (value_of(stage, number) is None) is (number.name in unmeasured), number.name
 
 
 def test_a_skipped_stage_has_no_number_of_errors(analysed: Analysed) -> None:

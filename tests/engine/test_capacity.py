@@ -16,6 +16,7 @@ from swarm.analysis.degradation import degradation
 from swarm.analysis.lookup import lookup
 from swarm.analysis.results import analyse
 from swarm.analysis.schema import results_schema
+from swarm.catalogue import METRICS
 from swarm.client.base import Honours
 from swarm.client.probe import Probe
 from swarm.engine.capacity import Search, find_capacity, with_slos
@@ -23,7 +24,7 @@ from swarm.engine.predict import predict_scenario
 from swarm.errors import UsageError
 from swarm.scenario.load import load_scenario
 from swarm.scenario.schema import TaskKind
-from swarm.scenario.thresholds import RELATIVE, parse_slo
+from swarm.scenario.thresholds import parse_slo
 
 MOE, DENSE = "moe-30b-a3b-awq-1x3090", "dense-32b-awq-1x3090"
 
@@ -214,7 +215,7 @@ def test_what_compares_with_one_agent_is_judged_against_a_stage_of_one_agent_tha
 
 
 def test_what_compares_with_one_agent_is_known_by_its_name():
-    assert set(RELATIVE) == degradation(2, [], comparable_jobs=True).keys()
+    assert {metric.key for metric in METRICS if metric.relative} == degradation(2, [], comparable_jobs=True).keys()
 
 
 def test_an_slo_that_nothing_could_be_judged_by_is_refused_before_anything_runs(tmp_path, monkeypatch):

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm.exporter.buckets import QUANTITIES, WIDEST, Histogram, edges
+from swarm.catalogue import latencies
+from swarm.exporter.buckets import WIDEST, Histogram, edges
 from swarm.simulator import metrics as simulator
 
-BY_METRIC = {quantity.metric: quantity for quantity in QUANTITIES}
+BY_METRIC = {metric.observation: metric.buckets for metric in latencies() if metric.buckets}
 
 
 def quantile(histogram: Histogram, share: float) -> float:
@@ -32,11 +33,11 @@ def test_all_of_vllms_edges_are_among_them(metric, theirs):
     assert set(theirs) <= set(edges(BY_METRIC[metric]))
 
 
-@pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda quantity: quantity.metric)
-def test_edges_ascend_and_lie_close_in_the_fine_range(quantity):
-    found = edges(quantity)
+@pytest.mark.parametrize("buckets", BY_METRIC.values(), ids=BY_METRIC)
+def test_edges_ascend_and_lie_close_in_the_fine_range(buckets):
+    found = edges(buckets)
     assert list(found) == sorted(set(found))
-    low, high = quantity.fine
+    low, high = buckets.fine
     ratios = [after / before for before, after in pairwise(found) if low <= before and after <= high]
     assert max(ratios) <= WIDEST * 1.001
     assert len(found) <= 65  # a scrape's cost grows with them

@@ -163,8 +163,8 @@ def test_chunks_that_came_together_do_not_stretch_the_axis_of_their_gaps(viewed)
 
 def test_a_logarithmic_axis_has_two_labels_or_more_of_round_numbers(viewed):
     text = to_html([viewed(two_models())])
-    assert figure(text, "Time of a job, median") == (["2 s", "5 s"], "log scale")
-    for title in ("Time to first token, p95", "Inter-token latency, p99", "Whole reply"):
+    assert figure(text, "Job time, p50") == (["2 s", "5 s"], "log scale")
+    for title in ("Time to first token, p95", "Inter-token latency, p99", "End-to-end latency"):
         labels, _ = figure(text, title)
         assert len(labels) >= 2, title
         assert all(re.fullmatch(r"[125]0* m?s", label) for label in labels), labels
@@ -173,8 +173,8 @@ def test_a_logarithmic_axis_has_two_labels_or_more_of_round_numbers(viewed):
 def test_steps_of_two_and_a_half_are_written_as_such(viewed):
     run = Run()
     run.healthy(window_s=30.0, slower=1.5)
-    labels, unit = figure(to_html([viewed(run)]), "One agent, median")
-    assert (labels, unit) == (["0", "2.5", "5", "7.5", "10", "12.5"], "tok/s while served")
+    labels, unit = figure(to_html([viewed(run)]), "Output rate of one agent, p50")
+    assert (labels, unit) == (["0", "2.5", "5", "7.5", "10", "12.5"], "tok/s")
 
 
 def test_the_times_of_a_timeline_are_round_numbers_and_what_the_server_says_has_a_scale(viewed):

@@ -8,7 +8,7 @@ from rich.console import Console
 from synthetic import Run
 
 from swarm.report.markdown import to_markdown
-from swarm.report.table import COLUMNS, number, percent, rows
+from swarm.report.table import columns, number, percent, rows
 from swarm.report.terminal import print_results
 
 
@@ -28,7 +28,7 @@ def printed(results, width=200):
 
 
 def cell(results, title, agents):
-    (column,) = (place for place, one in enumerate(COLUMNS) if one.title == title)
+    (column,) = (place for place, one in enumerate(columns()) if one.title == title)
     return next(row[column] for row in rows(results) if row[1].startswith(str(agents)))
 
 
@@ -108,7 +108,7 @@ def test_a_stage_that_never_ran_has_no_number_of_errors(viewed):
 
 def test_markdown_has_a_cell_for_every_column_and_the_reasons(results):
     lines = to_markdown(results).splitlines()
-    assert {line.count("|") for line in lines[:4]} == {len(COLUMNS) + 1}
+    assert {line.count("|") for line in lines[:4]} == {len(columns()) + 1}
     assert lines[0].startswith("| model | agents | in flight | tok/s each while served | of 1 agent |")
     assert lines[1].startswith("| --- | --: |")
     assert lines[3].startswith("| moe | 2! |")

@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from swarm.analysis import robust
-from swarm.analysis.drift import MIB, drift
+from swarm.analysis.drift import drift
+from swarm.catalogue import MIB
 
 QUIET = json.loads(Path(__file__).with_name("quiet_soaks.json").read_text())
 """Metric -> ten predicted soaks of 240 windows each: four agents on a simulated MoE model, ten seeds."""
