@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 SCENARIO ?= scenarios/four-agents.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench test-vllm test-peers test-ray test-soak clean
+.PHONY: help run test check format bench test-vllm test-peers test-ray test-soak test-truth clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test-ray: $(VENV)/.dev  ## Run on two real Ray nodes on this machine (250 MB; Li
 
 test-soak: $(VENV)/.dev  ## A million requests of one soak in virtual time: memory stays flat (half an hour)
 	SWARM_TEST_SOAK=1 $(BIN)/pytest tests/soak/test_million.py
+
+test-truth: $(VENV)/.dev  ## 10,000 generated replies and runs, each of a known truth (half an hour; SWARM_TEST_TRUTH=... for another number)
+	SWARM_TEST_TRUTH=$${SWARM_TEST_TRUTH:-10000} $(BIN)/pytest tests/truth
 
 clean:  ## Remove what was installed and built
 	rm -rf $(VENV) .vllm .peers .ray build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

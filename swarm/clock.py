@@ -38,6 +38,10 @@ class Clock:
         going_on = time.time_ns() if boottime is None else time.clock_gettime_ns(boottime)
         return going_on - time.perf_counter_ns()
 
+    def wall_ns(self) -> int:
+        """The wall clock that the kernel stamps with, in nanoseconds since the epoch."""
+        return time.clock_gettime_ns(time.CLOCK_REALTIME)
+
     async def sleep_until(self, t_ns: int) -> None:
         """Returns at `t_ns` or as soon after it as the event loop allows; at once when it has passed."""
         await asyncio.sleep(max(0, t_ns - self.now()) / 1e9)
@@ -55,3 +59,6 @@ class VirtualClock(Clock):
 
     def wall(self) -> float:
         return self._wall_s + self.now() / 1e9
+
+    def wall_ns(self) -> int:
+        return round(self._wall_s * 1e9) + self.now()

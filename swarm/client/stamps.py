@@ -67,10 +67,6 @@ _REFRESH_NS = 1_000_000_000
 _SUSPICIOUS_NS = 1_000_000
 
 
-def _real_ns() -> int:
-    return time.clock_gettime_ns(time.CLOCK_REALTIME)
-
-
 class KernelTime:
     """Maps the kernel's stamps (CLOCK_REALTIME) onto the run's clock, and notices when the wall clock was set.
 
@@ -78,9 +74,8 @@ class KernelTime:
     and compared at once when a stamp lies in the future or over a millisecond back: one taken across a jump is refused.
     """
 
-    def __init__(self, clock: Clock, real_ns: Callable[[], int] = _real_ns) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._real_ns = real_ns
         self._set_ns = -(1 << 62)  # when the wall clock was last found to have been set
         self._refresh()
 
@@ -100,7 +95,7 @@ class KernelTime:
     def _was_set(self) -> bool:
         """Whether the wall clock was set since the last look; a quick comparison mostly answers it."""
         now = self._clock.now()
-        apart = self._real_ns() - now
+        apart = self._clock.wall_ns() - now
         if now < self._fresh_until_ns and abs(apart - self._offset_ns) <= STAMP_TOLERANCE_NS:
             return False
         before = self._offset_ns
@@ -112,7 +107,7 @@ class KernelTime:
         readings = []
         for _ in range(5):
             before = self._clock.now()
-            real = self._real_ns()
+            real = self._clock.wall_ns()
             after = self._clock.now()
             readings.append((after - before, real - (before + after) // 2))
         self._offset_ns = min(readings)[1]
@@ -198,6 +193,8 @@ class Line:
         finally:
             self.flush()
             self._sink = None
+        if self.lost is not None:  # a body that lasts as long as its connection ends in good order for aiohttp
+            raise self.lost
 
     def flush(self) -> None:
         """Hands on what has come and still waits."""

@@ -33,7 +33,7 @@ class Clocks(Clock):
         self.run += 50
         return self.run
 
-    def real(self) -> int:
+    def wall_ns(self) -> int:
         self.run += 50 + self.interrupt_ns
         self.interrupt_ns = 0
         return self.run + self.wall_ahead
@@ -49,7 +49,7 @@ def clocks() -> Clocks:
 
 @pytest.fixture
 def kernel(clocks: Clocks) -> KernelTime:
-    return KernelTime(clocks, clocks.real)
+    return KernelTime(clocks)
 
 
 def received(clocks: Clocks, lag_ns: int) -> tuple[int, int]:

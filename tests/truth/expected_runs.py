@@ -1,0 +1,329 @@
+"""What must be found of a run: each agent's life worked out by itself, then every number by its definition.
+
+Times are nanoseconds from the stage's start. Nothing in here is swarm's.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from truth.expected import Found, found
+from truth.generate import MS
+from truth.runs import FULL, IDLE_MS, Run
+from truth.to_bytes import arrivals
+
+TIMEOUT_MS = 600_000
+BACK_OFF_MS = (100, 5000)
+FINISHED = ("answered", "turn_limit", "context_limit")
+METRICS = ("ttft_s", "itl_s", "tpot_s", "e2e_s", "effective_e2e_s", "start_delay_s", "tool_s", "job_s", "ttfat_s")
+PERCENTS = (50, 90, 95, 99)
+
+
+@dataclass
+class Attempt:
+    agent: int
+    intended: int
+    send: int
+    end: int
+    seen: Found
+    """Its times are from the stage's start here."""
+
+
+@dataclass
+class Truth:
+    attempts: list[Attempt] = field(default_factory=list)
+    turns: list[tuple[int, int, bool | None]] = field(default_factory=list)
+    """Agent, end, and whether the completion succeeded; None: cut off."""
+    tools: list[tuple[int, int]] = field(default_factory=list)
+    """Start and end."""
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    lives: list[tuple[int, int, bool]] = field(default_factory=list)
+    """Begin and end of each agent, and whether it crashed."""
+
+
+class Over(Exception):  # noqa: N818
+    """The stage is; or the agent, as it crashed."""
+
+
+def truth(run: Run) -> Truth:
+    told = Truth()
+    for agent in range(run.agents):
+        _Life(run, agent, told).live()
+    return told
+
+
+class _Life:
+    """One agent's, from turn to turn."""
+
+    def __init__(self, run: Run, agent: int, told: Truth) -> None:
+        self.run, self.agent, self.told = run, agent, told
+        self.stop = self._awake(run.stop_ns)
+        self.now = self._awake(round(run.warmup_ms * MS * agent / (2 * run.agents)))
+        self.asked = self.called = 0
+
+    def _awake(self, t: int) -> int:
+        """When the process gets to what is due at `t`."""
+        if self.run.freeze is None:
+            return t
+        begin = self.run.freeze[0] * MS + MS // 4
+        end = begin + self.run.freeze[1] * MS
+        return end if begin <= t < end else t
+
+    def _wait(self, until: int) -> None:
+        self.now = self._awake(until)
+        if self.now >= self.stop:
+            self.now = self.stop
+            raise Over
+
+    def live(self) -> None:
+        begin, crashed, failed = self.now, False, 0
+        try:
+            while True:
+                outcome = self._job()
+                failed = failed + 1 if outcome == "error" else 0
+                if failed:
+                    first, most = BACK_OFF_MS
+                    self._wait(self.now + min(most, first * 2 ** (failed - 1)) * MS)
+        except Over:
+            crashed = self.now < self.stop
+        self.told.lives.append((begin, self.now, crashed))
+
+    def _job(self) -> str:
+        job = {"agent": self.agent, "begin": None, "outcome": "censored", "answer": None, "tokens": 0}
+        try:
+            job["outcome"] = self._turns(job)
+        finally:
+            if job["begin"] is not None:
+                self.told.jobs.append({**job, "end": self.now})
+        return job["outcome"]
+
+    def _turns(self, job: dict[str, Any]) -> str:
+        for turn in range(10**9):
+            if turn and job["full"]:
+                return "context_limit"
+            if turn >= self.run.max_turns:
+                return "turn_limit"
+            intended = self.now
+            if turn:
+                intended += self.run.think_ms * MS
+                if self.run.think_ms:
+                    self._wait(intended)
+            answer, ok = self.run.answer(self.agent, self.asked), None
+            self.asked += 1
+            try:
+                seen = self._attempt(job, answer, intended)
+                ok = seen.outcome == "complete"
+                if not ok:
+                    return "error"
+                job["answer"] = seen.stamps[0] if seen.stamps else None
+                job["full"] = (seen.prompt or 0) >= FULL
+                calls = len(seen.calls) if self.run.driver == "model" else int(turn < self.run.turns - 1)
+                for _ in range(calls):
+                    self._tool()
+                if not calls:
+                    return "answered"
+            finally:
+                self.told.turns.append((self.agent, self.now, ok))
+        raise AssertionError
+
+    def _attempt(self, job: dict[str, Any], answer: Any, intended: int) -> Found:
+        send = self.now
+        seen = found(answer, IDLE_MS, TIMEOUT_MS, self.stop - send)
+        over = send + seen.over
+        seen.end += send
+        seen.stamps = [stamp + send for stamp in seen.stamps]
+        if self.run.freeze:
+            self._freeze(seen, answer, send)
+        if job["begin"] is None:
+            job["begin"] = send
+        job["tokens"] += seen.completion or 0
+        self.told.attempts.append(Attempt(self.agent, intended, send, seen.end, seen))
+        self._wait(over)
+        return seen
+
+    def _freeze(self, seen: Found, answer: Any, send: int) -> None:
+        """What arrived meanwhile is read in one, and has the stamp of its last byte."""
+        begin = self.run.freeze[0] * MS + MS // 4
+        end = begin + self.run.freeze[1] * MS
+        meanwhile = [send + at for at, what in arrivals(answer) if isinstance(what, bytes) and begin <= send + at < end]
+
+        def stamp(t: int) -> int:
+            return max(meanwhile) if begin <= t < end else t
+
+        seen.stamps = [stamp(t) for t in seen.stamps]
+        seen.end = stamp(seen.end)
+
+    def _tool(self) -> None:
+        self.called += 1
+        if self.run.crash == (self.agent, self.called):
+            raise Over
+        begin = self.now
+        try:
+            self._wait(begin + self.run.work_ms * MS)
+            planned = self.run.tool_ms * MS if self.run.driver == "script" else 0
+            if begin + planned > self.now:
+                self._wait(begin + planned)
+        except Over:
+            raise
+        self.told.tools.append((begin, self.now))
+
+
+def numbers(run: Run, told: Truth) -> dict[str, Any]:
+    """What `results.json` must say of the stage, in its own words."""
+    start, stop = run.warmup_ms * MS, run.stop_ns
+    seconds = (stop - start) / 1e9
+
+    def holds(t: int | None) -> bool:
+        return t is not None and start <= t < stop
+
+    def inside(begin: int, end: int) -> int:
+        return max(0, min(end, stop) - max(begin, start))
+
+    ended = [one for one in told.attempts if holds(one.end)]
+    complete = [one for one in ended if one.seen.outcome == "complete"]
+    errors = Counter(one.seen.outcome for one in ended if one.seen.outcome not in ("complete", "aborted"))
+    served = [one for one in told.attempts if inside(one.send, one.end)]
+    tokens = {id(one): _tokens(one, holds) for one in told.attempts}
+    known = [tokens[id(one)] for one in served if tokens[id(one)] is not None]
+    uncounted = len(known) < len(served)
+    finished = [job for job in told.jobs if holds(job["end"]) and job["outcome"] in FINISHED]
+    outcomes = Counter(job["outcome"] for job in told.jobs if holds(job["end"]))
+    outcomes["censored"] += sum(job["begin"] < stop <= job["end"] for job in told.jobs)
+    enough = len(finished) >= 4 * run.agents
+    latency = {name: [v for v, t in values if holds(t)] for name, values in _durations(told).items()}
+    if not enough:
+        latency |= {name: len(latency[name]) for name in ("job_s", "ttfat_s")}
+    return {
+        "complete": len(complete),
+        "requests_per_s": len(complete) / seconds,
+        "output_tokens_per_s": None if uncounted and not sum(known) else sum(known) / seconds,
+        "jobs_per_h": len(finished) * 3600 / seconds if enough else None,
+        "tokens_per_job": (sum(j["tokens"] for j in finished) / len(finished) or None) if enough else None,
+        "prompt": _total(one.seen.prompt for one in ended),
+        "cached": _total(one.seen.cached for one in ended),
+        "errors": dict(errors),
+        "finish_reasons": dict(Counter(one.seen.finish for one in complete)),
+        "started": sum(holds(job["begin"]) for job in told.jobs),
+        "finished": len(finished),
+        "outcomes": {name: times for name, times in outcomes.items() if times},
+        "in_flight_mean": sum(inside(one.send, one.end) for one in told.attempts) / 1e9 / seconds,
+        "in_flight_max": max((_flying(told, max(one.send, start), inside) for one in served), default=0),
+        "alive": sum(inside(begin, end) for begin, end, _ in told.lives) / 1e9 / seconds,
+        "latency": latency,
+        "agents": [_agent(number, told, tokens, holds, inside) for number in range(run.agents)],
+        "turns": sum(holds(end) and ok is True for _, end, ok in told.turns),
+    }
+
+
+def _total(values: Any) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _flying(told: Truth, t: int, inside: Any) -> int:
+    return sum(one.send <= t < one.end for one in told.attempts if inside(one.send, one.end))
+
+
+def _tokens(one: Attempt, holds: Any) -> float | None:
+    """Tokens that came in the window; None: the server did not say."""
+    seen = one.seen
+    total = seen.completion if seen.completion is not None else seen.tokens[-1] if seen.tokens else None
+    if not seen.stamps:
+        return total or 0
+    if total is None:
+        return None
+    each = [after - before for before, after in zip([0, *seen.tokens], seen.tokens, strict=False)]
+    if not each:
+        each = [total / len(seen.stamps)] * len(seen.stamps)
+    each[-1] += total - sum(each)
+    return sum(count for count, stamp in zip(each, seen.stamps, strict=True) if holds(stamp))
+
+
+def _durations(told: Truth) -> dict[str, list[tuple[float, int]]]:
+    """Metric -> durations, each with when it ended."""
+    found: dict[str, list[tuple[float, int]]] = {name: [] for name in METRICS}
+    for one in told.attempts:
+        stamps, seen = one.seen.stamps, one.seen
+        found["start_delay_s"].append((one.send - one.intended, one.send))
+        if stamps:
+            found["ttft_s"].append((stamps[0] - one.send, stamps[0]))
+        found["itl_s"] += [(after - before, after) for before, after in pairwise(stamps)]
+        if seen.outcome != "complete":
+            continue
+        found["e2e_s"].append((one.end - one.send, one.end))
+        found["effective_e2e_s"].append((one.end - one.intended, one.end))
+        if stamps and stamps[0] < stamps[-1] and seen.completion is not None and seen.completion > 1:
+            found["tpot_s"].append(((stamps[-1] - stamps[0]) / (seen.completion - 1), stamps[-1]))
+    found["tool_s"] = [(end - begin, end) for begin, end in told.tools]
+    for job in told.jobs:
+        if job["outcome"] in FINISHED:
+            found["job_s"].append((job["end"] - job["begin"], job["end"]))
+            if job["answer"] is not None:
+                found["ttfat_s"].append((job["answer"] - job["begin"], job["end"]))
+    return found
+
+
+def _agent(number: int, told: Truth, tokens: Any, holds: Any, inside: Any) -> dict[str, Any]:
+    mine = [one for one in told.attempts if one.agent == number]
+    counted = [one for one in mine if tokens[id(one)] is not None]
+    serving = sum(inside(one.send, one.end) for one in counted) / 1e9
+    got = sum(tokens[id(one)] for one in counted)
+    unknown = len(counted) < len(mine) and not got
+    return {
+        "agent": number,
+        "output_tokens_per_s": None if not serving or unknown else got / serving,
+        "turns": sum(holds(end) and ok is True for agent, end, ok in told.turns if agent == number),
+        "jobs": sum(holds(job["end"]) and job["outcome"] in FINISHED for job in told.jobs if job["agent"] == number),
+        "errors": sum(holds(one.end) and one.seen.outcome not in ("complete", "aborted") for one in mine),
+    }
+
+
+def reasons(run: Run, told: Truth, found: dict[str, Any]) -> dict[str, bool | None]:
+    """Which reasons must make the stage invalid; None: it may or may not be one."""
+    start, stop = run.warmup_ms * MS, run.stop_ns
+    complete = [one for one in told.attempts if one.seen.outcome == "complete" and start <= one.end < stop]
+    failed = sum(found["errors"].values())
+    planned = [one for one in complete if run.driver == "script" and one.seen.completion is not None]
+    off = sum(abs(one.seen.completion - run.planned) for one in planned)
+    counted = all(one.seen.completion is not None and one.seen.prompt is not None for one in told.attempts)
+    total = sum(one.seen.completion or 0 for one in told.attempts)
+    slack = sum(one.seen.outcome != "complete" for one in told.attempts) * 100
+    disagree: bool | None = None
+    if run.counters is None or (run.counters == 1.0 and counted):
+        disagree = False
+    elif run.counters and counted and not run.freeze and total * (run.counters - 1.02) > slack + 10:
+        disagree = True
+    return {
+        "too few turns": found["turns"] < 10 * run.agents,
+        "requests failed": failed * 100 > run.error_share * (failed + len(complete)),
+        "off their planned length": off > 0.1 * run.planned * len(planned),
+        "no token counts": any(one.seen.completion is None or one.seen.prompt is None for one in complete),
+        "token counts disagree": disagree,
+        "agents died": found["alive"] < 0.95 * run.agents,
+        "the server was stalled": _stalled(run, told),
+        "the load generator stood still": _stood_still(run, start, stop),
+        "may have come more than": None if run.freeze else False,
+        "swarm used": None,  # this machine's CPU in virtual time
+    }
+
+
+def _stood_still(run: Run, start: int, stop: int) -> bool | None:
+    """It looks every 20 ms whether it does."""
+    if run.freeze is None:
+        return False
+    begin = run.freeze[0] * MS + MS // 4
+    lost, allowed = min(stop, begin + run.freeze[1] * MS) - max(start, begin), max(500 * MS, 0.02 * (stop - start))
+    return True if lost - 21 * MS > allowed else None if lost > allowed else False
+
+
+def _stalled(run: Run, told: Truth) -> bool:
+    stop, longest, silent = run.stop_ns, 0, 0
+    for one in told.attempts:
+        if one.send >= stop:
+            continue
+        signs = [one.send, *(t for t in one.seen.stamps if t < stop)]
+        longest = max(longest, *(after - before for before, after in pairwise(signs)), 0)
+        if one.end >= stop:
+            silent = max(silent, stop - signs[-1])
+    return silent > max(0.02 * (stop - run.warmup_ms * MS), 3 * longest)

@@ -1,0 +1,271 @@
+"""Replies whose truth is known: what a server did, and when, before it is put into bytes.
+
+Times are milliseconds after the request. The bytes of something are whole at its time, to the byte that ends it.
+"""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+EXAMPLES = int(os.environ.get("SWARM_TEST_TRUTH", "200"))
+"""Cases in all: four fifths are replies, and the others runs."""
+TRUTH = settings(
+    max_examples=EXAMPLES * 4 // 5,
+    deadline=None,
+    derandomize=EXAMPLES <= 200,
+    database=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+MS = 1_000_000
+IDLE_MS = 2_000
+"""`client.idle_timeout`; what is no stall stays below half of it."""
+TIMEOUT_MS = 60_000
+
+PIECES = ("content", "reasoning", "reasoning_content", "call")
+NOISE = ("comment", "blank", "no choices", "no delta", "empty", "role", "retry")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A chunk that bears text of the kind `kind`, for which the server counts `tokens`."""
+
+    at: int
+    kind: str
+    text: str
+    tokens: int
+    call: int = 0
+    """Which call it belongs to, of the kind `call`."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    at: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A chunk with nothing but the usage."""
+
+    at: int
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What means nothing."""
+
+    at: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """`error`: the server's own words inside the stream; `broken`: no chunk at all."""
+
+    at: int
+    kind: Literal["error", "broken"]
+    form: int
+
+
+@dataclass(frozen=True)
+class Done:
+    at: int
+    form: Literal["whole", "no blank line", "no line end"] = "whole"
+
+
+@dataclass(frozen=True)
+class End:
+    """How the body ends: in good order, by FIN, by RST, or never; `torn`: inside an event."""
+
+    at: int
+    kind: Literal["clean", "close", "reset", "never"]
+    torn: bool = False
+
+
+Said = Piece | Finish | Counts | Noise | Trouble | Done
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How it is put into bytes; nothing of it may matter."""
+
+    line_end: str = "\n"
+    space: bool = True
+    bom: bool = False
+    ascii: bool = False
+    bare: bool = False
+    """Chunks without the keys that nobody reads."""
+    over_lines: bool = False
+    """JSON over several `data:` lines."""
+    fields: bool = False
+    """`id:` lines in the events."""
+    null_usage: bool = False
+    framing: Literal["chunked", "by events", "length", "until close"] = "by events"
+    whole: bool = True
+    """What follows the byte that ends an event, of its line end and its frame, comes with it, and not with the next."""
+    frames: tuple[int, ...] = ()
+    """Where chunks of the body end besides, modulo its length."""
+    cuts: tuple[int, ...] | Literal["everywhere"] = ()
+    """Where reads end besides, modulo the length of all."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    head_at: int
+    said: tuple[Said, ...]
+    end: End
+    usage: Literal["none", "end", "finish", "always"] = "end"
+    """The chunks that carry it: none, one of its own, that of the finish reason, or all from the first piece on."""
+    prompt: int = 100
+    cached: int | None = None
+    unseen: int = 0
+    """Tokens that no chunk brought, counted at the end."""
+    names: tuple[str, ...] = ("list_files", "read_file")
+    voice: Voice = field(default_factory=Voice)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer that is no stream."""
+
+    at: int
+    status: int
+    body: Any
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
+
+
+TEXTS = (
+    "a",
+    " wörld",
+    "日本語",
+    "🙂🙃",
+    "data: [DONE]",
+    "\n\n",
+    "\r\n",
+    "\u2028\x85",
+    '"\\',
+    "\0",
+    "}\n\n\r\n",
+    " ",
+    "[DONE]",
+    "ab" * 40,
+)
+
+
+def often(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
+    """Mostly `usual`, where that is named again the more so."""
+    return st.sampled_from([usual] * max(2, len(others)) + list(others))
+
+
+@st.composite
+def voices(draw: Any) -> Voice:
+    places = st.lists(st.integers(0, 5000), max_size=6).map(tuple)
+    return Voice(
+        line_end=draw(often("\n", "\r\n", "\r")),
+        space=draw(often(True, False)),
+        bom=draw(often(False, True)),
+        ascii=draw(st.booleans()),
+        bare=draw(st.booleans()),
+        over_lines=draw(often(False, False, True)),
+        fields=draw(often(False, False, True)),
+        null_usage=draw(st.booleans()),
+        framing=draw(often("by events", "chunked", "length", "until close")),
+        whole=draw(often(True, True, False)),
+        frames=draw(places),
+        cuts="everywhere" if draw(often(False, False, False, False, False, False, True)) else draw(places),
+    )
+
+
+gaps = st.sampled_from([0, 0, 1, 1, 7, 10, 10, 10, 50, 400, 900])
+
+
+@st.composite
+def replies(draw: Any) -> Reply:
+    """Any reply, well or badly ended."""
+    at = head_at = draw(st.integers(1, 300))
+    said: list[Said] = []
+
+    def later() -> int:
+        nonlocal at
+        at += draw(gaps)
+        return at
+
+    def noise() -> None:
+        for kind in draw(st.lists(st.sampled_from(NOISE), max_size=2)) if draw(st.booleans()) else ():
+            said.append(Noise(later(), kind))  # noqa: PERF401
+
+    if draw(st.booleans()):
+        said.append(Noise(later(), "role"))
+    kinds = draw(st.lists(st.sampled_from(PIECES), min_size=1, max_size=2))
+    for number in range(draw(st.integers(0, 8))):
+        noise()
+        kind = kinds[number % len(kinds)]
+        text, tokens = draw(st.sampled_from(TEXTS)), draw(often(1, 2, 5, 0))
+        call = draw(st.integers(0, 1)) if kind == "call" else 0
+        said.append(Piece(later(), kind, text, tokens, call))
+    gap = draw(st.sampled_from([1, 10, 30]))
+    for _ in range(draw(often(0, 0, 0, 5, 40, 90))):  # a steady stream
+        at += gap
+        said.append(Piece(at, kinds[0], "tok", 1))
+    usage = draw(st.sampled_from(["none", "end", "end", "finish", "always", "always"]))
+    noise()
+    if draw(often(True, True, False)):
+        said.append(
+            Finish(later(), draw(st.sampled_from(["stop", "length", "tool_calls", "function_call", "content_filter"])))
+        )
+    noise()
+    if usage in ("end", "always") and draw(often(True, True, False)):
+        said.append(Counts(later()))
+    if draw(often(True, True, False)):
+        noise()
+        said.append(Done(later(), draw(often("whole", "whole", "no blank line", "no line end"))))
+    whole = not said or not isinstance(said[-1], Done) or said[-1].form == "whole"
+    if draw(often(False, False, False, False, True)):  # something goes wrong
+        wrong = draw(st.sampled_from(["error", "broken", "stall", "cut short"]))
+        place = draw(st.integers(0, len(said) - (not whole)))
+        before = said[place - 1].at if place else head_at
+        if wrong == "stall":
+            said[place:] = [later_by(one, 3 * IDLE_MS) for one in said[place:]]
+            at += 3 * IDLE_MS
+        elif wrong == "cut short":
+            said[place:], at, whole = [], before, True
+        elif draw(st.booleans()):
+            said.insert(place, Trouble(before, wrong, draw(st.integers(0, 3))))
+        else:
+            said[place:], at, whole = [Trouble(before, wrong, draw(st.integers(0, 3)))], before, True
+    elif whole and said and isinstance(said[-1], Done) and draw(st.booleans()):
+        after = draw(st.sampled_from(["comment", "error", "broken", "piece", "done"]))
+        said.append(
+            {
+                "comment": Noise(at, "comment"),
+                "error": Trouble(at, "error", 0),
+                "broken": Trouble(at, "broken", 0),
+                "piece": Piece(at, "content", "late", 1),
+                "done": Done(at),
+            }[after]
+        )
+    kind = draw(often("clean", "clean", "close", "reset", "never")) if whole else "clean"
+    if kind == "never" and any(isinstance(one, Trouble) for one in said):
+        kind = "close"
+    voice = draw(voices())
+    # A body of a known length ends with its last byte, and what never ends brings nothing more.
+    end_at = max(at, head_at) if kind == "never" or (voice.framing, kind) == ("length", "clean") else later()
+    return Reply(
+        head_at,
+        tuple(said),
+        End(end_at, kind, torn=kind in ("close", "reset") and draw(st.booleans())),
+        usage,
+        prompt=draw(st.integers(0, 9000)),
+        cached=draw(st.sampled_from([None, 0, 0])),
+        unseen=draw(often(0, 3)),
+        voice=voice,
+    )
+
+
+def later_by(said: Said, ms: int) -> Said:
+    return type(said)(**{**vars(said), "at": said.at + ms})

@@ -1,0 +1,77 @@
+"""Any reply, in any bytes, through the client's whole reader: what is found is what the server did."""
+
+import asyncio
+import dataclasses
+from typing import Any
+
+from hypothesis import given
+from truth import expected
+from truth.generate import IDLE_MS, TIMEOUT_MS, TRUTH, Counts, Done, End, Finish, Piece, Reply, Voice, replies
+from truth.network import NetworkLoop, clock
+from truth.to_bytes import arrivals
+
+from swarm.client.base import ChatRequest, Connection, Observation
+from swarm.client.direct import DirectClient
+
+PLAIN = Reply(5, (Piece(10, "content", "ok", 1), Finish(20, "stop"), Counts(20), Done(20)), End(20, "clean"))
+CONNECTION = Connection("http://127.0.0.1:80/v1", "m", timeout_s=TIMEOUT_MS / 1000, idle_timeout_s=IDLE_MS / 1000)
+
+
+def asked(*answers: Any) -> list[tuple[int, int, Observation]]:
+    """Sends a request for each answer, one after the other: when it was sent, when it was over, and what was seen."""
+    left = list(answers)
+
+    async def send() -> list[tuple[int, int, Observation]]:
+        loop = asyncio.get_running_loop()
+        loop.respond = lambda body, at: arrivals(left.pop(0))
+        seen, time, client = [], clock(), None
+        client = DirectClient(CONNECTION, time)
+        try:
+            for _ in answers:
+                at, one = time.now(), Observation()
+                await client.complete(ChatRequest([], [], 4096, pinned=False), one)
+                seen.append((at, time.now(), one))
+        finally:
+            await client.close()
+        return seen
+
+    with asyncio.Runner(loop_factory=NetworkLoop) as runner:
+        return runner.run(send())
+
+
+def as_found(at: int, over: int, seen: Observation) -> expected.Found:
+    """An observation in the words of the truth."""
+    assert seen.send_ns == at
+    assert seen.end_ns is not None
+    return expected.Found(
+        outcome=seen.failure.kind if seen.failure else "complete",
+        end=seen.end_ns - at,
+        over=over - at,
+        stamps=[stamp - at for stamp in seen.stamps],
+        tokens=list(seen.tokens),
+        prompt=seen.prompt_tokens,
+        cached=seen.cached_tokens,
+        completion=seen.completion_tokens,
+        finish=seen.finish_reason,
+        content=seen.content,
+        reasoning=seen.reasoning,
+        calls=[(call.id, call.name, call.arguments) for call in seen.tool_calls],
+        retry_after=seen.failure.retry_after_s if seen.failure else None,
+    )
+
+
+@TRUTH
+@given(replies())
+def test_what_is_seen_of_a_reply_is_what_the_server_did(reply: Reply) -> None:
+    first, then = asked(reply, PLAIN)
+    seen, true = as_found(*first), expected.found(reply)
+    if true.outcome != "complete":
+        seen = dataclasses.replace(seen, over=true.over)
+    assert seen == true
+    assert first[2].coalesced == true.coalesced
+    assert as_found(*then) == expected.found(PLAIN), "and the next reply is none the worse for it"
+
+
+def test_a_reset_inside_a_body_that_lasts_as_long_as_its_connection_is_a_reset() -> None:
+    reply = Reply(5, (Piece(10, "content", "so", 1),), End(20, "reset"), voice=Voice(framing="until close"))
+    assert as_found(*asked(reply)[0]).outcome == "reset"
