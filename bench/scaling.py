@@ -20,11 +20,11 @@ from statistics import fmean
 
 import yaml
 
-from swarm.engine.fleet import Sharing
-from swarm.engine.run import run_scenario
+from swarm.commands.run import run_scenario
 from swarm.engine.schedule import StagePlan, stage_plan
 from swarm.recording.records import Attempt, ClientSample, Published, Stage
 from swarm.recording.timing import TimingError
+from swarm.scaleout.sharing import Sharing
 from swarm.scenario.load import load_scenario
 from swarm.scenario.schema import Scenario
 

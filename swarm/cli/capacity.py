@@ -52,7 +52,7 @@ def capacity(
     address: Address = None,
 ) -> None:
     """Find the most agents that each target carries within an SLO, with few stages; ends with a sentence a target."""
-    from swarm.engine.capacity import find_capacity, with_slos
+    from swarm.commands.capacity import find_capacity, with_slos
 
     loaded = with_slos(load(scenario, settings, target, None, duration, seed), slo, max_agents)
     if not predict:

@@ -13,8 +13,8 @@ from swarm.errors import ExitCode, SwarmError, UsageError
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from swarm.engine.fleet import Sharing
     from swarm.engine.runspec import Outcome
+    from swarm.scaleout.sharing import Sharing
     from swarm.scenario.schema import Scenario
 
 PIPED_WIDTH = 120
@@ -87,7 +87,7 @@ NoMerging = Annotated[
 
 def sharing(workers: int | None, engine: str, address: str | None, *, virtual: bool = False) -> "Sharing":
     """How the agents are to be shared: in virtual time, not at all. Raises UsageError."""
-    from swarm.engine.fleet import Sharing
+    from swarm.scaleout.sharing import Sharing
 
     if engine not in ("local", "ray"):
         raise UsageError(f"--engine {engine}: expected local or ray")

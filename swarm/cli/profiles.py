@@ -82,8 +82,8 @@ def calibrate(
     out: Annotated[Path | None, typer.Option(help="Default: <profile>-calibrated.json.")] = None,
 ) -> None:
     """Fit a profile to a measured run, so that `predict` answers for that machine. Needs swarm-load[fit]."""
-    from swarm.engine.calibrate import calibrate as fit_profile
-    from swarm.engine.calibrate import entry
+    from swarm.commands.calibrate import calibrate as fit_profile
+    from swarm.commands.calibrate import entry
     from swarm.recording.rundir import write_json, write_whole
     from swarm.report import calibration
 

@@ -12,7 +12,7 @@ from swarm.cli.common import AllowHost, Yes, ask_for_hosts
 from swarm.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from swarm.engine.record import Recorded
+    from swarm.commands.record import Recorded
 
 
 class Api(StrEnum):
@@ -49,9 +49,9 @@ def record(
 ) -> None:
     """Record a coding agent: a proxy between it and its model that writes every turn to a trace, until interrupted."""
     from swarm.client.base import Connection
+    from swarm.commands.record import record as record_until_stopped
+    from swarm.commands.record import upstream_base, upstream_key
     from swarm.engine.hosts import is_private
-    from swarm.engine.record import record as record_until_stopped
-    from swarm.engine.record import upstream_base, upstream_key
     from swarm.proxy.relay import Upstream
     from swarm.trace.redact import default_rules, load_rules
 

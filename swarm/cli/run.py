@@ -58,7 +58,7 @@ def run(
         print(describe(loaded))
         return
     ask_for_public_hosts(loaded, yes)
-    from swarm.engine.run import run_scenario
+    from swarm.commands.run import run_scenario
 
     outcome = run_scenario(loaded, out, sys.stderr if not quiet else None, sharing=sharing(workers, engine, address))
     finish(outcome, quiet=quiet)
@@ -75,7 +75,7 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Predict a scenario: the same run in virtual time, on the contention model; needs no GPU and no waiting."""
-    from swarm.engine.predict import predict_scenario
+    from swarm.commands.predict import predict_scenario
 
     outcome = predict_scenario(
         load(scenario, settings, target, agents, duration, seed), out, sys.stderr if not quiet else None

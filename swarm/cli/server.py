@@ -48,7 +48,7 @@ def doctor(
 ) -> None:
     """What this machine can honestly drive, and what a server can do: ten seconds."""
     from swarm.client import eventloop
-    from swarm.engine.doctor import report_health
+    from swarm.commands.doctor import report_health
 
     if not eventloop.run(report_health(url, route, sys.stdout)):
         raise typer.Exit(ExitCode.INVALID)

@@ -56,7 +56,7 @@ def soak(
     address: Address = None,
 ) -> None:
     """Load one target for hours: windows, checkpoints, drift; ends with a verdict and the run directory."""
-    from swarm.engine.soak import resume_soak, run_soak
+    from swarm.commands.soak import resume_soak, run_soak
 
     settings = [*(settings or []), *prometheus_settings(prometheus_port, prometheus_host, linger)]
     changed = any((settings, target, agents, duration, seed is not None))

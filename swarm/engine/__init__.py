@@ -1,1 +1,1 @@
-"""Stages, targets, and the composition root."""
+"""A stage: which one is next, its agents, its target, and what ends it."""

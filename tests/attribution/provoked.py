@@ -16,7 +16,7 @@ import yaml
 
 from swarm.analysis.attribution import CAUSES
 from swarm.analysis.results import analyse
-from swarm.engine import predict
+from swarm.commands import predict
 from swarm.engine.virtual import VirtualServer
 from swarm.scenario.load import load_scenario
 from swarm.simulator import profiles

@@ -7,7 +7,7 @@ import pytest
 from provoked import DENSE, Provoked, provoke, truth
 
 from swarm.analysis.attribution import CAUSES
-from swarm.engine import predict
+from swarm.commands import predict
 
 POINTS = 0.05
 LATER_S = 85.0

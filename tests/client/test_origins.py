@@ -16,7 +16,7 @@ from swarm.client.metrics import MetricsReader
 from swarm.client.probe import probe
 from swarm.client.tokenizer import open_tokenizer
 from swarm.clock import Clock
-from swarm.engine.record import _served, bind
+from swarm.commands.record import _served, bind
 from swarm.errors import BackendError
 from swarm.proxy.relay import Relay, Upstream
 

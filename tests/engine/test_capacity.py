@@ -19,8 +19,8 @@ from swarm.analysis.schema import results_schema
 from swarm.catalogue import METRICS
 from swarm.client.base import Honours
 from swarm.client.probe import Probe
-from swarm.engine.capacity import Search, find_capacity, with_slos
-from swarm.engine.predict import predict_scenario
+from swarm.commands.capacity import Search, find_capacity, with_slos
+from swarm.commands.predict import predict_scenario
 from swarm.errors import UsageError
 from swarm.scenario.load import load_scenario
 from swarm.scenario.schema import TaskKind
@@ -232,7 +232,7 @@ def test_an_slo_that_nothing_could_be_judged_by_is_refused_before_anything_runs(
     async def silent(reach):
         return Probe("m", ("m",), None, None, Honours(), False, False, metrics=False, notes=())
 
-    monkeypatch.setattr("swarm.engine.run.probe", silent)
+    monkeypatch.setattr("swarm.commands.run.probe", silent)
     mine = [{"name": "mine", "architecture": "moe", "api_base": "http://127.0.0.1:1/v1"}]
     plan = scenario(tmp_path, ["server_running_mean<5"], targets=mine, route="direct")
     with pytest.raises(UsageError, match=r"server_running_mean<5 could never be judged: mine has no /metrics"):
@@ -261,7 +261,7 @@ def test_a_real_search_begins_where_the_profile_predicts_and_leaves_faults_and_u
     tmp_path, monkeypatch
 ):
     begun = []
-    monkeypatch.setattr("swarm.engine.capacity.run_scenario", lambda plan, *_, **__: begun.append(plan))
+    monkeypatch.setattr("swarm.commands.capacity.run_scenario", lambda plan, *_, **__: begun.append(plan))
     simulated = {"profile": DENSE, "faults": [{"kind": "reset", "rate": "5%"}]}
     targets = [
         {"name": "dense", "architecture": "dense", "simulate": simulated},
@@ -279,7 +279,7 @@ def test_a_real_search_begins_where_the_profile_predicts_and_leaves_faults_and_u
 
 def test_what_cannot_be_predicted_is_no_part_of_what_the_prediction_is_asked(tmp_path, monkeypatch):
     begun = []
-    monkeypatch.setattr("swarm.engine.capacity.run_scenario", lambda plan, *_, **__: begun.append(plan))
+    monkeypatch.setattr("swarm.commands.capacity.run_scenario", lambda plan, *_, **__: begun.append(plan))
     find_capacity(scenario(tmp_path, ["cpu_share<0.5"], most=4), None, None)
     find_capacity(scenario(tmp_path, ["cpu_share<0.5", "contention<0.9"], most=2), None, None)
     assert [plan.capacity.start for plan in begun] == [{}, {"dense": 2}]

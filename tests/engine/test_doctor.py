@@ -5,8 +5,8 @@ import io
 import pytest
 
 from swarm.analysis.client import Use
-from swarm.engine import doctor
-from swarm.engine.doctor import Drive, Finding, report_health
+from swarm.commands import doctor
+from swarm.commands.doctor import Drive, Finding, report_health
 from swarm.errors import BackendError, UsageError
 from swarm.scenario.schema import ClientSettings
 from swarm.simulator import profiles

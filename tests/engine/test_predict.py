@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from swarm.analysis.results import analyse
 from swarm.client.base import ChatRequest, Connection, Observation
 from swarm.clock import VirtualClock
-from swarm.engine.predict import predict_scenario
+from swarm.commands.predict import predict_scenario
 from swarm.engine.virtual import VirtualClient, VirtualLoop, VirtualServer
 from swarm.errors import UsageError
 from swarm.recording.appender import RecordingError

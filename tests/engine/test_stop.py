@@ -12,7 +12,7 @@ import pytest
 from small_runs import SWARM, results, until, write_project
 
 from swarm.clock import Clock
-from swarm.engine.export import linger
+from swarm.commands.export import linger
 from swarm.engine.stop import Stop, first_signal_kept, on_signals
 from swarm.errors import ExitCode
 from swarm.exporter.endpoint import Endpoint

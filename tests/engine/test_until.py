@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from swarm.analysis.results import analyse
-from swarm.engine.predict import predict_scenario
+from swarm.commands.predict import predict_scenario
 from swarm.engine.until import Confidence, looks
 from swarm.recording.records import Attempt
 from swarm.scenario.load import load_scenario

@@ -7,7 +7,7 @@ import time
 from small_runs import swarm, write_project
 
 from swarm.clock import Clock
-from swarm.engine.export import linger
+from swarm.commands.export import linger
 from swarm.engine.stop import Stop
 from swarm.exporter.endpoint import Endpoint
 from swarm.recording.recorder import Recorder

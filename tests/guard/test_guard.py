@@ -9,7 +9,7 @@ from scripted_server import REPLY, scripted
 from swarm import guard
 from swarm.client.base import Connection
 from swarm.clock import Clock
-from swarm.engine.record import bind
+from swarm.commands.record import bind
 from swarm.exporter.endpoint import Endpoint, serving
 from swarm.proxy.relay import Relay, Upstream
 from swarm.simulator import profiles

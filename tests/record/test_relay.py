@@ -25,7 +25,7 @@ from yarl import URL
 
 from swarm.client.base import Connection
 from swarm.clock import Clock
-from swarm.engine.record import bind, upstream_base
+from swarm.commands.record import bind, upstream_base
 from swarm.errors import UsageError
 from swarm.proxy.relay import Relay, Upstream
 from swarm.proxy.usage import UsageFilter, rewritten

@@ -10,7 +10,7 @@ import pytest
 
 from swarm.agents import sandbox as module
 from swarm.agents.sandbox import SWITCH, open_sandbox
-from swarm.engine.doctor import Finding, _isolation
+from swarm.commands.doctor import Finding, _isolation
 from swarm.errors import UsageError
 
 EXEC_ALL = """#!/bin/sh

@@ -2,9 +2,9 @@
 
 import pytest
 
+from swarm.commands.doctor import report_health
+from swarm.commands.record import upstream_base, upstream_key
 from swarm.engine.backends import connection, secrets_of
-from swarm.engine.doctor import report_health
-from swarm.engine.record import upstream_base, upstream_key
 from swarm.errors import UsageError
 from swarm.scenario.load import load_scenario
 from swarm.scenario.schema import Scenario

@@ -11,8 +11,8 @@ from small_runs import write_project
 
 from swarm.analysis.results import analyse
 from swarm.client.base import ChatRequest, Failure, Observation
-from swarm.engine import predict
-from swarm.engine.soak import resume_soak, run_soak
+from swarm.commands import predict
+from swarm.commands.soak import resume_soak, run_soak
 from swarm.engine.virtual import VirtualClient, VirtualServer
 from swarm.scenario.load import load_scenario
 

@@ -9,7 +9,7 @@ from small_runs import write_project
 from typer.testing import CliRunner
 
 from swarm.cli import app
-from swarm.engine.predict import predict_scenario
+from swarm.commands.predict import predict_scenario
 from swarm.scenario.load import load_scenario
 
 LONG = {"warmup": "20s", "duration": "4m", "trials": 1}

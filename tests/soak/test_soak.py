@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from swarm.analysis.results import analyse
 from swarm.analysis.schema import results_schema
+from swarm.commands.soak import disk_bytes, next_part, resume_soak, run_soak
 from swarm.engine import compose
 from swarm.engine.part import locked
-from swarm.engine.soak import disk_bytes, next_part, resume_soak, run_soak
 from swarm.errors import UsageError
 from swarm.recording.parts import parts_of, put_aside
 from swarm.scenario.load import load_scenario

@@ -12,7 +12,8 @@ from conftest import Soaks, reasons
 from test_soak import everything
 
 from swarm.analysis.results import analyse
-from swarm.engine import checkpoint, compose
+from swarm.commands import checkpoint
+from swarm.engine import compose
 from swarm.errors import UsageError
 
 NIGHT = {"stage": {"max_error_share": "50%"}}

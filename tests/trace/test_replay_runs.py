@@ -7,7 +7,7 @@ import pytest
 import yaml
 from small_runs import PROFILE, records, swarm, write_project
 
-from swarm.engine.predict import predict_scenario
+from swarm.commands.predict import predict_scenario
 from swarm.scenario.load import load_scenario
 from swarm.trace.format import TraceTurn
 from swarm.trace.read import load_trace

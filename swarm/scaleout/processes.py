@@ -16,7 +16,8 @@ from contextlib import suppress
 from typing import IO, Any, cast
 
 from swarm.client import eventloop
-from swarm.engine.worker import LostError, Reply, Worker, answer
+from swarm.scaleout.link import LostError, Reply
+from swarm.scaleout.worker import Worker, answer
 
 _LENGTH = struct.Struct("!Q")
 _BUFFER = 1 << 20
@@ -39,7 +40,7 @@ class Process:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "swarm.engine.processes",
+                "swarm.scaleout.processes",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

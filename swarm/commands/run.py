@@ -21,13 +21,12 @@ from swarm.client.metrics import MetricsReader
 from swarm.client.probe import Probe, probe
 from swarm.client.tokenizer import open_tokenizer
 from swarm.clock import Clock
+from swarm.commands.checkpoint import keep_checkpoints
+from swarm.commands.export import linger, metrics_of, open_endpoint
 from swarm.engine.backends import break_on_purpose, connection, fault_names, gpu_reader, secrets_of, simulated
-from swarm.engine.checkpoint import keep_checkpoints
 from swarm.engine.compose import launcher_of, recording, stage_spec, tools_of
 from swarm.engine.crew import LocalCrew, make_calm
 from swarm.engine.environment import describe_environment, told
-from swarm.engine.export import linger, metrics_of, open_endpoint
-from swarm.engine.fleet import ALONE, Fleet, ShardedCrew, Sharing, open_fleet
 from swarm.engine.objectives import refuse_unmeasurable
 from swarm.engine.part import Part, locked
 from swarm.engine.replay import prepare
@@ -41,6 +40,9 @@ from swarm.exporter.metrics import Metrics
 from swarm.recording.live import LiveView, StageView
 from swarm.recording.recorder import Recorder
 from swarm.recording.status import AgentStatus
+from swarm.scaleout.crew import ShardedCrew
+from swarm.scaleout.fleet import Fleet
+from swarm.scaleout.sharing import ALONE, Sharing, open_fleet
 from swarm.scenario.schema import Scenario, Target
 
 

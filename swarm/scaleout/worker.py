@@ -1,7 +1,7 @@
 """A shard: some of a stage's agents in a process of their own, which does as its coordinator says, call by call.
 
-The process is one of this machine (`swarm.engine.processes` talks to it through its pipes) or a Ray actor
-(`swarm.engine.actors`); it is the same `Worker` in both.
+The process is one of this machine (`swarm.scaleout.processes` talks to it through its pipes) or a Ray actor
+(`swarm.scaleout.ray_actors`); it is the same `Worker` in both.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ import tarfile
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -26,57 +26,15 @@ from swarm.client.connect import open_client, warm_up
 from swarm.clock import Clock
 from swarm.engine.compose import launcher_of, tools_of
 from swarm.engine.crew import LocalCrew, make_calm
-from swarm.engine.stage import StageSpec
 from swarm.errors import SwarmError
 from swarm.recording.appender import printable
 from swarm.recording.records import Record
 from swarm.recording.status import AgentStatus
-from swarm.scenario.schema import Scenario
+from swarm.scaleout.link import Assignment, Batch, Reply, Setup
 from swarm.tasks import Task
 
 ALONE_S = 30.0
 """A shard that has heard nothing for so long stops its agents: nobody is left who would."""
-
-Reply = tuple[Literal["done", "refused", "failed"], Any]
-"""What a call came to: its result, a SwarmError that a user can act on, or the traceback of a bug."""
-
-
-class LostError(Exception):
-    """A shard does not answer any more; the message says what became of it."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a shard must know before its first stage."""
-
-    scenario: Scenario
-    neighbours: int
-    """Shards on its machine, itself among them: they share its cores."""
-    repositories: dict[Path, bytes]
-    """The tasks' repositories as tar files, by their path at the coordinator; of its own machine none is sent."""
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What a shard must know before a stage."""
-
-    spec: StageSpec
-    connection: Connection
-    origin_ns: int
-    """Of the run's time line, on the shard's own monotonic clock."""
-    prefix: str
-    """Of the ids of its records."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What has happened since the last batch, and what the agents do now."""
-
-    records: list[bytes]
-    """One a piece, in MessagePack."""
-    statuses: list[AgentStatus]
-    left: int
-    """Agents that have not ended."""
 
 
 def identity() -> dict[str, Any]:
@@ -89,11 +47,6 @@ def identity() -> dict[str, Any]:
         "swarm": __version__,
         "python": platform.python_version(),
     }
-
-
-def minor(version: str) -> str:
-    """Of Python: what two processes must share to understand each other."""
-    return ".".join(version.split(".")[:2])
 
 
 def _machine() -> str:

@@ -19,9 +19,9 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from swarm.client import eventloop
-from swarm.engine.fleet import Link, OpenLink
-from swarm.engine.worker import LostError, Reply, Worker, answer
 from swarm.errors import BackendError
+from swarm.scaleout.link import Link, LostError, OpenLink, Reply
+from swarm.scaleout.worker import Worker, answer
 
 CONNECT_LIMIT_S = 5.0
 STOP_LIMIT_S = 10.0

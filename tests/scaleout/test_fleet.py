@@ -6,11 +6,11 @@ from collections import Counter
 import pytest
 from fleets import InMemory, S, hold, scenario
 
-from swarm.engine import fleet
-from swarm.engine.fleet import ANSWER_S, READY_S
 from swarm.errors import BackendError, UsageError
 from swarm.recording import records
 from swarm.recording.records import Attempt
+from swarm.scaleout import fleet
+from swarm.scaleout.fleet import ANSWER_S, READY_S
 
 
 def totals(held):
@@ -240,7 +240,7 @@ def test_shards_that_do_not_come_up_are_all_named():
 async def test_an_offset_is_taken_from_the_exchange_of_the_shortest_round_trip(monkeypatch):
     """Eight exchanges of 2 to 16 ms, all but the shortest lopsided; the clocks differ by an hour."""
     now = [0]
-    monkeypatch.setattr("swarm.engine.offset.time.perf_counter_ns", lambda: now[0])
+    monkeypatch.setattr("swarm.scaleout.clock_offset.time.perf_counter_ns", lambda: now[0])
     trips = iter([(9, 1), (1, 7), (1, 1), (6, 2), (15, 1), (3, 1), (2, 8), (1, 4)])
 
     class Skewed:

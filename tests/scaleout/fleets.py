@@ -13,16 +13,18 @@ from swarm.client.base import Connection
 from swarm.clock import VirtualClock
 from swarm.engine.compose import stage_spec
 from swarm.engine.crew import LocalCrew
-from swarm.engine.fleet import Fleet, Link, ShardedCrew
 from swarm.engine.plan import tasks_of
 from swarm.engine.schedule import schedule
 from swarm.engine.server import ServerWatch
 from swarm.engine.stage import run_stage
 from swarm.engine.stop import Stop
 from swarm.engine.virtual import VirtualClient, VirtualLoop, VirtualServer
-from swarm.engine.worker import LostError, Reply, Worker, answer
 from swarm.recording import records
 from swarm.recording.status import AgentStatus
+from swarm.scaleout.crew import ShardedCrew
+from swarm.scaleout.fleet import Fleet
+from swarm.scaleout.link import Link, LostError, Reply
+from swarm.scaleout.worker import Worker, answer
 from swarm.scenario.schema import Scenario
 from swarm.simulator import profiles
 

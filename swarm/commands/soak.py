@@ -12,17 +12,17 @@ from typing import Any, TextIO
 
 from swarm.analysis.minutes import Segment
 from swarm.analysis.read import read_events
-from swarm.engine.checkpoint import check_files
-from swarm.engine.fleet import ALONE, Sharing
+from swarm.commands.checkpoint import check_files
+from swarm.commands.predict import continue_prediction, predict_scenario
+from swarm.commands.run import continue_run, run_scenario
 from swarm.engine.part import Part, as_soak, locked
 from swarm.engine.plan import expected, mean_turn, tasks_of
-from swarm.engine.predict import continue_prediction, predict_scenario
-from swarm.engine.run import continue_run, run_scenario
 from swarm.engine.runspec import Outcome, RunSpec
 from swarm.errors import UsageError
 from swarm.recording import rundir
 from swarm.recording.parts import put_aside
 from swarm.recording.records import Attempt, Job, Stage
+from swarm.scaleout.sharing import ALONE, Sharing
 from swarm.scenario.load import load_scenario
 from swarm.scenario.schema import Scenario
 from swarm.scenario.units import format_duration

@@ -13,10 +13,9 @@ from swarm.analysis.stage import stage
 from swarm.analysis.trial import Trial
 from swarm.analysis.words import counted
 from swarm.catalogue import metric_of
-from swarm.engine.fleet import ALONE, Sharing
+from swarm.commands.predict import predict_scenario
+from swarm.commands.run import run_scenario
 from swarm.engine.objectives import of_client, refuse_unmeasurable, unmeasurable
-from swarm.engine.predict import predict_scenario
-from swarm.engine.run import run_scenario
 from swarm.engine.runspec import Outcome
 from swarm.engine.schedule import StagePlan, stage_plan
 from swarm.errors import UsageError
@@ -24,6 +23,7 @@ from swarm.recording.histograms import bucket
 from swarm.recording.observations import observations
 from swarm.recording.recorder import Sink
 from swarm.recording.records import Published, Record, ServerSample, Stage
+from swarm.scaleout.sharing import ALONE, Sharing
 from swarm.scenario.schema import Capacity, Scenario, Simulate, Target
 from swarm.scenario.thresholds import parse_slo
 

@@ -15,11 +15,12 @@ from swarm.analysis.schema import results_schema
 from swarm.cli.common import sharing
 from swarm.client.base import Connection
 from swarm.engine.compose import stage_spec
-from swarm.engine.fleet import Sharing, open_fleet
-from swarm.engine.processes import Process
 from swarm.engine.schedule import schedule
-from swarm.engine.worker import Assignment, LostError, Setup, pack, unpack
 from swarm.errors import UsageError
+from swarm.scaleout.link import Assignment, LostError, Setup
+from swarm.scaleout.processes import Process
+from swarm.scaleout.sharing import Sharing, open_fleet
+from swarm.scaleout.worker import pack, unpack
 
 
 @pytest.fixture(scope="module")
