@@ -17,6 +17,11 @@ class Requests:
         self.messages: dict[str, str] = {}
         """The first message of each kind of error."""
         self.finish_reasons: Counter[str] = Counter()
+        self.first_tokens: Counter[int] = Counter()
+        """Replies whose tokens the server counted per chunk, by the tokens of the first."""
+        self.doubts = 0
+        """Replies with counts that cannot be, and were taken as not told; `doubt` names the first."""
+        self.doubt = ""
         self.truncated = 0
         """Complete replies that ended at a limit and not where they were planned to."""
         self.prompt_tokens: float | None = None
@@ -37,6 +42,11 @@ class Requests:
             self.uncounted += tokens is None
         if not self._window.holds(attempt.end_ns):
             return
+        if attempt.first_tokens is not None:
+            self.first_tokens[attempt.first_tokens] += 1
+        if attempt.doubts:
+            self.doubts += 1
+            self.doubt = self.doubt or "; ".join(f"{name} {said}" for name, said in attempt.doubts.items())
         self.prompt_tokens = plus(self.prompt_tokens, attempt.prompt_tokens)
         self.cached_tokens = plus(self.cached_tokens, attempt.cached_tokens)
         if attempt.error is not None:

@@ -22,6 +22,8 @@ from swarm.catalogue import latencies
 from swarm.recording.records import WindowEnd
 
 OF_JOBS = ("job", "ttfat")
+FIRST_TOKENS = 8
+"""More tokens than this in a first chunk came before it: speculative decoding makes fewer in one step."""
 NOT_RUN = "not run: the run ended before this stage began"
 
 
@@ -227,6 +229,7 @@ def _notes(agents: int, trials: Sequence[Trial], limits: Limits) -> list[str]:
         )
     if truncated := sum(trial.requests.truncated for trial in trials):
         notes.append(f"truncated: {truncated} of the replies ended at a limit, and not where they were planned to")
+    notes += _notes_on_replies(trials)
     if uncounted := sum(trial.requests.uncounted for trial in trials):
         notes.append(f"{counted(uncounted, 'request')} left out of all rates, as the server did not count the tokens")
     notes += {note: None for trial in trials if (note := counters_skipped(trial))}
@@ -238,6 +241,31 @@ def _notes(agents: int, trials: Sequence[Trial], limits: Limits) -> list[str]:
         notes.append(complaint)
     if limits.real_time:
         notes += _notes_on_client(trials, limits)
+    return notes
+
+
+def _notes_on_replies(trials: Sequence[Trial]) -> list[str]:
+    """Replies that came whole, and yet not as they should."""
+    notes = []
+    firsts = sum((trial.requests.first_tokens for trial in trials), Counter[int]())
+    if late := Counter({tokens: count for tokens, count in firsts.items() if tokens > FIRST_TOKENS}):
+        notes.append(
+            f"TTFT is an upper bound: in {late.total() / firsts.total() * 100:.2g} % of the replies the first chunk "
+            f"with text already counted more than {FIRST_TOKENS} tokens (up to {max(late)}), so the server had "
+            "generated some before, and held them back or sent them in a form that swarm does not know; TPOT leaves "
+            "them out"
+        )
+    if doubts := sum(trial.requests.doubts for trial in trials):
+        said = next(trial.requests.doubt for trial in trials if trial.requests.doubt)
+        notes.append(
+            f"token counts that cannot be came with {counted(doubts, 'request')}, and are taken as unknown; the first: "
+            f"{said}"
+        )
+    reasons = _sum(trial.requests.finish_reasons for trial in trials)
+    if filtered := reasons.get("content_filter", 0):
+        notes.append(
+            f"filtered: {filtered} of the replies were ended by the server's content filter, and count all the same"
+        )
     return notes
 
 

@@ -42,8 +42,10 @@ class Connection:
     timeout_s: float = 600.0
     """From the call to the end of the stream."""
     idle_timeout_s: float = 60.0
-    """The longest silence once the first token is there, and the longest a connection may take to open. The wait for
-    the first token is what is being measured: only `timeout_s` bounds it."""
+    """The longest time without a chunk once the first token is there, and the longest a connection may take to open.
+    The wait for the first token is what is being measured: only `timeout_s` bounds it."""
+    max_reply_bytes: int = 64 << 20
+    """A reply that is longer is cut there, and has failed."""
     provider: str = "hosted_vllm"
     """LiteLLM's name for the kind of server; the other routes do not look at it."""
     metrics_url: str | None = None
@@ -106,6 +108,8 @@ class Observation:
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+    doubts: dict[str, str] = field(default_factory=dict)
+    """Counts that cannot be, and so are None, as the server sent them first, by their names here."""
     failure: Failure | None = None
     max_lag_ns: int | None = None
     coalesced: int = 0

@@ -28,7 +28,7 @@ class DirectClient:
     async def complete(self, request: ChatRequest, seen: Observation) -> None:
         await self._wire.turn()
         body = msgspec.json.encode(body_of(request, self._connection) | self._extra)
-        await self._wire.post(self._url, self._headers, body, seen, self._refusal)
+        await self._wire.post(request, self._url, self._headers, body, seen, self._refusal)
 
     def _refusal(self, status: int, headers: Any, body: bytes) -> Failure:
         return failures.from_status(status, headers, body, self._url)

@@ -5,17 +5,20 @@ A message says what happened, where, and what a person can do about it.
 
 import asyncio
 import errno
+import json
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from math import isfinite
 from time import time
+from typing import Any
 
 import aiohttp
 import msgspec
 from aiohttp.http_exceptions import HttpProcessingError
 
+from swarm.client import loose_json
 from swarm.client.base import Failure
 from swarm.recording.records import ErrorKind
 
@@ -23,6 +26,10 @@ JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a server's JSON raises."""
 
 _EXCERPT = 300  # characters of a server's own words
+_ERRORS = ("error", "error_message", "error_msg", "errorMessage")
+_WORDS = (*_ERRORS, "message", "msg", "detail")
+_CODES = ("code", "error_code", "errorCode", "status_code", "statusCode", "error_type", "errorType")
+_WELL = (None, "", 0, 200, "0", "200", "ok", "OK", "success")
 _OVERFLOW = (
     "context_length_exceeded",
     "maximum context length",
@@ -37,25 +44,51 @@ _OVERFLOW = (
 
 
 def error_text(body: bytes) -> str:
-    """The words of an error body (OpenAI's, vLLM's old and new form, FastAPI's, or plain text), shortened, one line."""
+    """The words of an error in any of the forms that servers have for it, or of plain text; shortened, one line."""
     text = _own_words(body) or body.decode("utf-8", "replace")
     text = " ".join(text.split())
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
 
 
-def _own_words(body: bytes) -> str | None:
+def error_in(event: bytes) -> str | None:
+    """The words of an error that came in the place of a chunk; None: it is none."""
     try:
-        error = msgspec.json.decode(body)
+        document = loose_json.loads(event)
     except JSON_ERRORS:
         return None
-    if isinstance(error, dict):
-        error = error.get("error") or error.get("message") or error.get("detail")
-    if isinstance(error, dict) and isinstance(error.get("message"), str):
-        named = error.get("type") or error.get("code")
-        return f"{error['message']} ({named})" if named else error["message"]
-    if isinstance(error, str | None):
-        return error
-    return msgspec.json.encode(error).decode()
+    return error_text(event) if isinstance(document, dict) and _is_error(document) else None
+
+
+def _is_error(document: dict[str, Any]) -> bool:
+    """An error by its key, or one in the place of choices; a message alone may be a progress report."""
+    if any(document.get(key) for key in _ERRORS):
+        return True
+    if document.get("choices") or document.get("usage"):
+        return False
+    marked = any(document.get(key) not in _WELL for key in _CODES)
+    kinds = [str(document.get(key)).lower() for key in ("object", "type", "status")]
+    named = any("error" in kind or "fail" in kind for kind in kinds)
+    return named or bool(document.get("detail")) or (marked and any(document.get(key) for key in _WORDS))
+
+
+def _own_words(body: bytes) -> str | None:
+    try:
+        error = loose_json.loads(body)
+    except JSON_ERRORS:
+        return None
+    named, nested = None, False
+    while isinstance(error, dict) and (inner := _worded(error)) is not None:
+        named = (error.get("type") or error.get("code")) if nested else None
+        error, nested = inner, True
+    if isinstance(error, dict) and not nested:
+        return None
+    if isinstance(error, str):
+        return loose_json.text([f"{error} ({named})" if named else error])
+    return None if error is None else loose_json.text([json.dumps(error, ensure_ascii=False, separators=(",", ":"))])
+
+
+def _worded(error: dict[str, Any]) -> Any:
+    return next((found for key in _WORDS if isinstance(found := error.get(key), str | dict | list) and found), None)
 
 
 def from_status(status: int, headers: Mapping[str, str], body: bytes, url: str) -> Failure:
@@ -133,7 +166,11 @@ def total_timeout(timeout_s: float, url: str) -> Failure:
 
 
 def idle_timeout(idle_s: float, url: str) -> Failure:
-    return Failure("timeout", f"{url} fell silent for {idle_s:g} s inside the reply (client.idle_timeout)")
+    return Failure("timeout", f"{url} sent no chunk for {idle_s:g} s inside the reply (client.idle_timeout)")
+
+
+def too_long(limit: int, url: str) -> Failure:
+    return Failure("cut", f"the reply of {url} was cut off after {limit} bytes (client.max_reply_bytes)")
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -21,8 +21,8 @@ from swarm.client.base import ChatRequest, Connection, Meter, Observation
 from swarm.client.direct import body_of
 from swarm.client.litellm_codec import NO_KEY, Codec, copied, load
 from swarm.client.meter import LagMeter
-from swarm.client.sse import ChatStream, Chunk
-from swarm.client.wire import Wire
+from swarm.client.sse import ChatStream
+from swarm.client.wire import Wire, most_completion
 from swarm.clock import Clock
 
 _FOREIGN = (openai.OpenAIError, httpx.HTTPError, aiohttp.ClientError, OSError)  # LiteLLM's own derive from the first
@@ -39,7 +39,7 @@ class LiteLLMClient:
     async def complete(self, request: ChatRequest, seen: Observation) -> None:
         await self._wire.turn()
         url, headers, body = self._codec.encode(request)
-        await self._wire.post(url, headers, body, seen, self._codec.refusal)
+        await self._wire.post(request, url, headers, body, seen, self._codec.refusal)
 
     def meter(self) -> Meter:
         return self._wire.meter()
@@ -83,21 +83,28 @@ class LiteLLMSdkClient:
         seen.end_ns = seen.end_ns or self._clock.now()
 
     async def _stream(self, request: ChatRequest, seen: Observation) -> None:
-        stream, wrapper = ChatStream(seen), None
-        silence = asyncio.timeout(None)
+        stream, wrapper = ChatStream(seen, most_completion=most_completion(request)), None
+        silence, room = asyncio.timeout(None), self._connection.max_reply_bytes
         try:
             async with silence:
                 wrapper = await self._litellm.acompletion(**self._fixed, **self._arguments(request))
                 async for chunk in wrapper:
-                    self._chunk(chunk, stream, seen)
-                    if seen.stamps:
+                    document, grown = chunk.model_dump(exclude_none=True), (len(seen.stamps), seen.completion_tokens)
+                    self._chunk(document, stream, seen)
+                    if seen.stamps and grown != (len(seen.stamps), seen.completion_tokens):
                         silence.reschedule(asyncio.get_running_loop().time() + self._connection.idle_timeout_s)
+                    room -= len(str(document))
+                    if room < 0:
+                        seen.failure = failures.too_long(self._connection.max_reply_bytes, self._connection.api_base)
+                        return
         except TimeoutError:
             if not silence.expired():
                 raise
-            seen.failure = failures.idle_timeout(self._connection.idle_timeout_s, self._connection.api_base)
+            idle = failures.idle_timeout(self._connection.idle_timeout_s, self._connection.api_base)
+            seen.failure = seen.failure or idle
         except _FOREIGN as error:
-            seen.failure = failures.from_litellm(error, self._connection.api_base, streaming=wrapper is not None)
+            broken = failures.from_litellm(error, self._connection.api_base, streaming=wrapper is not None)
+            seen.failure = seen.failure or broken
         else:
             self._end(wrapper, stream, seen)
         finally:
@@ -105,19 +112,25 @@ class LiteLLMSdkClient:
             if wrapper is not None and seen.end_ns is None:
                 await wrapper.aclose()
 
-    def _chunk(self, chunk: Any, stream: ChatStream, seen: Observation) -> None:
+    def _chunk(self, document: dict[str, Any], stream: ChatStream, seen: Observation) -> None:
         stamp, before = self._clock.now(), len(seen.stamps)
-        stream.take(msgspec.convert(chunk.model_dump(exclude_none=True), Chunk), stamp)
+        try:
+            stream.take_document(document, stamp)
+        except msgspec.DecodeError as error:
+            stream.fail("malformed", f"LiteLLM made a chunk that is not a chat completion's ({error})")
         self._lags.count(len(seen.stamps) - before)
 
     def _end(self, wrapper: Any, stream: ChatStream, seen: Observation) -> None:
         """LiteLLM makes up what a server has not sent: a `finish_reason` for a cut stream, and a usage."""
         seen.end_ns = self._clock.now()
+        if not any(getattr(chunk, "usage", None) for chunk in wrapper.chunks):
+            seen.prompt_tokens = seen.completion_tokens = seen.cached_tokens = None
         if wrapper.received_finish_reason is None:
             seen.finish_reason = None
             stream.end(seen.end_ns)
-        if not any(getattr(chunk, "usage", None) for chunk in wrapper.chunks):
-            seen.prompt_tokens = seen.completion_tokens = seen.cached_tokens = None
+        else:
+            stream.finish(wrapper.received_finish_reason)
+            stream.done(seen.end_ns)
 
     def _arguments(self, request: ChatRequest) -> dict[str, Any]:
         body = body_of(request, self._connection)

@@ -1,181 +1,55 @@
 """The bytes of a streamed chat completion, turned into an `Observation`.
 
-Two steps, both fed with bytes split anywhere: `EventStream` finds the events (server-sent events, WHATWG HTML 9.2),
-`ChatStream` reads OpenAI's chunks out of them. Whatever a server sends becomes data or a `Failure`, never an exception.
+`swarm.client.events` finds the events, `swarm.client.chunks` reads what each says, `swarm.client.calls` puts tool calls
+together, and `ChatStream` is the whole reply. Whatever a server sends becomes data or a `Failure`, never an exception.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
-
-from swarm.client.base import Failure, Observation, ToolCall
-from swarm.client.failures import JSON_ERRORS, error_text
+from swarm.client import chunks, loose_json
+from swarm.client.base import Failure, Observation
+from swarm.client.calls import Calls
+from swarm.client.chunks import MOST_TOKENS, Chunk, Delta, Usage
+from swarm.client.events import MAX_EVENT_BYTES, ErrorEvent, EventStream, TooLongError
+from swarm.client.failures import JSON_ERRORS, error_in, error_text
+from swarm.client.finish import finish_of, shown
 from swarm.recording.records import ErrorKind
 
-MAX_EVENT_BYTES = 4 << 20
-"""The largest event taken: a thousand times a usual chunk, and little enough that a broken server costs no memory."""
-
-_BOM = b"\xef\xbb\xbf"
 _DONE = b"[DONE]"
-
-
-class TooLongError(ValueError):
-    """An event exceeded `MAX_EVENT_BYTES`."""
-
-
-class EventStream:
-    """Splits bytes into the data of events. Line ends are LF, CRLF or CR; comments and other fields are skipped."""
-
-    __slots__ = ("_data", "_first", "_limit", "_rest", "_size", "_skip_lf")
-
-    def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
-        self._limit = limit
-        self._rest = bytearray()  # the line that has not ended yet
-        self._data: list[bytes] = []  # the data lines of the event that has not ended yet
-        self._size = 0  # of _data
-        self._skip_lf = False  # the last byte was a CR: an LF now belongs to it
-        self._first = True
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The data of every event that ends in `data`; raises `TooLongError`."""
-        if self._is_one_event(data):
-            self._first = False
-            return [data[6:-2]]
-        if self._skip_lf or b"\r" in data:
-            data = self._plain_line_ends(data)
-        lines = data.split(b"\n")
-        self._rest += lines[0]
-        if len(lines) > 1:
-            lines[0] = bytes(self._rest).removeprefix(_BOM) if self._first else bytes(self._rest)
-            self._first = False
-            self._rest = bytearray(lines[-1])
-        if len(self._rest) > self._limit:
-            raise TooLongError
-        events: list[bytes] = []
-        for line in lines[:-1]:
-            if line:
-                self._line(line)
-            elif self._data:
-                events.append(self._take())
-        return events
-
-    def _is_one_event(self, data: bytes) -> bool:
-        """The common case by far: one read brings one whole event of one line."""
-        return (
-            data.startswith(b"data: ")
-            and data.find(b"\n") == len(data) - 2
-            and data.endswith(b"\n")
-            and not (self.inside or b"\r" in data)
-        )
-
-    @property
-    def inside(self) -> bool:
-        """An event has begun and not ended."""
-        return bool(self._rest or self._data or self._skip_lf)
-
-    def end(self) -> list[bytes]:
-        """The event that the end of the bytes left without its blank line, if its lines are whole."""
-        if bytes(self._rest).strip() in (b"data: " + _DONE, b"data:" + _DONE):
-            self._line(bytes(self._rest).strip())
-        self._rest.clear()
-        return [self._take()] if self._data else []
-
-    def _line(self, line: bytes) -> None:
-        if line.startswith(b"error:"):  # llama.cpp's until 2025: a field of its own
-            line = b'data:{"error":' + line[6:] + b"}"
-        if line.startswith(b"data:"):
-            value = line[6:] if line.startswith(b"data: ") else line[5:]
-            self._data.append(value)
-            self._size += len(value)
-            if self._size > self._limit:
-                raise TooLongError
-
-    def _take(self) -> bytes:
-        event = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-        self._data.clear()
-        self._size = 0
-        return event
-
-    def _plain_line_ends(self, data: bytes) -> bytes:
-        if self._skip_lf and data.startswith(b"\n"):
-            data = data[1:]
-            self._skip_lf = False
-        if data:
-            self._skip_lf = data.endswith(b"\r")
-        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
-
-
-class _Function(msgspec.Struct, gc=False):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _Fragment(msgspec.Struct, gc=False):
-    index: Count | None = None
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Delta(msgspec.Struct, gc=False):
-    content: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[_Fragment] | None = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    delta: _Delta | None = None
-    finish_reason: str | None = None
-
-
-class _PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: Count | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: Count | None = None
-    completion_tokens: Count | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-
-
-class Chunk(msgspec.Struct, gc=False):
-    """What is read of an OpenAI chunk, or of the error that took its place."""
-
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    error: Any = None
-    object: Any = None
-    message: Any = None
-
-    @property
-    def is_error(self) -> bool:
-        return self.error is not None or self.object == "error"
-
-
-_decode = msgspec.json.Decoder(Chunk).decode
-_decode_all = msgspec.json.Decoder(list[Chunk]).decode
 
 
 class ChatStream:
     """One reply as its bytes arrive, written into `seen`.
 
     A token-bearing chunk is one with non-empty content, reasoning or tool-call fragment; the empty role delta is none.
-    The reply is complete with a finish reason and the terminal event, and cut without either.
+    The reply is complete with a normal finish reason, a token and the terminal event; without one of them it failed.
     """
 
-    __slots__ = ("_content", "_events", "_fragments", "_per_chunk", "_reasoning", "_seen", "over")
+    __slots__ = (
+        "_calls",
+        "_content",
+        "_events",
+        "_most_completion",
+        "_most_prompt",
+        "_other_names",
+        "_per_chunk",
+        "_reasoning",
+        "_seen",
+        "over",
+    )
 
-    def __init__(self, seen: Observation) -> None:
+    def __init__(self, seen: Observation, most_prompt: int = MOST_TOKENS, most_completion: int = MOST_TOKENS) -> None:
+        """`most_prompt`, `most_completion`: counts of tokens above these cannot be."""
         self._seen = seen
+        self._most_prompt = most_prompt
+        self._most_completion = most_completion
         self._events = EventStream()
         self._content: list[str] = []
         self._reasoning: list[str] = []
-        self._fragments: dict[int, tuple[list[str], list[str], list[str]]] = {}  # index -> ids, names, arguments
+        self._calls = Calls()
         self._per_chunk = True
+        self._other_names = False
         self.over = False
         """The terminal event has come, or the stream has failed: what follows does not matter."""
 
@@ -190,8 +64,8 @@ class ChatStream:
 
     def feed_all(self, reads: Sequence[tuple[bytes, int, int]]) -> None:
         """Takes the bytes of several reads, and when they arrived; quicker than one by one where each is one event."""
-        if len(reads) > 1 and not (self.over or self._events.inside) and (chunks := _chunks(reads)):
-            for chunk, (_, stamp_ns, _) in zip(chunks, reads, strict=True):
+        if len(reads) > 1 and not (self.over or self._events.inside) and (several := _chunks(reads)):
+            for chunk, (_, stamp_ns, _) in zip(several, reads, strict=True):
                 self.take(chunk, stamp_ns)
         else:
             for data, stamp_ns, _ in reads:
@@ -206,40 +80,56 @@ class ChatStream:
             missing = "its terminal event [DONE]" if self._seen.finish_reason else "a finish_reason"
             self.fail("cut", f"the server ended the stream without {missing}")
 
+    def done(self, stamp_ns: int) -> None:
+        """The terminal event has come."""
+        self._seen.end_ns = stamp_ns
+        if self._seen.finish_reason is None:
+            self.fail("cut", "the server ended the stream without a finish_reason")
+        elif self._seen.completion_tokens == 0 and not self._seen.stamps:
+            reason = self._seen.finish_reason
+            self.fail("empty", f"the reply was empty: the server ended it without a token (finish_reason {reason})")
+        self.over = True
+
     def fail(self, kind: ErrorKind, message: str) -> None:
         """The first failure stands."""
         self.over = True
+        self._fail(kind, message)
+
+    def _fail(self, kind: ErrorKind, message: str) -> None:
         if self._seen.failure is None:
             self._seen.failure = Failure(kind, message)
 
     def close(self) -> None:
-        """Puts the text and tool calls together, as far as they came."""
+        """Puts the text and tool calls together, as far as they came, and leaves out the counts that cannot be."""
         seen = self._seen
-        seen.content = "".join(self._content)
-        seen.reasoning = "".join(self._reasoning)
-        seen.tool_calls = [
-            ToolCall("".join(ids), "".join(names), "".join(arguments))
-            for _, (ids, names, arguments) in sorted(self._fragments.items())
-        ]
+        seen.content = loose_json.text(self._content)
+        seen.reasoning = loose_json.text(self._reasoning)
+        seen.tool_calls = self._calls.made()
+        self._settle()
 
     def _event(self, event: bytes, stamp_ns: int) -> None:
-        if event == _DONE:
-            self.over = True
-            self._seen.end_ns = stamp_ns
-            if self._seen.finish_reason is None:
-                self.fail("cut", "the server ended the stream without a finish_reason")
+        try:
+            chunk = chunks.decode(event)
+        except JSON_ERRORS:
+            chunk = None
+        if chunk is not None and chunk.choices and not chunk.error and type(event) is bytes:
+            self.take(chunk, stamp_ns)
+        else:
+            self._odd_event(event, stamp_ns)
+
+    def _odd_event(self, event: bytes, stamp_ns: int) -> None:
+        """The end, an error, or a chunk that is not in the usual form."""
+        if event.strip() == _DONE:
+            self.done(stamp_ns)
+            return
+        words = (error_text(event) or "it did not say which") if isinstance(event, ErrorEvent) else error_in(event)
+        if words is not None:
+            self.fail("in_band", f"the server broke the stream off with an error: {words}")
             return
         try:
-            chunk = _decode(event)
+            self.take_document(loose_json.loads(event), stamp_ns)
         except JSON_ERRORS as error:
-            self.fail(
-                "malformed", f"the server sent a chunk that is not a chat completion's ({error}): {event[:120]!r}"
-            )
-            return
-        if chunk.is_error:
-            self.fail("in_band", f"the server broke the stream off with an error: {error_text(event)}")
-        else:
-            self.take(chunk, stamp_ns)
+            self.fail("malformed", f"the server sent a chunk that is not a chat completion's ({error})")
 
     def take(self, chunk: Chunk, stamp_ns: int) -> None:
         """A chunk that arrived at `stamp_ns`."""
@@ -248,17 +138,38 @@ class ChatStream:
             if choice.delta is not None and self._delta(choice.delta):
                 bears_token = True
             if choice.finish_reason:
-                self._seen.finish_reason = choice.finish_reason
+                self.finish(choice.finish_reason)
         if chunk.usage is not None:
             self._usage(chunk.usage)
         if bears_token:
             self._token(stamp_ns, chunk.usage)
 
+    def take_document(self, document: Any, stamp_ns: int) -> None:
+        """The same, as decoded JSON in any form; raises msgspec.DecodeError for what is no chunk."""
+        chunk, doubts = chunks.converted(document)
+        self.take(chunk, stamp_ns)
+        self._doubt(doubts)
+
     def add(self, delta: dict[str, Any], stamp_ns: int) -> None:
         """A chunk's delta, as which a reply in the words of another API is read."""
-        self.take(msgspec.convert({"choices": [{"delta": delta}]}, Chunk), stamp_ns)
+        self.take_document({"choices": [{"delta": delta}]}, stamp_ns)
 
-    def _token(self, stamp_ns: int, usage: _Usage | None) -> None:
+    def count(self, prompt: Any, completion: Any, cached: Any) -> None:
+        """Counts of tokens as another API told them."""
+        details = {"cached_tokens": cached}
+        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "prompt_tokens_details": details}
+        self.take_document({"usage": usage}, 0)
+
+    def finish(self, word: str) -> None:
+        """Why the reply ends, in the server's word; what is no normal end is a failure, and what follows is read on."""
+        meaning, normal = finish_of(word)
+        if meaning is not None:
+            self._seen.finish_reason = meaning
+        elif not normal:
+            self._seen.finish_reason = word = shown(word)
+            self._fail("in_band", f"the reply was aborted by the server (finish_reason {word})")
+
+    def _token(self, stamp_ns: int, usage: Usage | None) -> None:
         seen = self._seen
         if seen.stamps and seen.stamps[-1] == stamp_ns:
             seen.coalesced += 1
@@ -267,32 +178,42 @@ class ChatStream:
             if usage is not None and usage.completion_tokens is not None:
                 seen.tokens.append(usage.completion_tokens)
             else:
-                self._per_chunk = False
-                del seen.tokens[:]
+                self._uncount_chunks()
 
-    def _delta(self, delta: _Delta) -> bool:
+    def _uncount_chunks(self) -> None:
+        self._per_chunk = False
+        del self._seen.tokens[:]
+
+    def _delta(self, delta: Delta) -> bool:
         content, reasoning = delta.content, delta.reasoning or delta.reasoning_content
         if content:
             self._content.append(content)
         if reasoning:
             self._reasoning.append(reasoning)
         bears_token = bool(content or reasoning)
-        for position, fragment in enumerate(delta.tool_calls or ()):
-            if self._fragment(position if fragment.index is None else fragment.index, fragment):
+        for place, part in enumerate(delta.tool_calls or ()):
+            function = part.function or _NO_FUNCTION
+            if self._calls.add(place, part.index, part.id, function.name, function.arguments):
                 bears_token = True
+        if self._other_names or not bears_token or not self._seen.stamps:
+            return self._other_delta(delta, reasoning or "") or bears_token
         return bears_token
 
-    def _fragment(self, index: int, fragment: _Fragment) -> bool:
-        function = fragment.function or _Function()
-        if not (fragment.id or function.name or function.arguments):
-            return False
-        parts = self._fragments.setdefault(index, ([], [], []))
-        for part, text in zip(parts, (fragment.id, function.name, function.arguments), strict=True):
-            if text:
-                part.append(text)
-        return True
+    def _other_delta(self, delta: Delta, known: str) -> bool:
+        """What comes under rarer names: looked for in a first chunk, in one that brings nothing else, and once found.
 
-    def _usage(self, usage: _Usage) -> None:
+        `known`: the reasoning that came under a usual name, which a rarer one repeats.
+        """
+        reasoning = "" if known else chunks.reasoning(delta)
+        called = delta.function_call or _NO_FUNCTION
+        found = bool(reasoning or delta.refusal)
+        self._reasoning.append(reasoning)
+        self._content.append(delta.refusal or "")
+        found = self._calls.add(0, 0, None, called.name, called.arguments) or found
+        self._other_names = self._other_names or found
+        return found
+
+    def _usage(self, usage: Usage) -> None:
         seen = self._seen
         if usage.prompt_tokens is not None:
             seen.prompt_tokens = usage.prompt_tokens
@@ -300,6 +221,34 @@ class ChatStream:
             seen.completion_tokens = usage.completion_tokens
         if usage.prompt_tokens_details is not None and usage.prompt_tokens_details.cached_tokens is not None:
             seen.cached_tokens = usage.prompt_tokens_details.cached_tokens
+
+    def _doubt(self, doubts: dict[str, str]) -> None:
+        """Counts that cannot be, as the server wrote them, are unknown."""
+        for name, value in doubts.items():
+            setattr(self._seen, name, None)
+            self._seen.doubts.setdefault(name, value)
+
+    def _settle(self) -> None:
+        """Holds the counts against each other and against what was asked for."""
+        seen = self._seen
+        prompt, completion, cached = seen.prompt_tokens or 0, seen.completion_tokens, seen.cached_tokens or 0
+        if prompt > self._most_prompt:
+            self._doubt({"prompt_tokens": str(prompt)})
+        if cached > prompt:
+            self._doubt({"cached_tokens": f"{cached} of {prompt} prompt tokens"})
+        if completion == 0 and seen.stamps:
+            self._doubt({"completion_tokens": "0 of a reply with text"})
+        if (completion or 0) > max(self._most_completion, self._length()):
+            self._doubt({"completion_tokens": str(completion)})
+        if seen.tokens and (seen.completion_tokens is None or list(seen.tokens) != sorted(seen.tokens)):
+            self._uncount_chunks()
+
+    def _length(self) -> int:
+        seen = self._seen
+        return len(seen.content) + len(seen.reasoning) + sum(len(call.arguments) for call in seen.tool_calls)
+
+
+_NO_FUNCTION = chunks.Function()
 
 
 def _chunks(reads: Sequence[tuple[bytes, int, int]]) -> list[Chunk] | None:
@@ -309,7 +258,9 @@ def _chunks(reads: Sequence[tuple[bytes, int, int]]) -> list[Chunk] | None:
     if len(events) < len(reads) or b"\n" in joined or b"\r" in joined:
         return None
     try:
-        chunks = _decode_all(b"[%b]" % joined)
+        several = chunks.decode_all(b"[%b]" % joined)
     except JSON_ERRORS:
         return None
-    return chunks if len(chunks) == len(reads) and not any(chunk.is_error for chunk in chunks) else None
+    if len(several) == len(reads) and all(chunk.choices and not chunk.error for chunk in several):
+        return several
+    return None

@@ -8,7 +8,8 @@ from contextlib import suppress
 import aiohttp
 
 from swarm.client import failures
-from swarm.client.base import Connection, Failure, Meter, Observation
+from swarm.client.base import ChatRequest, Connection, Failure, Meter, Observation
+from swarm.client.chunks import MOST_TOKENS
 from swarm.client.meter import LagMeter
 from swarm.client.sse import ChatStream
 from swarm.client.stamps import Line, Read, Stamper
@@ -26,6 +27,8 @@ SMALL_TIMEOUT_S = 10.0
 
 _DOCUMENTS = frozenset({"application/json", "text/html"})
 _DOCUMENT_BYTES = 64 << 10
+_HIDDEN_TOKENS = 64 << 10
+"""What a server may add to a prompt: a chat template, a system message of its own."""
 
 Refusal = Callable[[int, Mapping[str, str], bytes], Failure]
 
@@ -103,20 +106,27 @@ class Wire:
         asyncio.get_running_loop().call_soon(self._turnstile.release)
 
     async def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, seen: Observation, refusal: Refusal
+        self,
+        request: ChatRequest,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        seen: Observation,
+        refusal: Refusal,
     ) -> None:
-        """Sends `body` and streams the reply into `seen`; `refusal` names the failure of an answer other than 200."""
+        """Sends `body`, which is `request`, and streams the reply into `seen`; `refusal` names the failure of an answer
+        other than 200."""
         seen.send_ns = self._clock.now()
         with self._stamper.line() as line:
             limit = asyncio.timeout(self._connection.timeout_s)
             try:
                 async with limit:
-                    await self._exchange(url, headers, body, seen, refusal, line)
+                    await self._exchange(request, url, headers, body, seen, refusal, line)
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError and ssl.SSLError are OSErrors
                 if line.lost is not None and failures.from_exception(line.lost, url) is None:
                     raise line.lost from error  # a bug of ours, in the read callback
                 if limit.expired():
-                    seen.failure = failures.total_timeout(self._connection.timeout_s, url)
+                    seen.failure = seen.failure or failures.total_timeout(self._connection.timeout_s, url)
                 elif seen.failure is None:
                     seen.failure = failures.from_exception(line.lost or error, url)
             finally:
@@ -125,7 +135,14 @@ class Wire:
             seen.end_ns = self._clock.now()
 
     async def _exchange(
-        self, url: str, headers: Mapping[str, str], body: bytes, seen: Observation, refusal: Refusal, line: Line
+        self,
+        request: ChatRequest,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        seen: Observation,
+        refusal: Refusal,
+        line: Line,
     ) -> None:
         async with self._session.post(url, headers=headers, data=body, allow_redirects=False) as response:
             seen.send_ns = line.sent_ns or seen.send_ns
@@ -135,7 +152,8 @@ class Wire:
                 document = await _document(response, line)
                 seen.failure = failures.not_a_stream(response.content_type, document, url)
             else:
-                await _Reply(response, seen, self._clock, self._lags).read(line, self._connection.idle_timeout_s)
+                stream = ChatStream(seen, len(body) + _HIDDEN_TOKENS, most_completion(request))
+                await _Reply(response, seen, stream, self._clock, self._lags, self._connection).read(line)
 
     def meter(self) -> Meter:
         return self._lags.take(self._stamper.source)
@@ -148,17 +166,28 @@ class Wire:
 class _Reply:
     """One reply being read: parsed as it comes, timed against silence, its connection let go at its end."""
 
-    def __init__(self, response: aiohttp.ClientResponse, seen: Observation, clock: Clock, lags: LagMeter) -> None:
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        seen: Observation,
+        stream: ChatStream,
+        clock: Clock,
+        lags: LagMeter,
+        connection: Connection,
+    ) -> None:
         self._response = response
         self._seen = seen
+        self._stream = stream
         self._clock = clock
         self._lags = lags
-        self._stream = ChatStream(seen)
-        self._last_ns = clock.now()
+        self._idle_s = connection.idle_timeout_s
+        self._room = connection.max_reply_bytes
+        self._most_bytes = connection.max_reply_bytes
+        self._last_ns = self._grown_ns = clock.now()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def read(self, line: Line, idle_s: float) -> None:
-        self._watch(line, idle_s)
+    async def read(self, line: Line) -> None:
+        self._watch(line)
         try:
             await line.deliver(self._response, self._arrived)
             self._stream.end(self._last_ns)
@@ -172,10 +201,17 @@ class _Reply:
 
     def _arrived(self, reads: list[Read]) -> None:
         seen = self._seen
-        chunks, coalesced = len(seen.stamps), seen.coalesced
+        chunks, coalesced, completion = len(seen.stamps), seen.coalesced, seen.completion_tokens
         was_over = self._stream.over
         self._stream.feed_all(reads)
         self._last_ns = reads[-1][1]
+        if len(seen.stamps) > chunks:
+            self._grown_ns = seen.stamps[-1]
+        elif seen.completion_tokens != completion:
+            self._grown_ns = self._last_ns
+        self._room -= sum([len(data) for data, _, _ in reads])
+        if self._room < 0 and not self._stream.over:
+            self._break_off(failures.too_long(self._most_bytes, str(self._response.url)))
         lags = [lag_ns for _, _, lag_ns in reads]
         self._lags.saw(lags, len(seen.stamps) - chunks)
         if seen.coalesced != coalesced:
@@ -193,17 +229,29 @@ class _Reply:
         else:
             self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._response.close)
 
-    def _watch(self, line: Line, idle_s: float) -> None:
-        """Looks for silence at most once per `idle_s`, rather than setting a timer back with every chunk."""
+    def _break_off(self, failure: Failure) -> None:
+        self._stream.fail(failure.kind, failure.message)
+        self._response.close()
+
+    def _watch(self, line: Line) -> None:
+        """Looks for silence at most once per `idle_timeout_s`, rather than setting a timer back with every chunk.
+
+        Comments, heartbeats and chunks that bring nothing are no sign of a reply that grows.
+        """
         line.flush()
-        silent_s = (self._clock.now() - self._last_ns) / 1e9
-        if self._seen.stamps and silent_s >= idle_s:
-            self._stream.over = True
-            self._seen.failure = failures.idle_timeout(idle_s, str(self._response.url))
-            self._response.close()
+        silent_s = (self._clock.now() - self._grown_ns) / 1e9
+        if self._seen.stamps and silent_s >= self._idle_s:
+            self._break_off(failures.idle_timeout(self._idle_s, str(self._response.url)))
             return
-        wait_s = idle_s - silent_s if self._seen.stamps else idle_s
-        self._timer = asyncio.get_running_loop().call_later(wait_s, self._watch, line, idle_s)
+        wait_s = self._idle_s - silent_s if self._seen.stamps else self._idle_s
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._watch, line)
+
+
+def most_completion(request: ChatRequest) -> int:
+    """More than twice what was asked for is no count; less than that may be a server's lie, which checks find."""
+    body = {"max_tokens": request.max_tokens} | request.extra_body
+    limits = [body[name] for name in ("max_tokens", "max_completion_tokens") if name in body]
+    return max(2 * limit if isinstance(limit, int) else MOST_TOKENS for limit in limits)
 
 
 def _shared(seen: Observation, begin: int) -> list[int]:

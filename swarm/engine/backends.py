@@ -39,6 +39,7 @@ def connection(
         metrics_headers=_headers(target, "metrics_headers", environment),
         timeout_s=scenario.client.timeout,
         idle_timeout_s=scenario.client.idle_timeout,
+        max_reply_bytes=scenario.client.max_reply_bytes,
         provider=scenario.litellm_provider,
         ca_file=scenario.client.ca_file,
     )

@@ -18,11 +18,12 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from swarm.client.failures import JSON_ERRORS, error_text
+from swarm.client.events import ErrorEvent, EventStream, TooLongError
+from swarm.client.failures import JSON_ERRORS, error_in, error_text
 from swarm.client.litellm_codec import load
-from swarm.client.sse import EventStream, TooLongError
 from swarm.errors import UsageError
 from swarm.proxy.answer import PlainAnswer, error_body
+from swarm.proxy.exchange import MOST_REPLY_BYTES
 
 _PLACES = ("messages", "pass_through", "experimental_pass_through")
 """Where LiteLLM 1.109, 1.105 and 1.90 have the translators."""
@@ -120,19 +121,19 @@ class Translator:
             yield b"event: error\ndata: " + error_body("anthropic", 500, str(broken)) + b"\n\n"
 
     def _read(self, chunk: bytes) -> Any:
+        if (words := error_text(chunk) if isinstance(chunk, ErrorEvent) else error_in(chunk)) is not None:
+            raise TranslationError(words)
         try:
-            fields = msgspec.json.decode(chunk, type=dict[str, Any])
-            if "error" not in fields and fields.get("object") != "error":
-                return self._chunk(**fields)
+            return self._chunk(**msgspec.json.decode(chunk, type=dict[str, Any]))
         except _MISFITS as error:
             raise TranslationError(f"the upstream's chunk cannot be translated: {_words(error)}") from error
-        raise TranslationError(error_text(chunk))
 
 
 _DELTA = re.compile(
     rb'event: content_block_delta\ndata: {"type": "content_block_delta", "index": \d+, '
     rb'"delta": {"type": "[a-z_]+_delta", "(text|thinking|partial_json)": (?=")'
 )
+_TOO_LONG = ErrorEvent(b"the upstream's answer is longer than %d bytes" % MOST_REPLY_BYTES)
 _FINISHES = re.compile(rb'"finish_reason":\s*"')
 
 
@@ -211,6 +212,7 @@ class TranslatedAnswer:
         self._status = 0
         self._headers: CIMultiDict[str] = CIMultiDict()
         self._body = bytearray()  # of an answer that is no stream
+        self._room = MOST_REPLY_BYTES
         self._events = EventStream()
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._waits = False  # LiteLLM has said all that it had to say, and waits for a chunk
@@ -231,6 +233,12 @@ class TranslatedAnswer:
             self._writing = asyncio.create_task(self._write())
 
     def write(self, data: bytes) -> None:
+        before, self._room = self._room, self._room - len(data)
+        if self._room < 0:
+            if before >= 0 and self._writing is not None and not self._whole:
+                self._translate(_TOO_LONG)
+                self._whole = True
+            return
         if self._writing is None:
             self._body += data
             return
@@ -240,7 +248,7 @@ class TranslatedAnswer:
                 if not self._whole:
                     self._translate(event)
         except TooLongError:
-            self._translate(b"an event of the upstream is too long")
+            self._translate(ErrorEvent(b"an event of the upstream is too long"))
 
     def _translate(self, chunk: bytes | None) -> None:
         """None: there are no more."""
@@ -276,6 +284,8 @@ class TranslatedAnswer:
     async def _end_document(self) -> None:
         status, body = self._status, bytes(self._body)
         try:
+            if self._room < 0:
+                raise TranslationError(error_text(_TOO_LONG))
             body = self._translator.whole(body, self._asked) if status == 200 else _error(status, body)
         except TranslationError as error:
             status, body = 502, error_body("anthropic", 502, str(error))

@@ -9,24 +9,21 @@ from typing import Any
 
 import msgspec
 
-from swarm.client.base import Failure, Observation
-from swarm.client.failures import JSON_ERRORS, error_text
-from swarm.client.sse import ChatStream, Count, EventStream, TooLongError
-
-_REASONS = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
+from swarm.client import loose_json
+from swarm.client.base import Observation
+from swarm.client.chunks import Count
+from swarm.client.events import ErrorEvent, EventStream, TooLongError
+from swarm.client.failures import JSON_ERRORS, error_in, error_text
+from swarm.client.sse import ChatStream
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: Count | None = None
-    cache_read_input_tokens: Count | None = None
-    cache_creation_input_tokens: Count | None = None
-    output_tokens: Count | None = None
+    """Counts, if they are any: the stream that they are handed to looks at them."""
+
+    input_tokens: Any = None
+    cache_read_input_tokens: Any = None
+    cache_creation_input_tokens: Any = None
+    output_tokens: Any = None
 
 
 class _Block(msgspec.Struct):
@@ -66,36 +63,40 @@ def read_stream(pieces: Iterable[tuple[bytes, int]], seen: Observation) -> None:
             for event in reader.events.feed(data):
                 reader.take(event, stamp_ns)
     except (*JSON_ERRORS, TooLongError) as error:
-        seen.failure = Failure("malformed", f"the upstream sent an event that is none of a message's ({error})")
-    reader.close()
+        reader.stream.fail("malformed", f"the upstream sent an event that is none of a message's ({error})")
+    reader.stream.close()
 
 
 def read_document(body: bytes, end_ns: int, seen: Observation) -> None:
     """Reads a reply that came as a whole."""
     reader = _Reader(seen)
     try:
-        message = msgspec.json.decode(body, type=_Message)
+        message = loose_json.decode(body, _Message)
     except JSON_ERRORS as error:
-        seen.failure = Failure("malformed", f"the upstream's answer is no message ({error})")
+        reader.stream.fail("malformed", f"the upstream's answer is no message ({error})")
         return
     if message.error is not None:
-        seen.failure = Failure("in_band", error_text(body))
+        reader.stream.fail("in_band", error_text(body))
         return
     for index, block in enumerate(message.content):
         reader.block(index, block, end_ns)
     reader.ends(message.stop_reason, message.usage)
-    reader.close()
-    seen.end_ns = end_ns
+    reader.stream.done(end_ns)
+    reader.stream.close()
 
 
 class _Reader:
     def __init__(self, seen: Observation) -> None:
         self.events = EventStream()
-        self._seen = seen
-        self._stream = ChatStream(seen)
+        self.stream = ChatStream(seen)
 
     def take(self, data: bytes, stamp_ns: int) -> None:
-        event = msgspec.json.decode(data, type=_Event)
+        if self.stream.over:
+            return
+        if isinstance(data, ErrorEvent):
+            self.stream.fail("in_band", error_text(data))
+            return
+        event = loose_json.decode(data, _Event)
         match event.type:
             case "message_start" if event.message:
                 self.ends(None, event.message.usage)
@@ -106,9 +107,9 @@ class _Reader:
             case "message_delta":
                 self.ends(event.delta.stop_reason if event.delta else None, event.usage)
             case "message_stop":
-                self._seen.end_ns = stamp_ns
-            case "error":
-                self._seen.failure = Failure("in_band", error_text(data))
+                self.stream.done(stamp_ns)
+            case _ if (words := error_in(data)) is not None:
+                self.stream.fail("in_band", words)
 
     def block(self, index: int, block: _Block, stamp_ns: int) -> None:
         """Text, thinking or a call, or more of one."""
@@ -117,20 +118,14 @@ class _Reader:
         if block.type == "tool_use" or arguments:
             function = {"name": block.name, "arguments": arguments}
             delta["tool_calls"] = [{"index": index, "id": block.id, "function": function}]
-        self._stream.add(delta, stamp_ns)
+        self.stream.add(delta, stamp_ns)
 
     def ends(self, stop_reason: str | None, usage: _Usage | None) -> None:
-        seen = self._seen
         if stop_reason is not None:
-            seen.finish_reason = _REASONS.get(stop_reason, stop_reason)
+            self.stream.finish(stop_reason)
         if usage is None:
             return
-        if usage.input_tokens is not None:
-            seen.cached_tokens = usage.cache_read_input_tokens
-            created = usage.cache_creation_input_tokens or 0
-            seen.prompt_tokens = usage.input_tokens + (usage.cache_read_input_tokens or 0) + created
-        if usage.output_tokens is not None:
-            seen.completion_tokens = usage.output_tokens
-
-    def close(self) -> None:
-        self._stream.close()
+        cached = usage.cache_read_input_tokens
+        parts = [usage.input_tokens, cached or 0, usage.cache_creation_input_tokens or 0]
+        odd = [part for part in parts if type(part) is not int or part < 0]
+        self.stream.count(odd[0] if odd else sum(parts), usage.output_tokens, cached)

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from swarm.client import failures
+from swarm.client import failures, loose_json
 from swarm.client.base import Failure, Observation
-from swarm.client.sse import ChatStream, Chunk
+from swarm.client.sse import ChatStream
 from swarm.proxy import messages, responses
 from swarm.proxy.anthropic import TranslationError
 from swarm.proxy.exchange import Exchange, UnreadableError
@@ -122,18 +122,19 @@ def _read_document(body: bytes, end_ns: int, seen: Observation) -> None:
     """A reply that came as a whole is read as a stream of one chunk."""
     stream = ChatStream(seen)
     try:
-        document = msgspec.json.decode(body, type=dict[str, Any])
+        document = loose_json.decode(body, dict[str, Any])
         choices = [{**choice, "delta": choice.get("message")} for choice in document.get("choices") or ()]
-        chunk = msgspec.convert({**document, "choices": choices[:1]}, Chunk)
+        if document.get("error") or not choices:
+            seen.failure = Failure("in_band", failures.error_text(body))
+            return
+        stream.take_document({**document, "choices": choices[:1]}, end_ns)
     except (*failures.JSON_ERRORS, TypeError, AttributeError):
         seen.failure = failures.not_a_stream("what is no chat completion", body, "the upstream")
         return
-    if chunk.error is not None or not choices:
-        seen.failure = Failure("in_band", failures.error_text(body))
-        return
-    stream.take(chunk, end_ns)
-    stream.close()
     seen.end_ns = end_ns
+    if seen.finish_reason is not None:  # a document is whole without one
+        stream.done(end_ns)
+    stream.close()
 
 
 def _message(seen: Observation) -> dict[str, Any] | None:

@@ -5,21 +5,26 @@ what had none is taken from the whole item. How it ended is read from the respon
 says that a response is completed whose status is incomplete.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
-from swarm.client.base import Failure, Observation
-from swarm.client.failures import JSON_ERRORS, error_text
-from swarm.client.sse import ChatStream, Count, EventStream, TooLongError
+from swarm.client import loose_json
+from swarm.client.base import Observation
+from swarm.client.chunks import Count
+from swarm.client.events import ErrorEvent, EventStream, TooLongError
+from swarm.client.failures import JSON_ERRORS, error_in, error_text
+from swarm.client.sse import ChatStream
 from swarm.proxy.exchange import UnreadableError
 from swarm.proxy.items import as_arguments, call, text
 
 _DONE = b"[DONE]"
 """Ends no stream of this API's, but some servers say it."""
-_REASONS = {"max_output_tokens": "length"}
+_ENDS = frozenset(f"response.{how}" for how in ("completed", "incomplete", "failed", "cancelled", "canceled"))
+_BROKEN = ("failed", "cancelled", "canceled")
 _TEXTS = {
     "response.output_text.delta": "content",
     "response.refusal.delta": "content",
@@ -29,13 +34,15 @@ _TEXTS = {
 
 
 class _Cached(msgspec.Struct):
-    cached_tokens: Count | None = None
+    cached_tokens: Any = None
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: Count | None = None
+    """Counts, if they are any: the stream that they are handed to looks at them."""
+
+    input_tokens: Any = None
     input_tokens_details: _Cached | None = None
-    output_tokens: Count | None = None
+    output_tokens: Any = None
 
 
 class _Incomplete(msgspec.Struct):
@@ -77,7 +84,7 @@ def read_stream(pieces: Iterable[tuple[bytes, int]], seen: Observation) -> Said:
                 if event != _DONE:
                     reader.take(event, stamp_ns)
     except (*JSON_ERRORS, TooLongError) as error:
-        seen.failure = Failure("malformed", f"the upstream sent an event that is none of a response's ({error})")
+        reader.stream.fail("malformed", f"the upstream sent an event that is none of a response's ({error})")
     reader.close()
     return reader.said
 
@@ -86,14 +93,14 @@ def read_document(body: bytes, end_ns: int, seen: Observation) -> Said:
     """Reads a reply that came as a whole. Raises UnreadableError for one that is still to be fetched."""
     reader = _Reader(seen)
     try:
-        response = msgspec.json.decode(body, type=_Response)
+        response = loose_json.decode(body, _Response)
     except JSON_ERRORS as error:
-        seen.failure = Failure("malformed", f"the upstream's answer is no response ({error})")
+        reader.stream.fail("malformed", f"the upstream's answer is no response ({error})")
         return reader.said
     if response.status in ("queued", "in_progress"):
         raise UnreadableError("a response in the background is fetched later")
     if response.status is None and not response.output:
-        seen.failure = Failure("in_band", error_text(body))
+        reader.stream.fail("in_band", error_text(body))
         return reader.said
     for index, item in enumerate(response.output):
         reader.item(index, item, end_ns)
@@ -106,13 +113,18 @@ class _Reader:
     def __init__(self, seen: Observation) -> None:
         self.said = Said()
         self._seen = seen
-        self._stream = ChatStream(seen)
+        self.stream = ChatStream(seen)
         self._named: set[int] = set()  # calls whose names have come
         self._shown: set[int] = set()  # items of which a delta has come
         self._custom: set[str] = set()  # ids of calls whose arguments are no JSON
 
     def take(self, data: bytes, stamp_ns: int) -> None:
-        event = msgspec.json.decode(data, type=_Event)
+        if self.stream.over:
+            return
+        if isinstance(data, ErrorEvent):
+            self.stream.fail("in_band", error_text(data))
+            return
+        event = loose_json.decode(data, _Event)
         index, more = event.output_index, event.delta if isinstance(event.delta, str) else ""
         match event.type:
             case name if name in _TEXTS:
@@ -123,12 +135,10 @@ class _Reader:
                 self._names(index, event.item, stamp_ns)
             case "response.output_item.done" if event.item:
                 self.item(index, event.item, stamp_ns)
-            case "response.completed" | "response.incomplete" | "response.failed" if event.response:
-                self.ends(event.response, stamp_ns)
-            case "error":
-                self._fails(error_text(data))
-            case _ if event.error is not None:
-                self._fails(error_text(data))
+            case name if name in _ENDS:
+                self.ends(event.response or _Response(), stamp_ns, name.removeprefix("response."))
+            case _ if (words := error_in(data)) is not None:
+                self.stream.fail("in_band", words)
 
     def item(self, index: int, item: dict[str, Any], stamp_ns: int) -> None:
         """An item that is complete; what of it has not been shown is taken from it."""
@@ -143,19 +153,23 @@ class _Reader:
         elif item.get("type") == "reasoning":
             self._shows(index, {"reasoning": text(item.get("content")) or text(item.get("summary"))}, stamp_ns)
 
-    def ends(self, response: _Response, stamp_ns: int) -> None:
-        seen, usage, incomplete = self._seen, response.usage, response.incomplete_details
-        self.said.id, seen.end_ns = response.id, stamp_ns
-        if response.error is not None or response.status in ("failed", "cancelled"):
-            self._fails(error_text(msgspec.json.encode({"error": response.error or response.status})))
-        reason = incomplete.reason if incomplete else None
-        seen.finish_reason = _REASONS.get(reason, reason) if reason else "tool_calls" if self._named else "stop"
+    def ends(self, response: _Response, stamp_ns: int, name: str = "completed") -> None:
+        """The response as it ended; `name` is its event's."""
+        self.said.id, usage, status = response.id, response.usage, response.status or name
         if usage is not None:
-            seen.prompt_tokens, seen.completion_tokens = usage.input_tokens, usage.output_tokens
-            seen.cached_tokens = usage.input_tokens_details.cached_tokens if usage.input_tokens_details else None
+            cached = usage.input_tokens_details.cached_tokens if usage.input_tokens_details else None
+            self.stream.count(usage.input_tokens, usage.output_tokens, cached)
+        broken = next((word for word in (status, name) if word in _BROKEN), None)
+        if response.error or broken:
+            self.stream.fail("in_band", error_text(json.dumps({"error": response.error or broken}).encode()))
+        elif "incomplete" in (status, name):
+            self.stream.finish((response.incomplete_details or _Incomplete()).reason or "incomplete")
+        else:
+            self.stream.finish("tool_calls" if self._named else "stop")
+        self.stream.done(stamp_ns)
 
     def close(self) -> None:
-        self._stream.close()
+        self.stream.close()
         self._seen.tool_calls = [
             replace(made, arguments=as_arguments(made.arguments)) if made.id in self._custom else made
             for made in self._seen.tool_calls
@@ -166,14 +180,11 @@ class _Reader:
             self._named.add(index)
             if item.get("type") == "custom_tool_call":
                 self._custom.add(made.id)
-            self._stream.add(_fragment(index, made.id, made.name), stamp_ns)
+            self.stream.add(_fragment(index, made.id, made.name), stamp_ns)
 
     def _shows(self, index: int, delta: dict[str, Any], stamp_ns: int) -> None:
         self._shown.add(index)
-        self._stream.add(delta, stamp_ns)
-
-    def _fails(self, words: str) -> None:
-        self._seen.failure = self._seen.failure or Failure("in_band", words)
+        self.stream.add(delta, stamp_ns)
 
 
 def _fragment(index: int, call_id: str | None = None, name: str | None = None, arguments: str = "") -> dict[str, Any]:

@@ -48,11 +48,13 @@ def is_complete(attempt: Attempt) -> bool:
 
 
 def tpot_ns(attempt: Attempt) -> float | None:
-    """Time per output token: (last token - first token) / (completion tokens - 1).
+    """Time per output token: (last token - first token) / (completion tokens - those of the first chunk).
 
-    None where it says nothing: below 2 tokens, tokens unknown, or all of them in one chunk.
+    The first chunk counts as one token where the server does not count per chunk. None where it says nothing: no token
+    after the first chunk, tokens unknown, or all of them in one chunk.
     """
     first, last, tokens = attempt.first_token_ns, attempt.last_token_ns, attempt.completion_tokens
-    if first is None or last is None or tokens is None or tokens < 2 or last == first:
+    if first is None or last is None or tokens is None or last == first:
         return None
-    return (last - first) / (tokens - 1)
+    later = tokens - max(1, attempt.first_tokens or 1)
+    return (last - first) / later if later > 0 else None

@@ -23,6 +23,7 @@ ErrorKind = Literal[
     "unauthorized",
     "not_found",
     "in_band",
+    "empty",
 ]
 CallMistake = Literal["unknown", "malformed"]
 """What can be wrong with a tool call that a model wrote: no such tool, or arguments that do not fit its schema."""
@@ -133,10 +134,15 @@ class Attempt(Record, frozen=True, kw_only=True, tag="attempt"):
     """Gaps: the first from `t_ns` to the first token-bearing chunk, then from chunk to chunk. None: not recorded."""
     chunk_tokens: list[int] | None = None
     """Completion tokens that each of `chunks` brought, as the server counted them; None: it did not say per chunk."""
+    first_tokens: int | None = None
+    """Completion tokens that the server counted with the first of `chunks`: where there were several, some were there
+    before it. None: it did not say per chunk."""
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
     """From the server's usage; of an aborted attempt, what its last per-chunk usage said. None: it said nothing."""
+    doubts: dict[str, str] | None = None
+    """Counts that cannot be, by their keys here, as the server sent them: they are taken as not told."""
     planned_tokens: int | None = None
     """The reply length that the request pinned; None: not pinned."""
     finish_reason: str | None = None

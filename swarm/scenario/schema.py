@@ -19,7 +19,7 @@ from swarm.errors import UsageError
 from swarm.scenario.credentials import plain_address, plain_headers, variable_name
 from swarm.scenario.pattern import Pattern, levels
 from swarm.scenario.thresholds import parse_slo, parse_threshold
-from swarm.scenario.units import Duration, PositiveDuration, Share, Tokens
+from swarm.scenario.units import Bytes, Duration, PositiveDuration, Share, Tokens
 from swarm.simulator import faults as simulator
 
 TaskKind = Literal["lru-cache", "merge-sort", "cron-tests", "flask-layers", "rate-limiter"]
@@ -141,6 +141,7 @@ class Target(_Section):
 class ClientSettings(_Section):
     timeout: PositiveDuration = 600.0
     idle_timeout: PositiveDuration = 60.0
+    max_reply_bytes: Bytes = 64 << 20
     retries: Annotated[int, Field(ge=0, le=20)] = 0
     retry_after_max: Duration = 30.0
     give_up: PositiveDuration | None = 60.0

@@ -1,7 +1,7 @@
-"""The units that scenario files are written in: durations, shares and token counts, read and written back.
+"""The units that scenario files are written in: durations, shares, token counts and sizes, read and written back.
 
-Each type reads what a person writes ("90s", "5%", "8k"), holds a plain number (seconds, a share of 1, tokens), and is
-written back so that a resolved scenario can be run again.
+Each type reads what a person writes ("90s", "5%", "8k", "64MiB"), holds a plain number (seconds, a share of 1, tokens,
+bytes), and is written back so that a resolved scenario can be run again.
 """
 
 import re
@@ -13,6 +13,7 @@ BYTES_PER_TOKEN = 4.0
 """Of text, as long as nothing better is known."""
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _TOKENS = {"": 1, "k": 1000, "K": 1024}  # as vLLM reads --max-model-len
 
 
@@ -59,6 +60,23 @@ def parse_tokens(value: Any) -> int:
     return number
 
 
+def parse_bytes(value: Any) -> int:
+    """Bytes of 1000000, "64MiB" or "1GB". Raises ValueError for anything else, and for less than one."""
+    number = value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]B|[KMG]iB)?", value.strip())):
+        number = round(float(match[1]) * _BYTES[match[2] or ""])
+    if number is None or number <= 0:
+        raise ValueError(f"expected a size such as 64MiB, 1GB or a number of bytes, not {value!r}")
+    return number
+
+
+def format_bytes(number: int) -> str:
+    """The shortest form that reads back as the same number: 67108864 -> "64MiB"."""
+    sizes = ((size, unit) for unit, size in _BYTES.items() if number % size == 0)
+    size, unit = max(sizes)
+    return f"{number // size}{unit}"
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration, json_schema_input_type=str),
@@ -69,5 +87,10 @@ Share = Annotated[
     float,
     BeforeValidator(parse_share, json_schema_input_type=str | float),
     PlainSerializer(lambda share: f"{share * 100:g}%", return_type=str),
+]
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_bytes, json_schema_input_type=str | int),
+    PlainSerializer(format_bytes, return_type=str),
 ]
 Tokens = Annotated[int, BeforeValidator(parse_tokens, json_schema_input_type=str | int)]

@@ -15,7 +15,7 @@ from test_recording import MS, STREAMED, WORDS, Trace
 from test_relay import proxy, until
 
 from swarm.client.base import Observation, ToolCall
-from swarm.client.sse import MAX_EVENT_BYTES
+from swarm.client.events import MAX_EVENT_BYTES
 from swarm.proxy import items, responses
 from swarm.proxy.exchange import Exchange
 
