@@ -250,7 +250,7 @@ def _notes_on_replies(trials: Sequence[Trial]) -> list[str]:
     firsts = sum((trial.requests.first_tokens for trial in trials), Counter[int]())
     if late := Counter({tokens: count for tokens, count in firsts.items() if tokens > FIRST_TOKENS}):
         notes.append(
-            f"TTFT is an upper bound: in {late.total() / firsts.total() * 100:.2g} % of the replies the first chunk "
+            f"TTFT is an upper bound: in {late.total() / firsts.total():.0%} of the replies the first chunk "
             f"with text already counted more than {FIRST_TOKENS} tokens (up to {max(late)}), so the server had "
             "generated some before, and held them back or sent them in a form that swarm does not know; TPOT leaves "
             "them out"

@@ -223,7 +223,8 @@ def from_litellm(error: Exception, url: str, streaming: bool) -> Failure:
     if streaming:
         words = error_text(str(causes[-1]).encode())
         unread = any(isinstance(cause, ValueError) for cause in causes)
-        kind: ErrorKind = "malformed" if unread else "cut" if "finish_reason" in words else "in_band"
+        ended = "finish_reason" in words and "abort" not in words  # it raises for an aborted reply too
+        kind: ErrorKind = "malformed" if unread else "cut" if ended else "in_band"
         return Failure(kind, f"the stream of {url} broke off: {words}")
     headers: Mapping[str, str] = {}
     answer = str(error).encode()

@@ -52,4 +52,4 @@ def finish_of(word: str) -> tuple[Finish | None, bool]:
 
 def shown(word: str) -> str:
     """The server's own word, as a message or a record may hold it."""
-    return " ".join(word.split())[:_LONGEST]
+    return " ".join(word.encode("utf-8", "replace").decode().split())[:_LONGEST]

@@ -39,7 +39,7 @@ def convert(document: Any, kind: type[T]) -> T:
     """Raises msgspec.DecodeError, which shows how the document begins."""
     try:
         return msgspec.convert(document, kind)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # half a pair in the name of a field
         raise msgspec.DecodeError(f"{error}: {str(document)[: 2 * _AROUND]!r}") from None
 
 

@@ -44,6 +44,7 @@ def test_validate_prints_every_default():
     assert resolved["client"] == {
         "timeout": "10m",
         "idle_timeout": "1m",
+        "max_reply_bytes": "64MiB",
         "retries": 0,
         "give_up": "1m",
         "max_lag": "5ms",

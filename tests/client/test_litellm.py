@@ -235,6 +235,13 @@ FAILURES: dict[str, tuple[list[Step], str]] = {
     "cut by the connection": ([*REPLY[:3], 0.01, CLOSE], "cut"),
     "cut without a finish reason": ([*REPLY[:4], END], "cut"),
     "in band": ([*REPLY[:3], piece(event({"error": {"message": "out of memory", "code": 500}})), END], "in_band"),
+    "aborted": ([*REPLY[:3], piece(event(delta(finish_reason="abort"))), *REPLY[5:]], "in_band"),
+    "error event": ([*REPLY[:3], piece(b'event: error\ndata: {"error": "lost", "code": 500}\n\n'), END], "in_band"),
+    "empty": (
+        [*REPLY[:2], REPLY[4], piece(event({"choices": [], "usage": usage(11, 0)})), *REPLY[6:]],
+        "empty",
+    ),
+    "endless": ([*REPLY[:2], *[piece(event(delta(content="x" * 900)))] * 90, HANG], "cut"),
     "key": (answer("401 Unauthorized", {"error": "Unauthorized"}), "unauthorized"),
     "forbidden": (answer("403 Forbidden", {"error": "no"}), "unauthorized"),
     "model": (refusal("404 Not Found", "The model `m` does not exist."), "not_found"),
@@ -252,7 +259,7 @@ FAILURES: dict[str, tuple[list[Step], str]] = {
 async def test_every_way_to_fail_has_its_kind_and_no_second_try(route: Route, name: str) -> None:
     script, kind = FAILURES[name]
     async with scripted(script) as server:
-        seen = await ask(route, server.url)
+        seen = await ask(route, server.url, max_reply_bytes=50_000)
     assert seen.failure is not None
     assert seen.failure.kind == kind, seen.failure
     assert seen.failure.retry_after_s == (7.0 if name == "slow" else None)

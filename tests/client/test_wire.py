@@ -24,6 +24,7 @@ from scripted_server import (
     piece,
     scripted,
     stream_head,
+    usage,
 )
 
 from swarm.client import direct, stamps, wire
@@ -243,6 +244,56 @@ async def test_silence_inside_a_reply_is_a_timeout_but_waiting_for_its_first_tok
     assert seen.failure.kind == "timeout"
     assert "client.idle_timeout" in seen.failure.message
     assert len(seen.stamps) == 2
+
+
+NOTHING = [
+    b": ping\n\n",
+    b"data:\n\n",
+    b"event: heartbeat\ndata: {}\n\n",
+    event(delta(role="assistant", content="")),
+    event({"choices": []}),
+]
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+async def test_what_brings_nothing_does_not_keep_a_stalled_reply_alive(nothing: bytes) -> None:
+    beats: list[Step] = [step for _ in range(40) for step in (piece(nothing), 0.02)]
+    async with scripted([*REPLY[:3], *beats, *REPLY[3:]]) as server:
+        seen = await ask(server.url, idle_timeout_s=0.2)
+    assert seen.failure is not None
+    assert (seen.failure.kind, seen.content) == ("timeout", "Hello")
+    assert "sent no chunk for 0.2 s inside the reply (client.idle_timeout)" in seen.failure.message
+    async with scripted([*REPLY[:2], *beats[:30], *REPLY[2:]]) as server:
+        assert (await ask(server.url, idle_timeout_s=0.2)).failure is None, "before the first token nothing is due"
+
+
+async def test_tokens_that_a_server_counts_without_showing_them_keep_a_reply_alive() -> None:
+    hidden: list[Step] = [
+        step for count in range(2, 20) for step in (piece(event(delta(content="", usage=usage(7, count)))), 0.03)
+    ]
+    async with scripted([*REPLY[:3], *hidden, *REPLY[4:]]) as server:
+        assert (await ask(server.url, idle_timeout_s=0.2)).failure is None
+
+
+async def test_a_reply_that_does_not_end_is_cut_at_its_limit_and_says_so() -> None:
+    endless: list[Step] = [*REPLY[:2], *(piece(event(delta(content="x" * 500))) for _ in range(400)), HANG]
+    for beat in (endless, [REPLY[0], *(piece(b": " + b"x" * 500 + b"\n\n") for _ in range(400)), HANG]):
+        async with scripted(beat) as server:
+            seen = await ask(server.url, max_reply_bytes=20_000)
+            await asyncio.wait_for(server.gone.wait(), 5)
+        assert seen.failure is not None
+        assert (seen.failure.kind, len(seen.content) < 100_000) == ("cut", True)
+        assert "cut off after 20000 bytes (client.max_reply_bytes)" in seen.failure.message
+    async with scripted(REPLY) as server:
+        assert (await ask(server.url, max_reply_bytes=2000)).failure is None
+
+
+async def test_a_prompt_of_more_tokens_than_bytes_is_not_believed() -> None:
+    counted = piece(event({"choices": [], "usage": usage(1_000_000, 2, 8)}))
+    async with scripted([*REPLY[:5], counted, *REPLY[6:]]) as server:
+        seen = await ask(server.url)
+    assert (seen.failure, seen.prompt_tokens, seen.completion_tokens) == (None, None, 2)
+    assert seen.doubts["prompt_tokens"] == "1000000"
 
 
 async def test_requests_that_begin_together_are_built_one_per_turn_of_the_event_loop(

@@ -2,7 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.scenario.units import format_duration, parse_duration, parse_share, parse_tokens
+from swarm.scenario.units import (
+    format_bytes,
+    format_duration,
+    parse_bytes,
+    parse_duration,
+    parse_share,
+    parse_tokens,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,3 +52,22 @@ def test_tokens_are_read_as_vllm_reads_lengths(value, tokens):
 def test_tokens_of_another_form_are_refused(value):
     with pytest.raises(ValueError, match="expected"):
         parse_tokens(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [("64MiB", 64 << 20), ("1 GB", 10**9), ("1.5kB", 1500), ("1KiB", 1024), (4096, 4096), ("300", 300)],
+)
+def test_a_size_is_a_number_and_a_unit_or_bytes(value, number):
+    assert parse_bytes(value) == number
+
+
+@pytest.mark.parametrize("value", [0, -1, "0", "64M", "64mb", "a lot", 2.5, True, None])
+def test_a_size_of_another_form_is_refused(value):
+    with pytest.raises(ValueError, match="expected a size such as 64MiB"):
+        parse_bytes(value)
+
+
+@given(st.integers(1, 1 << 40))
+def test_a_size_reads_back_as_it_was_written(number):
+    assert parse_bytes(format_bytes(number)) == number
