@@ -4,15 +4,29 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 BIN = $(VENV)/bin
 SCENARIO ?= scenarios/four-agents.yaml
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+# Only the versions and files of the lock; where they come from is for pip's own settings to say.
+define install
+	$(PIP) install --quiet --require-hashes --requirement requirements/$(1).txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+endef
+COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml requirements/build.in
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench test-vllm test-peers test-ray test-soak test-truth clean
+.PHONY: help run lock test test-slow test-newest check format bench test-vllm test-peers test-ray test-soak test-truth clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.core  ## Install, and run four simulated coding agents (SCENARIO=... for another)
 	@$(BIN)/swarm run $(SCENARIO)
+
+lock: $(VENV)/bin/python  ## Renew requirements/*.txt: the newest versions that pyproject.toml allows, with their hashes
+	$(PIP) install --quiet uv
+	$(COMPILE) --all-extras --output-file $(VENV)/all.txt
+	$(COMPILE) --generate-hashes --constraint $(VENV)/all.txt --output-file requirements/run.txt
+	$(COMPILE) --generate-hashes --constraint $(VENV)/all.txt --extra dev --output-file requirements/dev.txt
 
 test: $(VENV)/.dev  ## Install what tests need, and run them
 	$(BIN)/pytest
@@ -52,10 +66,10 @@ $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "swarm needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.core: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+$(VENV)/.core: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	$(call install,run)
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+	$(call install,dev)
 	@touch $@ $(VENV)/.core

@@ -3,26 +3,18 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from small_runs import ROOT, called, swarm
 
 from swarm import __version__
 
-ROOT = Path(__file__).parents[2]
-SWARM = Path(sys.executable).with_name("swarm")
 TARGET = "targets:\n  - {name: moe, architecture: moe, simulate: moe-30b-a3b-awq-1x3090}\n"
 
 
-def swarm(*arguments, cwd=ROOT, **options):
-    return subprocess.run(
-        [SWARM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, **options
-    )
-
-
 def test_the_version_is_printed():
-    assert swarm("--version").stdout == f"swarm {__version__}\n"
+    assert swarm("--version", cwd=ROOT).stdout == f"swarm {__version__}\n"
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["report"], ["validate"], ["init"], ["serve"]])
@@ -38,7 +30,7 @@ def test_help_answers_without_importing_what_is_slow(command):
 
 
 def test_validate_prints_every_default():
-    done = swarm("validate", "scenarios/four-agents.yaml")
+    done = called("validate", "scenarios/four-agents.yaml")
     resolved = yaml.safe_load(done.stdout)
     assert done.returncode == 0
     assert resolved["client"] == {
@@ -46,6 +38,7 @@ def test_validate_prints_every_default():
         "idle_timeout": "1m",
         "max_reply_bytes": "64MiB",
         "retries": 0,
+        "retry_after_max": "30s",
         "give_up": "1m",
         "max_lag": "5ms",
         "max_cpu": "80%",
@@ -57,7 +50,7 @@ def test_validate_prints_every_default():
 def test_a_mistake_in_a_scenario_is_one_line_on_stderr_and_exit_2(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(TARGET + "agents: {contxt: 8k}\n")
-    done = swarm("validate", path)
+    done = called("validate", path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {path}:3: agents.contxt: unknown key; did you mean context?\n"
 
@@ -71,14 +64,14 @@ def test_validate_reads_what_run_would_read(tmp_path):
     ):
         path = tmp_path / "mine.yaml"
         path.write_text(TARGET + work)
-        done = swarm("validate", path)
+        done = called("validate", path)
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["run"], ["run", "x.yaml", "--nope"], ["nope"], ["report"]])
 def test_wrong_usage_is_exit_2(arguments):
-    assert swarm(*arguments).returncode == 2
+    assert called(*arguments).returncode == 2
 
 
 @pytest.mark.parametrize("option", ["--shard=0/3", "--rendezvous=10.0.0.5:29400", "--run-id=x"])
@@ -105,15 +98,15 @@ def test_merging_shards_says_that_it_was_removed(recorded):
 
 
 def test_init_writes_a_scenario_that_can_be_run_and_overwrites_nothing(tmp_path):
-    assert swarm("init", "mine.yaml", cwd=tmp_path).returncode == 0
-    assert swarm("run", "mine.yaml", "--dry-run", cwd=tmp_path).returncode == 0
-    again = swarm("init", "mine.yaml", cwd=tmp_path)
+    assert called("init", "mine.yaml", cwd=tmp_path).returncode == 0
+    assert called("run", "mine.yaml", "--dry-run", cwd=tmp_path).returncode == 0
+    again = called("init", "mine.yaml", cwd=tmp_path)
     assert again.returncode == 2
     assert "mine.yaml exists" in again.stderr
 
 
 def test_a_dry_run_tells_time_requests_and_tokens_and_leaves_nothing_behind(tmp_path):
-    done = swarm("run", ROOT / "scenarios/four-agents.yaml", "--dry-run", "--agents", "1,4,8", cwd=tmp_path)
+    done = called("run", ROOT / "scenarios/four-agents.yaml", "--dry-run", "--agents", "1,4,8", cwd=tmp_path)
     assert done.returncode == 0
     first, *targets, order = done.stdout.splitlines()
     assert first == "four-agents: 6 stages, 1.8 min of load in all"
@@ -126,7 +119,7 @@ def test_a_dry_run_tells_time_requests_and_tokens_and_leaves_nothing_behind(tmp_
 def test_a_public_host_asks_for_yes(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("targets:\n  - {name: a, architecture: moe, api_base: https://8.8.8.8/v1}\n")
-    done = swarm("run", path, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    done = called("run", path, cwd=tmp_path)
     assert done.returncode == 2
     assert "8.8.8.8: not on this machine or network" in done.stderr
     assert "--yes" in done.stderr

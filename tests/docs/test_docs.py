@@ -2,12 +2,12 @@
 
 import re
 import shlex
-import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from small_runs import called
 
 from swarm.scenario.load import load_scenario
 
@@ -39,15 +39,17 @@ def test_commands_in_the_docs_are_commands_of_ours_with_options_they_have(page):
         if words[:1] == ["make"]:
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M), line
         elif words[:1] == ["swarm"] and words[1:2] != ["--version"]:
-            command = (
-                words[1:3] if words[1] in ("profiles", "trace") and len(words) > 2 else words[1:2]
-            )  # it has subcommands
-            done = subprocess.run(
-                [Path(sys.executable).with_name("swarm"), *command, "--help"], capture_output=True, text=True
-            )
-            assert done.returncode == 0, line
+            has_subcommands = words[1] in ("profiles", "trace") and len(words) > 2
+            code, shown_by_help = help_of(*words[1 : 3 if has_subcommands else 2])
+            assert code == 0, line
             for option in (word.partition("=")[0] for word in words if word.startswith("--")):
-                assert option in done.stdout, f"{line}: no option {option}"
+                assert option in shown_by_help, f"{line}: no option {option}"
+
+
+@cache
+def help_of(*command: str) -> tuple[int, str]:
+    done = called(*command, "--help")
+    return done.returncode, done.stdout
 
 
 @PAGE

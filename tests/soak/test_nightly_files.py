@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_runs import SWARM
+from small_runs import called
 
 from swarm.engine.part import locked
 
@@ -74,7 +74,7 @@ def test_its_exit_code_is_the_checks_where_something_was_measured_else_the_soaks
 def test_every_swarm_command_in_the_files_is_one_with_options_that_it_has():
     for file in FOLDER.iterdir():
         for command, rest in re.findall(r"\bswarm (soak|check|history)\b([^\n]*)", file.read_text()):
-            shown = subprocess.run([SWARM, command, "--help"], capture_output=True, text=True).stdout
+            shown = called(command, "--help").stdout
             for option in re.findall(r"--[a-z-]+", rest):
                 assert option in shown, (file.name, command, option)
 
