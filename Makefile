@@ -10,6 +10,8 @@ define install
 	$(PIP) install --quiet --require-hashes --requirement requirements/$(1).txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 endef
+NEWEST = .venv-newest
+PARALLEL = pytest --numprocesses auto --durations 10 -m 'not realtime and not slow'
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml requirements/build.in
 
@@ -17,7 +19,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3
 .PHONY: help run lock test test-slow test-newest check format bench test-vllm test-peers test-ray test-soak test-truth clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.core  ## Install, and run four simulated coding agents (SCENARIO=... for another)
 	@$(BIN)/swarm run $(SCENARIO)
@@ -28,8 +30,22 @@ lock: $(VENV)/bin/python  ## Renew requirements/*.txt: the newest versions that 
 	$(COMPILE) --generate-hashes --constraint $(VENV)/all.txt --output-file requirements/run.txt
 	$(COMPILE) --generate-hashes --constraint $(VENV)/all.txt --extra dev --output-file requirements/dev.txt
 
-test: $(VENV)/.dev  ## Install what tests need, and run them
-	$(BIN)/pytest
+test: $(VENV)/.dev  ## Install what tests need, and run them: on all cores, and then those that measure in real time
+	$(BIN)/$(PARALLEL) $(COVERAGE)
+	$(BIN)/pytest --numprocesses 2 --durations 10 -m 'realtime and not slow'
+
+test-slow: $(VENV)/.dev  ## The tests that take long, which CI runs too
+	$(BIN)/pytest --durations 10 -m slow
+
+test-newest: $(VENV)/.dev  ## The tests on the newest versions that pyproject.toml allows, if those are not the locked ones
+	$(BIN)/python -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip --disable-pip-version-check install --quiet --upgrade --editable '.[dev]' \
+		--requirement requirements/build.in
+	@for each in $(VENV) $(NEWEST); do $$each/bin/python -m pip freeze --exclude-editable --exclude uv > $$each/versions; done
+	@if diff $(VENV)/versions $(NEWEST)/versions; then echo 'The locked versions are the newest.'; else \
+		$(NEWEST)/bin/$(PARALLEL) || { \
+		echo 'The tests fail on the newest versions that pyproject.toml allows (>), which users get from pip: mend what fails,' \
+		'or exclude the version there; then run `make lock`.'; exit 1; }; fi
 
 check: $(VENV)/.dev  ## Lint, types, layers
 	$(BIN)/ruff check .
@@ -60,7 +76,7 @@ test-truth: $(VENV)/.dev  ## 10,000 generated replies and runs, each of a known 
 	SWARM_TEST_TRUTH=$${SWARM_TEST_TRUTH:-10000} $(BIN)/pytest tests/truth
 
 clean:  ## Remove what was installed and built
-	rm -rf $(VENV) .vllm .peers .ray build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NEWEST) .vllm .peers .ray build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "swarm needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python"; exit 1; }

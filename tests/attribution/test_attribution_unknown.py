@@ -79,6 +79,7 @@ def test_without_recorded_chunks_what_the_stream_took_is_unknown(queueing: Provo
     assert shares["unknown"] >= told["decode"]
 
 
+@pytest.mark.realtime
 def test_a_run_in_real_time_agrees_with_what_the_simulated_server_counts(tmp_path: Path) -> None:
     target = {"name": "moe", "architecture": "moe", "simulate": {"profile": PROFILE, "max_num_seqs": 1}}
     agents = {"levels": [1, 4], "system_tokens": 1500, "context": "4k"}

@@ -5,6 +5,8 @@ import os
 import pytest
 from small_runs import records, served, swarm, write_project
 
+pytestmark = pytest.mark.realtime
+
 KEY, TOKEN, LOOKS_LIKE_ONE = "key-0f-this-t3st", 't0ken "of" th/s t3st', "sk-proj-4f9aB7c2D1e8F6a5b3C9"
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.realtime
+
 SWARM = Path(sys.executable).with_name("swarm")
 REPLY = {"median": 40, "spread": 1, "min": 40, "max": 40}
 LOOK = {"tool": "read_file", "arguments": {"path": "notes.txt"}, "takes": "100ms"}

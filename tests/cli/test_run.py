@@ -11,9 +11,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from small_runs import PROFILE, SWARM, results, started, swarm, write_project
+from small_runs import PROFILE, SWARM, called, results, started, swarm, write_project
 
 from swarm.analysis.schema import results_schema
+
+pytestmark = pytest.mark.realtime
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +75,15 @@ def test_tools_really_ran_and_no_result_came_before_its_plan(finished):
 def test_report_recomputes_the_same_results_from_the_other_files(finished, project):
     before = results(finished[1])
     (finished[1] / "results.json").unlink()
-    done = swarm("report", "whole", cwd=project)
+    done = called("report", "whole", cwd=project)
     assert done.returncode == 0
     assert results(finished[1]) == before
-    assert json.loads(swarm("report", "whole", "--json", cwd=project).stdout) == before
-    assert swarm("report", "whole", "--markdown", cwd=project).stdout.startswith("| model | agents |")
+    assert json.loads(called("report", "whole", "--json", cwd=project).stdout) == before
+    assert called("report", "whole", "--markdown", cwd=project).stdout.startswith("| model | agents |")
 
 
 def test_the_resolved_scenario_of_a_run_can_be_run_again(finished, project):
-    again = swarm("run", "whole/scenario.yaml", "--dry-run", cwd=project)
+    again = called("run", "whole/scenario.yaml", "--dry-run", cwd=project)
     assert again.returncode == 0
     assert again.stdout.startswith("small: 2 stages")
 
@@ -150,7 +152,7 @@ def test_after_kill_9_the_run_can_be_reported_and_no_server_is_left(project):
     while simulators(project, "killed"):
         assert time.monotonic() < limit
         time.sleep(0.05)
-    done = swarm("report", "killed", cwd=project)
+    done = called("report", "killed", cwd=project)
     assert done.returncode == 0
     assert "broke off" in done.stdout
     assert results(project / "killed")["targets"][0]["stages"][0]["tokens"]["completion"] > 0
@@ -212,10 +214,10 @@ def test_a_context_above_the_servers_limit_is_refused(project, served):
 
 
 def test_a_directory_that_exists_or_cannot_be_made_is_refused_before_the_run(finished, project):
-    again = swarm("run", "small.yaml", "--out", "whole", cwd=project)
+    again = called("run", "small.yaml", "--out", "whole", cwd=project)
     assert again.returncode == 2
     assert "exists already" in again.stderr
     (project / "file").write_text("")
-    below = swarm("run", "small.yaml", "--out", "file/run", cwd=project)
+    below = called("run", "small.yaml", "--out", "file/run", cwd=project)
     assert below.returncode == 2
     assert "cannot be made" in below.stderr

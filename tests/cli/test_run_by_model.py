@@ -18,6 +18,8 @@ from swarm.analysis.schema import results_schema
 from swarm.errors import UsageError
 from swarm.simulator.steady import steady
 
+pytestmark = pytest.mark.realtime
+
 AGENTS = {"driver": "model", "levels": [2], "context": "8k", "system_tokens": 1500, "max_reply_tokens": 700}
 TOKENS_PER_S = 300.0
 

@@ -12,7 +12,7 @@ import pytest
 
 from swarm.client import eventloop
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux drains")
+pytestmark = [pytest.mark.realtime, pytest.mark.skipif(sys.platform != "linux", reason="only Linux drains")]
 
 Pair = tuple[socket.socket, socket.socket]
 

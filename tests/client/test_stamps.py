@@ -16,6 +16,8 @@ from swarm.client.connect import open_client
 from swarm.client.stamps import KernelTime, Stamper
 from swarm.clock import Clock
 
+pytestmark = pytest.mark.realtime
+
 EPOCH = 1_700_000_000_000_000_000
 MS = 1_000_000
 SECOND = 1_000_000_000

@@ -8,6 +8,8 @@ from dialects import NATURAL, llama_cpp, ollama, sglang
 from scripted_server import scripted
 from small_runs import REPLY_TOKENS, SWARM, records, results, write_project
 
+pytestmark = pytest.mark.realtime
+
 
 def unhurried(server):
     """With time to the first token, so that no more requests come than a real server would take."""

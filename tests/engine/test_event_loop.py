@@ -11,6 +11,8 @@ from swarm.commands.run import run_scenario
 from swarm.errors import BackendError
 from swarm.scenario.load import load_scenario
 
+pytestmark = pytest.mark.realtime
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux drains")
 def test_a_run_works_in_a_loop_that_drains(tmp_path, monkeypatch):

@@ -14,7 +14,10 @@ from swarm.engine.monitor import watch_client
 BURN = "import time\nwhile time.process_time() < 0.2: pass\nprint(flush=True)\ninput()"
 """Uses a fifth of a second of CPU time, says so, and waits for a line."""
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells by /proc")
+pytestmark = [
+    pytest.mark.realtime,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells by /proc"),
+]
 
 
 class Idle:

@@ -19,6 +19,8 @@ from swarm.exporter.endpoint import Endpoint
 from swarm.recording.appender import RecordingError
 from swarm.recording.recorder import Recorder
 
+pytestmark = pytest.mark.realtime
+
 EARLIER = {
     "nothing": lambda stop: None,
     "a budget": lambda stop: stop.set("budget: 5 requests spent"),

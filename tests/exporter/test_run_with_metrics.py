@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 
+import pytest
 from small_runs import swarm, write_project
 
 from swarm.clock import Clock
@@ -11,6 +12,8 @@ from swarm.commands.export import linger
 from swarm.engine.stop import Stop
 from swarm.exporter.endpoint import Endpoint
 from swarm.recording.recorder import Recorder
+
+pytestmark = pytest.mark.realtime
 
 
 def test_a_taken_port_is_a_usage_error_before_anything_is_started(tmp_path):

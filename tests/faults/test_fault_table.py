@@ -11,6 +11,8 @@ from small_runs import PROFILE, REPLY_TOKENS, records, results, swarm, write_pro
 
 from swarm.simulator.faults import MEANING
 
+pytestmark = pytest.mark.realtime
+
 PAGE = (Path(__file__).parents[2] / "docs/faults.md").read_text()
 FIELDS = ("kind", "does", "counted", "seen", "stage", "exit")
 TABLE = {

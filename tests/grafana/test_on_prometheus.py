@@ -14,6 +14,8 @@ from prometheus import Prometheus, binary, running
 from scene import RULES, scene, task
 from small_runs import REPLY_TOKENS, records, results, swarm
 
+pytestmark = pytest.mark.slow
+
 DAY = 86400
 TURNS = 8
 """Of each of two agents, before it waits on a tool until the window ends."""

@@ -21,6 +21,8 @@ from swarm.simulator import profiles
 from swarm.simulator.server import start
 from swarm.trace.format import TraceHeader, read_trace
 
+pytestmark = pytest.mark.realtime
+
 PROFILE = "moe-30b-a3b-awq-1x3090"
 
 

@@ -1,19 +1,19 @@
 from xml.etree import ElementTree
 
 import pytest
-from small_runs import swarm, write_project
+from small_runs import called, write_project
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = write_project(tmp_path_factory.mktemp("picture"))
-    done = swarm("predict", "small.yaml", "--out", "run", "--quiet", cwd=folder)
+    done = called("predict", "small.yaml", "--out", "run", "--quiet", cwd=folder)
     assert done.stdout == "run\n", done.stderr
     return folder / "run"
 
 
 def test_the_picture_shows_the_table_and_the_verdict_and_fetches_nothing(run):
-    done = swarm("report", run, "--svg", "run.svg", cwd=run.parent)
+    done = called("report", run, "--svg", "run.svg", cwd=run.parent)
     assert done.returncode == 0, done.stderr
     text = (run.parent / "run.svg").read_text()
     shown = "".join(ElementTree.fromstring(text).itertext()).replace("\xa0", " ")
@@ -24,7 +24,7 @@ def test_the_picture_shows_the_table_and_the_verdict_and_fetches_nothing(run):
 
 
 def test_one_picture_cannot_show_two_runs(run):
-    done = swarm("report", run, run, "--svg", "two.svg", cwd=run.parent)
+    done = called("report", run, run, "--svg", "two.svg", cwd=run.parent)
     assert done.returncode == 2
     assert "--svg draws one run" in done.stderr
     assert not (run.parent / "two.svg").exists()

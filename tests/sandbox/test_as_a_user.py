@@ -11,6 +11,8 @@ import pytest
 
 from swarm.agents.sandbox import _seen
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 USER = "60577"

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.realtime
+
 DAEMON = """
 if os.fork() == 0:
     os.setsid()

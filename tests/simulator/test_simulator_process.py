@@ -8,6 +8,8 @@ import urllib.request
 
 import pytest
 
+pytestmark = pytest.mark.realtime
+
 COMMAND = [sys.executable, "-m", "swarm.simulator"]
 
 

@@ -11,6 +11,8 @@ from virtual import profile
 from swarm.simulator import server as simulator
 from swarm.simulator.alarm import Alarm
 
+pytestmark = pytest.mark.realtime
+
 READ = {
     "type": "function",
     "function": {

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Soaks, reasons
@@ -12,7 +13,10 @@ from swarm.cli import app
 from swarm.commands.predict import predict_scenario
 from swarm.scenario.load import load_scenario
 
-LONG = {"warmup": "20s", "duration": "4m", "trials": 1}
+LONG: dict[str, Any] = {
+    "stage": {"warmup": "20s", "duration": "4m", "trials": 1},
+    "agents": {"levels": [1, 2], "system_tokens": 1500, "context": "4k", "think": "3s"},
+}
 
 
 def last_request_s(directory: Path) -> float:
@@ -24,7 +28,7 @@ def test_a_run_whose_server_is_gone_for_a_minute_stops_keeps_what_it_has_and_exi
     tmp_path: Path, trouble, monkeypatch
 ):
     trouble(down=(100.0, float("inf")))
-    monkeypatch.chdir(write_project(tmp_path, stage=LONG))
+    monkeypatch.chdir(write_project(tmp_path, **LONG))
     done = CliRunner().invoke(app, ["predict", "small.yaml", "--out", "gone"])
     assert done.exit_code == 5
     said = "client.give_up: no request has reached moe for 1m: connection refused"
@@ -38,7 +42,7 @@ def test_a_run_whose_server_is_gone_for_a_minute_stops_keeps_what_it_has_and_exi
 
 def test_a_server_that_comes_back_in_time_ends_no_run(tmp_path: Path, trouble, monkeypatch):
     trouble(down=(100.0, 155.0))
-    monkeypatch.chdir(write_project(tmp_path, stage=LONG))
+    monkeypatch.chdir(write_project(tmp_path, **LONG))
     outcome = predict_scenario(load_scenario(Path("small.yaml")), Path("back"), None)
     assert (outcome.stopped, outcome.unreachable) == (None, False)
 
@@ -46,7 +50,7 @@ def test_a_server_that_comes_back_in_time_ends_no_run(tmp_path: Path, trouble, m
 @pytest.mark.parametrize(("give_up", "stopped"), [("90s", False), ("10s", True), (None, False)])
 def test_how_long_is_the_scenarios_to_say(tmp_path: Path, trouble, monkeypatch, give_up, stopped):
     trouble(down=(100.0, 175.0))
-    monkeypatch.chdir(write_project(tmp_path, stage=LONG, client={"give_up": give_up}))
+    monkeypatch.chdir(write_project(tmp_path, **LONG, client={"give_up": give_up}))
     assert predict_scenario(load_scenario(Path("small.yaml")), Path("run"), None).unreachable is stopped
 
 

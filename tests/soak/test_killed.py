@@ -9,6 +9,8 @@ import yaml
 from small_runs import records, results, started, swarm, until, write_project
 from test_soak import everything
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_runs import PROFILE, records, swarm, write_project
+from small_runs import PROFILE, called, records, swarm, write_project
 
 from swarm.commands.predict import predict_scenario
 from swarm.scenario.load import load_scenario
@@ -119,16 +119,17 @@ def test_what_the_trace_does_not_say_is_in_environment_json(recorded, tmp_path):
     assert any("prompts are made up" in note for note in notes)
 
 
+@pytest.mark.realtime
 def test_a_replay_in_real_time_and_its_commands(recorded, tmp_path):
     """Cut, look, try out, run: the commands as a person uses them."""
-    cut = swarm("trace", "cut", recorded["counted"], "--session", "*/0.[12]:*", "--out", "small.jsonl", cwd=tmp_path)
+    cut = called("trace", "cut", recorded["counted"], "--session", "*/0.[12]:*", "--out", "small.jsonl", cwd=tmp_path)
     assert cut.returncode == 0, cut.stderr
-    assert swarm("trace", "cut", "small.jsonl", "--out", "small.jsonl", cwd=tmp_path).returncode == 2
-    shown = swarm("trace", "small.jsonl", "--svg", "small.svg", cwd=tmp_path)
+    assert called("trace", "cut", "small.jsonl", "--out", "small.jsonl", cwd=tmp_path).returncode == 2
+    shown = called("trace", "small.jsonl", "--svg", "small.svg", cwd=tmp_path)
     assert "2 sessions, 6 turns" in shown.stdout
     assert "A cache that forgets nothing could have" in shown.stdout
     assert (tmp_path / "small.svg").read_text().count("<svg") == 5
-    assert json.loads(swarm("trace", "small.jsonl", "--json", cwd=tmp_path).stdout)["turns"] == 6
+    assert json.loads(called("trace", "small.jsonl", "--json", cwd=tmp_path).stdout)["turns"] == 6
     scenario = {
         "targets": [{"name": "moe", "architecture": "moe", "simulate": PROFILE}],
         "route": "direct",
@@ -136,7 +137,7 @@ def test_a_replay_in_real_time_and_its_commands(recorded, tmp_path):
         "stage": {"warmup": "300ms", "duration": "3s", "trials": 1},
     }
     (tmp_path / "replay.yaml").write_text(yaml.safe_dump(scenario))
-    dry = swarm("run", "replay.yaml", "--dry-run", cwd=tmp_path)
+    dry = called("run", "replay.yaml", "--dry-run", cwd=tmp_path)
     assert "small.jsonl: 2 sessions, 6 turns" in dry.stdout
     ran = swarm("run", "replay.yaml", "--out", "run", cwd=tmp_path)
     assert ran.returncode in (0, 3), ran.stderr  # a busy machine makes a run invalid
