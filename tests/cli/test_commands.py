@@ -76,23 +76,23 @@ def test_wrong_usage_is_exit_2(arguments):
 
 @pytest.mark.parametrize("option", ["--shard=0/3", "--rendezvous=10.0.0.5:29400", "--run-id=x"])
 def test_an_option_of_the_shards_that_were_removed_says_what_to_use_instead(option, tmp_path):
-    done = swarm("run", "x.yaml", option, "--workers", "2", cwd=tmp_path)
+    done = called("run", "x.yaml", option, "--workers", "2", cwd=tmp_path)
     assert done.returncode == 2
     assert option.partition("=")[0] in done.stderr
     for instead in ("--workers N", "--engine ray", "KubeRay", "ray start"):
         assert instead in done.stderr
-    assert option.partition("=")[0] not in swarm("run", "--help").stdout
+    assert option.partition("=")[0] not in called("run", "--help").stdout
 
 
 def test_merging_shards_says_that_it_was_removed(recorded):
     environment = recorded / "environment.json"
     told = json.loads(environment.read_text())
     environment.write_text(json.dumps(told | {"shard": {"index": 0, "of": 3}}))
-    done = swarm("report", recorded, recorded, "--out", "whole")
+    done = called("report", recorded, recorded, "--out", "whole")
     assert (done.returncode, done.stdout) == (2, "")
     assert "--out was removed with --shard" in done.stderr
     for arguments in (("report", recorded, recorded), ("check", recorded)):
-        done = swarm(*arguments)
+        done = called(*arguments)
         assert done.returncode == 2
         assert f"{recorded}: one shard of a run that an older version recorded with --shard" in done.stderr
 

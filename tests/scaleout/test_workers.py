@@ -22,6 +22,8 @@ from swarm.scaleout.processes import Process
 from swarm.scaleout.sharing import Sharing, open_fleet
 from swarm.scaleout.worker import pack, unpack
 
+pytestmark = pytest.mark.realtime
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
