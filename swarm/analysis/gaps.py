@@ -112,8 +112,7 @@ class Gaps:
                 known[streams] = usual(clear.gaps(), each)
             elif streams == 1 and (cell := alone._cells.get((1, False))):
                 known[1] = usual(cell.gaps(), each)
-            else:
-                cells = [cell for cell in (clear, waited) if cell]
+            elif cells := [cell for cell in (clear, waited) if cell]:  # no reply of two chunks, no gap
                 doubtful[streams] = usual((gap for cell in cells for gap in cell.gaps()), each)
         for streams in sorted(doubtful, reverse=True):
             if doubtful[streams] <= min((ns for more, ns in known.items() if more > streams), default=math.inf):

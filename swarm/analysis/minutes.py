@@ -46,11 +46,14 @@ class Segment:
     def until_ns(self) -> int:
         """Where its part of the soak's window ends."""
         whole = self.ended is not None and self.ended.interrupted is None
-        return self.began.window_end_ns if whole else min(self.began.window_end_ns, self.last_ns + 1)
+        if whole:
+            return self.began.window_end_ns
+        # One that broke off in its warm-up measured nothing, and its hole begins where the one before it ends.
+        return max(self.began.window_start_ns, min(self.began.window_end_ns, self.last_ns + 1))
 
     @property
     def measured_ns(self) -> int:
-        return max(0, self.until_ns - self.began.window_start_ns)
+        return self.until_ns - self.began.window_start_ns
 
 
 @dataclass

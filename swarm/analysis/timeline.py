@@ -19,6 +19,8 @@ Kind = Literal["prefill", "decode", "stall", "tool", "failed"]
 SHOWN_AGENT_S = 480.0
 """Of one stage: as much as fits on a page. Eight agents are shown for a minute, 64 for ten seconds."""
 SHORTEST_S, LONGEST_S = 10.0, 60.0
+MOST_STEPS = 1000
+"""In which the tokens of a reply without chunks are spread out: a server may claim any number of them."""
 BUCKETS = 60
 """Of the window, for rates over time; none is shorter than a second."""
 STALL_FACTOR, STALL_NS = 3, 20_000_000
@@ -158,7 +160,8 @@ def _arrivals(attempt: Attempt) -> tuple[list[int], list[float]]:
     first, last = attempt.first_token_ns, attempt.last_token_ns
     if not total or first is None or last is None:
         return [], [0]
-    gaps = attempt.chunks or [first - attempt.t_ns, *[(last - first) // max(1, total - 1)] * (total - 1)]
+    steps = min(total, MOST_STEPS) - 1
+    gaps = attempt.chunks or [first - attempt.t_ns, *[(last - first) // max(1, steps)] * steps]
     known = attempt.chunk_tokens
     tokens = known if known is not None and len(known) == len(gaps) else [total / len(gaps)] * len(gaps)
     return [*accumulate(gaps, initial=attempt.t_ns)][1:], [*accumulate(tokens, initial=0)]

@@ -241,8 +241,9 @@ def _lengths(trial: Trial, _: Limits) -> str | None:
     if off <= LENGTH_SHARE * planned:
         return None
     return (
-        f"replies were off their planned length by {_percent(off / planned)} ({_percent(LENGTH_SHARE)} are allowed; "
-        f"{trial.requests.truncated} were truncated), so the agents did other work than planned; "
+        f"replies were off their planned length by {_percent(off / max(1, planned))} "
+        f"({_percent(LENGTH_SHARE)} are allowed; {trial.requests.truncated} were truncated), so the agents did other "
+        "work than planned; "
         "use a server that honours min_tokens and ignore_eos, and a context that holds the replies"
     )
 

@@ -67,7 +67,7 @@ def _small(rates: Sequence[float], top: float) -> Markup:
 
 def lanes(label: str, timeline: Timeline, *, unfolded: bool) -> Lanes:
     shown = timeline.shown
-    length = (shown.stop_ns - shown.start_ns) // NS_PER_UNIT
+    length = max(1, (shown.stop_ns - shown.start_ns) // NS_PER_UNIT)
     drawn = [*timeline.lanes.items()][:MOST_LANES]
     names = [_name(timeline, agent) for agent, _ in drawn]
     rows = [_lane(timeline, names[place], place, spans) for place, (_, spans) in enumerate(drawn)]

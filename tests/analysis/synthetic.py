@@ -53,6 +53,8 @@ class Run:
     driver: str = "script"
     predicted: bool = False
     gpus: int = 1
+    more: dict[str, Any] = field(default_factory=dict)
+    """Further keys of the scenario."""
     published: list[records.Published] = field(default_factory=list)
     ids: "count[int]" = field(default_factory=lambda: count(1))
     _end_s: float = 0.0
@@ -81,8 +83,9 @@ class Run:
             ],
             "client": {"max_lag": "5ms", "max_cpu": "80%"},
             "agents": {"levels": self.levels, "driver": self.driver},
-            "stage": {"trials": self.trials, "max_error_share": self.max_error_share},
+            "stage": {"trials": self.trials, "max_error_share": self.max_error_share, "duration": "10s"},
             "thresholds": self.thresholds,
+            **self.more,
         }
 
     def write(self, directory: Path) -> Path:
@@ -273,6 +276,10 @@ class Stage:
             "completion_tokens": float(sum(attempt.completion_tokens or 0 for attempt in self.attempts)),
         }
         self._publish(records.StageEnd, end, **{"counters": counters} | fields)
+
+    def close(self, t: float, **fields: Any) -> None:
+        """Ends the window of a stage that was to run until a number was sure enough."""
+        self._publish(records.WindowEnd, t, **{"metric": "output_tokens_per_s", "asked": 0.05} | fields)
 
     def _publish(self, kind: Any, start: float, **fields: Any) -> Any:
         header = {"run": "r", "target": self.target, "agents": self.agents, "trial": self.trial}

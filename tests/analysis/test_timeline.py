@@ -8,7 +8,6 @@ from synthetic import Run, S
 from swarm.analysis.distribution import Distribution
 from swarm.analysis.timeline import Span, read_timelines
 from swarm.analysis.view import curve
-from swarm.recording.records import WindowEnd
 
 
 def timeline(run, tmp_path, at=0):
@@ -118,7 +117,7 @@ def test_a_long_window_is_shown_in_part_and_its_rates_whole(tmp_path):
 def test_a_window_that_ended_when_its_number_was_sure_is_shown_as_far_as_it_came(tmp_path):
     run, stage = stage_of(1, window_s=20)
     stage.work(until=5)
-    stage._publish(WindowEnd, 5, metric="output_tokens_per_s", asked=0.05, reached=0.04)
+    stage.close(5, reached=0.04)
     stage.end(t=5)
     line = timeline(run, tmp_path)
     assert (line.shown.stop_ns - line.shown.start_ns) / S == 5
