@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 
 from swarm.report.plot import Axis, plot
-from swarm.simulator import profiles
+from swarm.simulator import data_files, profiles
 from swarm.simulator.cost import CostModel, prefill_attention
 from swarm.simulator.fitting import Bounds, fit
 from swarm.simulator.profiles import Profile
@@ -158,7 +158,7 @@ def _cross_table(values: dict[str, float], by_level: dict[int, list[float]], mos
 def _published_table() -> Iterator[str]:
     yield "| profile | published tok/s, one request | predicted | off | engine and source |"
     yield "|---|---|---|---|---|"
-    for one in profiles.models()["published"]:
+    for one in data_files.models()["published"]:
         predicted = decode_rate(profiles.load(one["profile"]), 1, 1000)
         off = predicted / one["tok_s"] - 1
         source = f"{one['engine']}; {one['source']}" + (f". Why: {one['reason']}" if "reason" in one else "")

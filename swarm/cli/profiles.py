@@ -52,10 +52,10 @@ def add(
 ) -> None:
     """Make a profile from a model's config.json and a GPU's data sheet: assumed, until it is calibrated."""
     from swarm.recording.rundir import write_whole
-    from swarm.simulator import profiles
+    from swarm.simulator import data_files, profiles
     from swarm.simulator.derive import ALLREDUCE_US, BYTES_PER_WEIGHT, derive
 
-    chosen = (("--gpu", gpu, profiles.gpus()), ("--quant", quant, BYTES_PER_WEIGHT), ("--link", link, ALLREDUCE_US))
+    chosen = (("--gpu", gpu, data_files.gpus()), ("--quant", quant, BYTES_PER_WEIGHT), ("--link", link, ALLREDUCE_US))
     for option, value, known in chosen:
         if value not in known:
             raise UsageError(f"{option} {value}: expected one of {', '.join(known)}")

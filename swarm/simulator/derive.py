@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from swarm.simulator.profiles import gpus
+from swarm.simulator.data_files import gpus
 
 BYTES_PER_WEIGHT = {"bf16": 2.0, "fp8": 1.0, "awq": 0.5195}
 """AWQ: 4 bits, and for each group of 128 weights a 16-bit scale and a 4-bit zero. Embedding, lm_head and router stay

@@ -6,9 +6,11 @@ import json
 import math
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from swarm.simulator.data_files import fitted_profiles, gpus, models
+from swarm.simulator.derive import derive
 
 Admission = Literal["full_prompt", "first_chunk"]
 
@@ -93,31 +95,10 @@ class Profile:
 
 
 @cache
-def gpus() -> dict[str, dict[str, Any]]:
-    """The known GPUs: the figures that a profile needs of one, and their `source`."""
-    table: dict[str, dict[str, Any]] = _resource("gpus.json")["gpus"]
-    return table
-
-
-@cache
-def models() -> dict[str, Any]:
-    """`models.json`: `configs` of models, the `profiles` that are assumed of them, and `published` speeds."""
-    return _resource("models.json")
-
-
-def _resource(name: str) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(resources.files(__package__).joinpath(name).read_text("utf-8"))
-    return data
-
-
-@cache
 def _packaged() -> dict[str, dict[str, Any]]:
     """The entries that come with the package, by name: the fitted ones, and those derived from `models.json`."""
-    from swarm.simulator.derive import derive  # it derives entries of this module's kind
-
-    fitted = _resource("profiles.json")["profiles"]
     assumed = [derive(models()["configs"][one["model"]], **one) for one in models()["profiles"]]
-    return {entry["name"]: entry for entry in [*fitted, *assumed]}
+    return {entry["name"]: entry for entry in [*fitted_profiles(), *assumed]}
 
 
 def names() -> list[str]:

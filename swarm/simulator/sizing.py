@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from swarm.simulator import profiles
+from swarm.simulator import data_files, profiles
 from swarm.simulator.cost import CostModel
 from swarm.simulator.profiles import Profile
 
@@ -82,7 +82,7 @@ def table() -> str:
 
 
 def _published(profile: Profile) -> Iterator[str]:
-    for one in profiles.models()["published"]:
+    for one in data_files.models()["published"]:
         if one["profile"] == profile.name:
             predicted = decode_rate(profile, 1, CHECKED_CONTEXT)
             off = predicted / one["tok_s"] - 1

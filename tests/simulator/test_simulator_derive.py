@@ -7,11 +7,11 @@ from typer.testing import CliRunner
 
 from swarm.cli import app
 from swarm.errors import UsageError
-from swarm.simulator import profiles, sizing
+from swarm.simulator import data_files, profiles, sizing
 from swarm.simulator.cost import CostModel
 from swarm.simulator.derive import derive, shape
 
-CONFIGS = profiles.models()["configs"]
+CONFIGS = data_files.models()["configs"]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_attention_flops_are_those_of_the_full_attention_layers():
     assert some - none == pytest.approx(1_000_000 * per_pair)
 
 
-@pytest.mark.parametrize("one", profiles.models()["published"], ids=lambda one: one["profile"])
+@pytest.mark.parametrize("one", data_files.models()["published"], ids=lambda one: one["profile"])
 def test_a_published_speed_is_predicted_within_18_percent_or_the_reason_is_given(one):
     predicted = sizing.decode_rate(profiles.load(one["profile"]), 1, sizing.CHECKED_CONTEXT)
     assert (abs(predicted / one["tok_s"] - 1) > 0.18) == ("reason" in one)
@@ -100,7 +100,9 @@ def test_a_published_speed_is_predicted_within_18_percent_or_the_reason_is_given
 
 def test_published_speeds_of_dense_models_are_predicted_within_5_percent_by_an_engine_that_batches():
     dense = [
-        one for one in profiles.models()["published"] if one["engine"] == "SGLang 0.5.8" and "a3b" not in one["profile"]
+        one
+        for one in data_files.models()["published"]
+        if one["engine"] == "SGLang 0.5.8" and "a3b" not in one["profile"]
     ]
     assert len(dense) == 4
     for one in dense:
