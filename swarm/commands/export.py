@@ -10,7 +10,7 @@ from swarm.engine.stop import Stop
 from swarm.exporter.endpoint import Endpoint, serving
 from swarm.exporter.info import run_info
 from swarm.exporter.metrics import Metrics
-from swarm.recording.live import LiveView
+from swarm.live.view import LiveView
 from swarm.recording.recorder import Recorder
 from swarm.scenario.schema import Scenario
 

@@ -37,7 +37,7 @@ from swarm.engine.stage import Crew, StageSpec, run_stage
 from swarm.engine.stop import Stop, on_signals
 from swarm.errors import UsageError
 from swarm.exporter.metrics import Metrics
-from swarm.recording.live import LiveView, StageView
+from swarm.live.view import LiveView, StageView
 from swarm.recording.recorder import Recorder
 from swarm.recording.status import AgentStatus
 from swarm.scaleout.crew import ShardedCrew

@@ -21,10 +21,10 @@ from swarm.engine.schedule import StagePlan
 from swarm.engine.stage import StageSpec
 from swarm.engine.stop import BudgetSink, GiveUpSink, Stop
 from swarm.exporter.metrics import Metrics
+from swarm.live.view import LiveView
 from swarm.recording import rundir
 from swarm.recording.appender import RecordFile, RecordingError
 from swarm.recording.histograms import Histograms
-from swarm.recording.live import LiveView
 from swarm.recording.recorder import Recorder, Sink
 from swarm.recording.records import Record, ServerSample
 from swarm.recording.redaction import Redaction

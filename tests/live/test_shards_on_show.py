@@ -4,7 +4,7 @@ import io
 
 from synthetic import Run, StoppedClock, ns
 
-from swarm.recording.live import LiveView, StageView
+from swarm.live.view import LiveView, StageView
 from swarm.recording.status import AgentStatus
 
 

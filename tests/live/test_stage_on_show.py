@@ -1,17 +1,12 @@
 """What the live view says of a stage: the time left, by when it really began, and no more than there is room for."""
 
 import io
-import sys
-from pathlib import Path
 
 import pytest
-
-from swarm.recording.live import LiveView, StageView
-from swarm.recording.status import AgentStatus
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "analysis"))
-
 from synthetic import Run, StoppedClock, ns
+
+from swarm.live.view import LiveView, StageView
+from swarm.recording.status import AgentStatus
 
 
 def test_a_stage_that_waited_for_other_shards_has_its_whole_window_left():
