@@ -246,7 +246,7 @@ class Agent:
             doubts={name: self.around.redact.text(said) for name, said in seen.doubts.items()} or None,
             planned_tokens=request.max_tokens if request.pinned else None,
             finish_reason=seen.finish_reason,
-            tool_calls=len(seen.tool_calls),
+            tool_calls=sum(bool(call.name) for call in seen.tool_calls),
             error=seen.failure.kind if seen.failure else None,
             message=self.around.redact.text(seen.failure.message) if seen.failure else None,
             aborted=aborted,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from swarm.agents.driver import Call, Job
 from swarm.agents.prompt import opening
 from swarm.client.base import ChatRequest, Observation, ToolCall
+from swarm.recording.records import TOOL_ENDS
 from swarm.scenario.units import BYTES_PER_TOKEN
 
 Compaction = Literal["none", "drop-results"]
@@ -19,6 +20,9 @@ COMPACT_TO = 0.5
 """Of the context: dropping a little every turn would cost the server's cached prefix every turn."""
 MAX_NAME = 64
 """Characters of a tool's name, OpenAI's limit; what is longer names none of ours."""
+LOST = "Your tool call did not arrive. Make it again."
+"""In the place of a result, where a reply ended for tool calls and held none: a real agent would not take it for done.
+"""
 DROPPED = "[dropped to save context; call the tool again if you need this]"
 
 
@@ -89,7 +93,10 @@ class ModelConversation:
         if reply.prompt_tokens:
             # Dropped reasoning is in it for this once; the next `usage` corrects it.
             self._tokens = reply.prompt_tokens + (reply.completion_tokens or 0)
-        self.answered = not calls
+        lost = not calls and reply.finish_reason in TOOL_ENDS
+        if lost:
+            self._append({"role": "user", "content": LOST})
+        self.answered = not calls and not lost
         return calls
 
     def add_result(self, call: Call, text: str) -> None:

@@ -27,6 +27,7 @@ class Limits:
     max_lag_s: float
     max_cpu_share: float
     max_error_share: float
+    max_lost_calls: float = 0.05
     real_time: bool = True
     """Whether the load generator could be late at all: not in a prediction."""
 
@@ -84,6 +85,7 @@ def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Pl
                 max_lag_s=parse_duration(scenario["client"]["max_lag"]),
                 max_cpu_share=parse_share(scenario["client"]["max_cpu"]),
                 max_error_share=parse_share(scenario["stage"]["max_error_share"]),
+                max_lost_calls=parse_share(scenario["stage"].get("max_lost_calls", Limits.max_lost_calls)),
                 real_time=not environment["predicted"],
             ),
             thresholds=_readable(scenario.get("thresholds", ())),

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from swarm.analysis.window import Window
-from swarm.recording.observations import is_complete
+from swarm.recording.observations import ended_for_tools, is_complete, lost_calls
 from swarm.recording.records import Attempt
 
 
@@ -17,11 +17,17 @@ class Requests:
         self.messages: dict[str, str] = {}
         """The first message of each kind of error."""
         self.finish_reasons: Counter[str] = Counter()
+<<<<<<< HEAD
         self.first_tokens: Counter[int] = Counter()
         """Replies whose tokens the server counted per chunk, by the tokens of the first."""
         self.doubts = 0
         """Replies with counts that cannot be, and were taken as not told; `doubt` names the first."""
         self.doubt = ""
+=======
+        self.ended_for_tools = 0
+        self.lost_calls = 0
+        """Of those, replies without a call."""
+>>>>>>> 064cd4a (Count lost tool calls, which answer no job)
         self.truncated = 0
         """Complete replies that ended at a limit and not where they were planned to."""
         self.prompt_tokens: float | None = None
@@ -55,6 +61,8 @@ class Requests:
         elif is_complete(attempt):
             self.complete += 1
             self.finish_reasons[attempt.finish_reason or "unknown"] += 1
+            self.ended_for_tools += ended_for_tools(attempt)
+            self.lost_calls += lost_calls(attempt)
             self.truncated += attempt.finish_reason == "length" and _short_of_plan(attempt)
 
 

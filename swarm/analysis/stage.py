@@ -195,9 +195,18 @@ def _counts(trials: Sequence[Trial]) -> dict[str, Any]:
             "outcomes": outcomes,
         },
         "errors": _sum(trial.requests.errors for trial in trials),
-        "tool_errors": _sum(trial.tool_errors for trial in trials),
+        "tool_errors": _tool_errors(trials),
+        "lost_calls": {
+            "replies": sum(trial.requests.ended_for_tools for trial in trials) if trials else None,
+            "lost": sum(trial.requests.lost_calls for trial in trials) if trials else None,
+        },
         "finish_reasons": _sum(trial.requests.finish_reasons for trial in trials),
     }
+
+
+def _tool_errors(trials: Sequence[Trial]) -> dict[str, int]:
+    lost = Counter(lost=sum(trial.requests.lost_calls for trial in trials))
+    return _sum([*(trial.tool_errors for trial in trials), +lost])
 
 
 def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
@@ -221,7 +230,10 @@ def _notes(agents: int, trials: Sequence[Trial], limits: Limits) -> list[str]:
         )
     if overruns := sum(trial.overruns for trial in trials):
         notes.append(f"{counted(overruns, 'tool call')} took longer than planned: that is tool time")
-    mistakes = _sum(trial.tool_errors for trial in trials)
+    mistakes = _tool_errors(trials)
+    if lost := mistakes.get("lost"):
+        ended = sum(trial.requests.ended_for_tools for trial in trials)
+        notes.append(f"lost tool calls: {lost} of {ended} replies that ended for tool calls held none")
     if mistaken := mistakes.get("unknown", 0) + mistakes.get("malformed", 0):
         notes.append(
             f"the model made {counted(mistaken, 'tool call')} that no tool takes, {mistakes.get('unknown', 0)} of them "

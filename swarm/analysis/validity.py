@@ -35,6 +35,7 @@ def trial_reasons(trial: Trial, limits: Limits) -> list[str]:
         _client,
         _simulator,
         _errors,
+        _lost_calls,
         _restart,
         _lengths,
         _usage,
@@ -223,6 +224,17 @@ def _errors(trial: Trial, limits: Limits) -> str | None:
         f"requests failed: {failed} of {ended} ({_percent(failed / ended)}, and {_percent(limits.max_error_share)} are "
         f"allowed): {kinds}{f' ({example})' if example else ''}; see the attempts of events.jsonl, "
         "or raise stage.max_error_share"
+    )
+
+
+def _lost_calls(trial: Trial, limits: Limits) -> str | None:
+    lost, ended = trial.requests.lost_calls, trial.requests.ended_for_tools
+    if lost <= limits.max_lost_calls * ended:
+        return None
+    return (
+        f"tool calls were lost: {lost} of {ended} replies that ended for tool calls ({_percent(lost / ended)}, and "
+        f"{_percent(limits.max_lost_calls)} are allowed) held none, so agents did not do what the model wanted; look "
+        "at the server's tool-call parser, or raise stage.max_lost_calls"
     )
 
 

@@ -106,8 +106,8 @@ def _observe(trial: Trial, record: Record) -> None:
 
 
 def _limits(scenario: Scenario) -> Limits:
-    client = scenario.client
-    return Limits(client.max_lag, client.max_cpu, scenario.stage.max_error_share)
+    client, stage = scenario.client, scenario.stage
+    return Limits(client.max_lag, client.max_cpu, stage.max_error_share, stage.max_lost_calls)
 
 
 def _line(target: str, probe: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from swarm.recording.records import FINISHED, Attempt, Job, Published, Tool
+from swarm.recording.records import FINISHED, TOOL_ENDS, Attempt, Job, Published, Tool
 
 Observation = tuple[str, int, int]
 """Metric, duration (ns), and when it ended (ns since the run's start): it counts in the window in which it ends."""
@@ -45,6 +45,16 @@ def _of_attempt(attempt: Attempt) -> Iterator[Observation]:
 def is_complete(attempt: Attempt) -> bool:
     """Whether the whole reply came; a failed attempt and one that we cut off are not complete."""
     return attempt.error is None and not attempt.aborted
+
+
+def ended_for_tools(attempt: Attempt) -> bool:
+    """Whether the whole reply came, and its end says that tool calls are in it."""
+    return is_complete(attempt) and attempt.finish_reason in TOOL_ENDS
+
+
+def lost_calls(attempt: Attempt) -> bool:
+    """Whether none was: the server has lost what the model called, be it in its parser or on the way."""
+    return ended_for_tools(attempt) and not attempt.tool_calls
 
 
 def tpot_ns(attempt: Attempt) -> float | None:

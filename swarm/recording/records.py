@@ -28,6 +28,9 @@ ErrorKind = Literal[
 CallMistake = Literal["unknown", "malformed"]
 """What can be wrong with a tool call that a model wrote: no such tool, or arguments that do not fit its schema."""
 
+TOOL_ENDS: frozenset[str] = frozenset({"tool_calls", "function_call"})
+"""The finish reasons of a reply that ended for tool calls."""
+
 JobOutcome = Literal["answered", "turn_limit", "context_limit", "error", "censored"]
 FINISHED: frozenset[str] = frozenset({"answered", "turn_limit", "context_limit"})
 
@@ -147,6 +150,7 @@ class Attempt(Record, frozen=True, kw_only=True, tag="attempt"):
     """The reply length that the request pinned; None: not pinned."""
     finish_reason: str | None = None
     tool_calls: int = 0
+    """Those that name a tool."""
     error: ErrorKind | None = None
     message: str | None = None
     aborted: bool = False

@@ -69,6 +69,8 @@ def _cells(stage: dict[str, Any]) -> list[str]:
 
 def _cell(stage: dict[str, Any], metric: Metric, column: Column) -> str:
     value = lookup(stage, metric.key, column.stat)
+    if metric.key == "errors" and (lost := stage["tool_errors"].get("lost")):
+        return f"{number(value, 0)}, {lost} lost"
     return percent(value) if metric.unit == "%" else number(value, column.digits, metric.scale)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from swarm.agents.agent import Agent, Surroundings
 from swarm.agents.driver import Job
-from swarm.agents.model import DROPPED, ModelDriver
+from swarm.agents.model import DROPPED, LOST, ModelDriver
 from swarm.agents.tools import Toolbox
 from swarm.client.base import Observation, ToolCall
 from swarm.client.retry import RetryPolicy
@@ -301,6 +301,32 @@ async def test_calls_that_no_tool_takes_are_answered_with_an_error_and_recorded_
     assert said[3].startswith("Error: missing.txt: no such file")
     (job,) = of(records.Job)
     assert (job.outcome, job.turns) == ("answered", 4)  # it went on all the same
+
+
+@pytest.mark.parametrize("finish", ["tool_calls", "function_call"])
+@pytest.mark.parametrize("content", ["", '<tool_call>{"name": "read_file"'])
+async def test_a_reply_that_ended_for_tool_calls_and_holds_none_is_no_answer(task, tmp_path, finish, content):
+    replies = [reply(content=content, finish=finish), reply(("read_file", {"path": "notes.txt"}))]
+    of, requests = await work(task, tmp_path, replies)
+    assert [message["role"] for message in requests[1].messages[2:]] == ["assistant", "user"]
+    assert requests[1].messages[2:] == [
+        {"role": "assistant", "content": content},
+        {"role": "user", "content": LOST},
+    ]
+    (job,) = of(records.Job)
+    assert (job.outcome, job.turns) == ("answered", 3)
+    assert [attempt.tool_calls for attempt in of(records.Attempt)] == [0, 1, 0]
+
+
+async def test_a_job_whose_calls_are_all_lost_is_never_answered(task, tmp_path):
+    of, _ = await work(task, tmp_path, [reply(finish="tool_calls")] * 9, max_turns=3)
+    (job,) = of(records.Job)
+    assert (job.outcome, job.answer_ns is None) == ("turn_limit", False)
+
+
+async def test_a_call_without_a_name_does_not_count_as_one(task, tmp_path):
+    of, _ = await work(task, tmp_path, [reply(("", {})), reply(("", {}), ("read_file", {"path": "notes.txt"}))])
+    assert [attempt.tool_calls for attempt in of(records.Attempt)] == [0, 1, 0]
 
 
 async def test_a_job_ends_at_its_turn_limit(task, tmp_path):

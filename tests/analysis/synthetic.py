@@ -50,6 +50,8 @@ class Run:
     trials: int = 1
     thresholds: list[str] = field(default_factory=list)
     max_error_share: str = "0%"
+    max_lost_calls: str | None = None
+    """None: an older run, whose scenario did not know of them."""
     driver: str = "script"
     predicted: bool = False
     gpus: int = 1
@@ -83,7 +85,12 @@ class Run:
             ],
             "client": {"max_lag": "5ms", "max_cpu": "80%"},
             "agents": {"levels": self.levels, "driver": self.driver},
+<<<<<<< HEAD
             "stage": {"trials": self.trials, "max_error_share": self.max_error_share, "duration": "10s"},
+=======
+            "stage": {"trials": self.trials, "max_error_share": self.max_error_share}
+            | ({"max_lost_calls": self.max_lost_calls} if self.max_lost_calls else {}),
+>>>>>>> 064cd4a (Count lost tool calls, which answer no job)
             "thresholds": self.thresholds,
             **self.more,
         }
@@ -169,6 +176,7 @@ class Stage:
             "completion_tokens": tokens,
             "planned_tokens": tokens,
             "finish_reason": "tool_calls",
+            "tool_calls": 1,
         }
         attempt = self._publish(records.Attempt, send, **given | fields)
         self.attempts.append(attempt)

@@ -9,6 +9,7 @@ from synthetic import Run, Stage, ns
 
 from swarm.analysis.results import analyse
 from swarm.recording import rundir
+from swarm.report.table import rows
 
 Analysed = Callable[[Run], dict[str, Any]]
 
@@ -50,6 +51,14 @@ def failures() -> Run:
     run, stage = busy()
     for kind in ("timeout", "timeout", "reset"):
         stage.failed(2.6, 2.7, kind, message=f"{kind} after 600 s\x07")
+    stage.end()
+    return run
+
+
+def lost_calls(count: int, finish: str | None, **fields: Any) -> Run:
+    run, stage = busy()
+    for number in range(count):
+        stage.attempt(number + 0.7, waits=[0.1], tokens=10, finish_reason=finish, **{"tool_calls": 0} | fields)
     stage.end()
     return run
 
@@ -207,6 +216,11 @@ REASONS = [
         frozen(*((second, second + 0.1 + second / 100, 0) for second in range(1, 7))),
         "the load generator stood still for 0.81 s of a window of 10 s (0.5 s are allowed): for 0.14 s from 4.0 s on, "
         f"for 0.15 s from 5.0 s on, for 0.16 s from 6.0 s on, and 3 shorter times{STOPPED}",
+    ),
+    (
+        lost_calls(1, "tool_calls"),
+        "tool calls were lost: 1 of 11 replies that ended for tool calls (9.09 %, and 5 % are allowed) held none, so "
+        "agents did not do what the model wanted; look at the server's tool-call parser, or raise stage.max_lost_calls",
     ),
     (
         failures(),
@@ -384,6 +398,38 @@ def test_errors_within_the_allowed_share_are_allowed(only_stage: Analysed) -> No
     run = failures()
     run.max_error_share = "25%"
     assert only_stage(run)["valid"]
+
+
+@pytest.mark.parametrize(
+    ("finish", "fields", "found"),
+    [
+        ("tool_calls", {}, (14, 4)),
+        ("function_call", {}, (14, 4)),
+        ("tool_calls", {"tool_calls": 2}, (14, 0)),
+        ("stop", {}, (10, 0)),
+        ("stop", {"tool_calls": 1}, (10, 0)),
+        ("length", {}, (10, 0)),
+        ("tool_calls", {"error": "cut"}, (10, 0)),  # a failed request already
+        (None, {"aborted": True}, (10, 0)),
+    ],
+)
+def test_a_lost_call_is_a_whole_reply_that_ended_for_tool_calls_without_one(
+    only_stage: Analysed, finish: str | None, fields: dict[str, Any], found: tuple[int, int]
+) -> None:
+    stage = only_stage(lost_calls(4, finish, **fields))
+    assert (stage["lost_calls"]["replies"], stage["lost_calls"]["lost"]) == found
+    assert stage["tool_errors"].get("lost", 0) == found[1]
+    assert any(reason.startswith("tool calls were lost") for reason in stage["invalid_reasons"]) == (found[1] > 0)
+
+
+def test_as_many_lost_calls_as_the_scenario_allows_are_told_in_note_and_table(analysed: Analysed) -> None:
+    run = lost_calls(1, "tool_calls")
+    run.max_lost_calls = "10%"
+    results = analysed(run)
+    (stage,) = results["targets"][0]["stages"]
+    assert stage["valid"]
+    assert "lost tool calls: 1 of 11 replies that ended for tool calls held none" in stage["notes"]
+    assert rows(results)[0][-2] == "0, 1 lost"
 
 
 def test_aborts_at_the_windows_end_are_no_errors_and_no_stall(only_stage: Analysed) -> None:

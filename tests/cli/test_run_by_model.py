@@ -154,6 +154,42 @@ async def test_calls_that_no_tool_takes_are_answered_counted_and_told(sandbox, t
     assert all(json.loads(call["function"]["arguments"]) is not None for call in longest[4]["tool_calls"])
 
 
+def losing(request):
+    """A server whose tool-call parser loses the call of every other reply."""
+    if request.path != "/v1/chat/completions" or not request.body.get("tools"):
+        return clumsy(request)
+    messages = request.body["messages"]
+    function = {"name": "list_files", "arguments": '{"path": "."}'}
+    call = delta(tool_calls=[{"index": 0, "id": "c", "type": "function", "function": function}])
+    told = len(messages) > 4
+    first = delta(content="Done. ") if told else call if len(messages) % 4 == 0 else delta(content="")
+    last = [delta("stop" if told else "tool_calls"), {"choices": [], "usage": usage(300, 5)}]
+    return [0.02, stream_head(), *(piece(event(each)) for each in (first, *last)), piece(DONE), END]
+
+
+async def test_lost_tool_calls_end_no_job_and_make_the_stage_invalid(sandbox, tmp_path):
+    async with scripted(losing) as server:
+        write_project(
+            tmp_path,
+            targets=[{"name": "it", "architecture": "dense", "api_base": server.url, "model": "m"}],
+            agents={**AGENTS, "context": "6k"},
+            stage={"warmup": "100ms", "duration": "1500ms", "trials": 1},
+        )
+        process = await asyncio.create_subprocess_exec(
+            SWARM, *("run", "small.yaml", "--quiet", "--out", "out"), cwd=tmp_path
+        )
+        await process.wait()
+    assert process.returncode == 3
+    (stage,) = results(tmp_path / "out")["targets"][0]["stages"]
+    lost = stage["lost_calls"]
+    assert stage["tool_errors"]["lost"] == lost["lost"]
+    assert lost["replies"] > lost["lost"] >= 5
+    assert any("tool calls were lost: " in reason for reason in stage["invalid_reasons"])
+    attempts = records(tmp_path / "out", "attempt")
+    jobs = [job for job in records(tmp_path / "out", "job") if job["outcome"] == "answered"]
+    assert len(jobs) <= sum(attempt["finish_reason"] == "stop" for attempt in attempts)
+
+
 def without_namespaces(sandbox, *arguments, cwd):
     """`swarm` where user namespaces are forbidden, as in a default container."""
     world = [sandbox.bwrap, "--unshare-user", "--disable-userns", "--uid", "1000", "--dev-bind", "/", "/", "--"]
