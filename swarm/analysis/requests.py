@@ -17,17 +17,14 @@ class Requests:
         self.messages: dict[str, str] = {}
         """The first message of each kind of error."""
         self.finish_reasons: Counter[str] = Counter()
-<<<<<<< HEAD
         self.first_tokens: Counter[int] = Counter()
         """Replies whose tokens the server counted per chunk, by the tokens of the first."""
         self.doubts = 0
         """Replies with counts that cannot be, and were taken as not told; `doubt` names the first."""
         self.doubt = ""
-=======
         self.ended_for_tools = 0
         self.lost_calls = 0
         """Of those, replies without a call."""
->>>>>>> 064cd4a (Count lost tool calls, which answer no job)
         self.truncated = 0
         """Complete replies that ended at a limit and not where they were planned to."""
         self.prompt_tokens: float | None = None

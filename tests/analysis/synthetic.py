@@ -85,12 +85,8 @@ class Run:
             ],
             "client": {"max_lag": "5ms", "max_cpu": "80%"},
             "agents": {"levels": self.levels, "driver": self.driver},
-<<<<<<< HEAD
-            "stage": {"trials": self.trials, "max_error_share": self.max_error_share, "duration": "10s"},
-=======
-            "stage": {"trials": self.trials, "max_error_share": self.max_error_share}
+            "stage": {"trials": self.trials, "max_error_share": self.max_error_share, "duration": "10s"}
             | ({"max_lost_calls": self.max_lost_calls} if self.max_lost_calls else {}),
->>>>>>> 064cd4a (Count lost tool calls, which answer no job)
             "thresholds": self.thresholds,
             **self.more,
         }

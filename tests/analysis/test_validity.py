@@ -429,7 +429,7 @@ def test_as_many_lost_calls_as_the_scenario_allows_are_told_in_note_and_table(an
     (stage,) = results["targets"][0]["stages"]
     assert stage["valid"]
     assert "lost tool calls: 1 of 11 replies that ended for tool calls held none" in stage["notes"]
-    assert rows(results)[0][-2] == "0, 1 lost"
+    assert "0, 1 lost" in rows(results)[0]
 
 
 def test_aborts_at_the_windows_end_are_no_errors_and_no_stall(only_stage: Analysed) -> None:

@@ -9,6 +9,8 @@ from small_runs import PROFILE, results, started, swarm, write_project
 
 from swarm.recording import rundir
 
+pytestmark = pytest.mark.realtime
+
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
