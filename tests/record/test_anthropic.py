@@ -205,6 +205,10 @@ def test_a_native_stream_is_read_the_same_in_whatever_chunks(cuts):
         (NATIVE[0] + sse(type="error", error={"type": "overloaded_error", "message": "busy"}), "in_band"),
         (NATIVE[0] + b"data: {\n\n", "malformed"),
         (b"".join(NATIVE[:4]), "cut"),
+        (NATIVE[0] + b"event: error\ndata: busy\n\n" + b"".join(NATIVE[1:]), "in_band"),
+        (NATIVE[0] + sse(type="odd", error_message="busy"), "in_band"),
+        (b"".join(NATIVE).replace(b'"tool_use"}', b'"error"}'), "in_band"),
+        (NATIVE[0] + sse(type="message_stop"), "cut"),
     ],
 )
 def test_a_native_stream_that_fails_says_how(tmp_path, body, kind):

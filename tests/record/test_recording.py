@@ -167,6 +167,19 @@ def test_no_planted_secret_reaches_the_file_in_whatever_place_and_chunks(tmp_pat
         ({"failure": Failure("refused", "x"), "status": None, "pieces": []}, "refused", None),
         ({"status": 429, "headers": {}, "pieces": [(b"{}", 5)]}, "rate_limited", None),
         ({"pieces": [(b"data: {\n\n", 5)]}, "malformed", None),
+        ({"pieces": [(stream(delta(content="Let"), delta(finish_reason="abort")), 5)]}, "in_band", 3),
+        ({"pieces": [(stream(delta(finish_reason="error")), 5)]}, "in_band", None),
+        ({"pieces": [(stream(delta(finish_reason="stop"), {"choices": [], "usage": usage(7, 0)}), 5)]}, "empty", None),
+        ({"pieces": [(b"event: error\ndata: lost\n\n" + REPLY, 5)]}, "in_band", None),
+        ({"pieces": [(b'data: {"error_message": "lost"}\n\n' + REPLY, 5)]}, "in_band", None),
+        (
+            {
+                "headers": {"Content-Type": "application/json"},
+                "pieces": [(b'{"choices": [{"message": {"content": "Let"}, "finish_reason": "abort"}]}', 5)],
+            },
+            "in_band",
+            3,
+        ),
         ({"headers": {"Content-Type": "application/json"}, "pieces": [(b'{"error": "no"}', 5)]}, "in_band", None),
         ({"headers": {"Content-Type": "application/json"}, "pieces": [(b"no json", 5)]}, "malformed", None),
     ],
@@ -226,3 +239,13 @@ def test_an_answer_may_be_packed_by_gzip_but_not_grow_without_bound():
     long.add(b"x" * MOST_REPLY_BYTES, 1)
     long.add(b"x", 2)
     assert (long.body(), len(long.pieces)) == (None, 1)
+
+
+def test_halves_of_characters_and_counts_that_cannot_be_do_not_spoil_a_recorded_reply(trace):
+    half = json.dumps(delta(content="@")).replace("@", "\\ud83d").encode()
+    rest = json.dumps(delta(content="@")).replace("@", "\\ude00").encode()
+    counted = {"choices": [], "usage": usage(10, 2, 900)}
+    trace.take(exchange(request(user("hi")), stream(half, rest, delta(finish_reason="eos"), counted)))
+    (turn,) = trace.turns
+    assert (turn.error, turn.finish_reason, turn.reply.bytes) == (None, "stop", 4)
+    assert (turn.prompt_tokens, turn.cached_tokens, turn.completion_tokens) == (10, None, 2)

@@ -201,11 +201,29 @@ ERROR = {"code": "server_error", "message": "out of memory"}
         (words("Hel") + sse("error", **ERROR), "in_band"),
         (words("Hel") + b'data: {"error": {"message": "out of memory"}}\n\n', "in_band"),
         (words("Hel") + b"data: {\n\n", "malformed"),
+        (words("Hel") + b"event: error\ndata: out of memory\n\n", "in_band"),
+        (words("Hel") + sse("response.failed", response={"id": "r"}), "in_band"),
+        (words("Hel") + sse("response.failed"), "in_band"),
+        (words("Hel") + sse("response.cancelled", response={"id": "r", "status": "cancelled"}), "in_band"),
+        (words("Hel") + sse("response.incomplete", response={"id": "r", "status": "incomplete"}), "in_band"),
+        (
+            words("Hel")
+            + sse("response.completed", response={"status": "incomplete", "incomplete_details": {"reason": "abort"}}),
+            "in_band",
+        ),
     ],
 )
 def test_a_stream_that_fails_says_how_and_keeps_what_came(tmp_path, body, error):
     (turn,), totals = take(tmp_path, exchange({"input": "hi"}, body))
     assert (turn.error, turn.reply.bytes, totals.failed) == (error, 3, 1)
+
+
+def test_counts_that_cannot_be_and_odd_json_do_not_spoil_a_response():
+    counts = {"input_tokens": 10, "output_tokens": -2, "input_tokens_details": {"cached_tokens": 99}}
+    body = words("Hel") + completed(usage=counts).replace(b'"r1"', b'"r\\ud83d", "took": NaN')
+    seen = seen_of(body)
+    assert (seen.failure, seen.finish_reason) == (None, "stop")
+    assert (seen.prompt_tokens, seen.completion_tokens, seen.cached_tokens) == (10, None, None)
 
 
 def test_an_event_without_an_end_is_not_held_for_ever():
