@@ -47,6 +47,14 @@ def test_tpot_says_nothing_of_one_token_one_chunk_or_unknown_tokens() -> None:
     assert tpot_ns(stage().attempt(0, waits=[0.2, 0.1], tokens=2)) == ns(0.1)
 
 
+def test_tpot_leaves_out_the_tokens_of_the_first_chunk_where_they_are_counted() -> None:
+    waits = [0.5, 0.1, 0.1]
+    assert tpot_ns(stage().attempt(0, waits=waits, tokens=23, first_tokens=21)) == ns(0.1)
+    assert tpot_ns(stage().attempt(0, waits=waits, tokens=3, first_tokens=1)) == ns(0.1)
+    assert tpot_ns(stage().attempt(0, waits=waits, tokens=3, first_tokens=0)) == ns(0.1)
+    assert tpot_ns(stage().attempt(0, waits=waits, tokens=23, first_tokens=23)) is None
+
+
 def test_without_recorded_chunks_there_are_no_gaps() -> None:
     assert "itl" not in seen(stage().attempt(0, chunks=None, chunk_tokens=None))
 
