@@ -20,6 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from swarm.client import loose_json
 from swarm.client.base import Failure
+from swarm.client.servers import SERVERS
 from swarm.recording.records import ErrorKind
 
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -30,17 +31,7 @@ _ERRORS = ("error", "error_message", "error_msg", "errorMessage")
 _WORDS = (*_ERRORS, "message", "msg", "detail")
 _CODES = ("code", "error_code", "errorCode", "status_code", "statusCode", "error_type", "errorType")
 _WELL = (None, "", 0, 200, "0", "200", "ok", "OK", "success")
-_OVERFLOW = (
-    "context_length_exceeded",
-    "maximum context length",
-    "context length",
-    "context window",
-    "exceed_context_size",  # llama.cpp
-    "exceeds the available context size",  # llama.cpp
-    "longer than the maximum model length",  # vLLM, prompt alone too long
-    "max_model_len",
-    "must not exceed the maximum",
-)
+_OVERFLOW = tuple(words for server in SERVERS for words in server.overflow)
 
 
 def error_text(body: bytes) -> str:

@@ -4,8 +4,7 @@ Counters carry no `_total`; histograms give `<name>_sum` (seconds) and `<name>_c
 data-parallel ranks, but for `kv_usage`, which is the fullest engine's (0..1), `started_at` (seconds since 1970, the
 last one's), and what a simulated server says of its own punctuality. Ranks of any other kind (tensor, pipeline, context
 or expert parallel) work on the same requests: of what they repeat, the highest counts once. Where a page tells of
-several models and the target's is one of them, the others are left out. Of SGLang and llama.cpp only the gauges: their
-token counters leave out abandoned requests or cached prompts, so they cannot be held against ours.
+several models and the target's is one of them, the others are left out. Their names: `swarm.client.servers`.
 """
 
 import math
@@ -18,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from swarm.client.base import Connection
+from swarm.client.servers import SERVERS
 from swarm.client.wire import plain_session
 
 MAX_PAGE_BYTES = 8 << 20
@@ -25,50 +25,21 @@ MAX_PAGE_BYTES = 8 << 20
 _Sample = tuple[bytes, bytes, float]
 """Name, labels in their braces, value."""
 
-_GAUGES = {
-    "vllm:num_requests_running": "running",
-    "vllm:num_requests_waiting": "waiting",
-    "vllm:kv_cache_usage_perc": "kv_usage",
-    "vllm:gpu_cache_usage_perc": "kv_usage",  # before 0.10
-    "sglang:num_running_reqs": "running",
-    "sglang:num_queue_reqs": "waiting",
-    "sglang:token_usage": "kv_usage",
-    "llamacpp:requests_processing": "running",
-    "llamacpp:requests_deferred": "waiting",
-    "process_start_time_seconds": "started_at",
-    "process_resident_memory_bytes": "resident_bytes",
-    "swarm_simulator_overloaded": "simulator_overloaded",  # of a simulated server: it cannot keep its own time
-    "swarm_simulator_step_slip_p99_seconds": "simulator_slip_p99",
-}
 _HIGHEST = {"kv_usage", "started_at", "simulator_overloaded", "simulator_slip_p99"}
-_COUNTERS = {
-    "vllm:prefix_cache_queries": "prefix_queries",
-    "vllm:prefix_cache_hits": "prefix_hits",
-    "vllm:gpu_prefix_cache_queries": "prefix_queries",  # before 0.10
-    "vllm:gpu_prefix_cache_hits": "prefix_hits",
-    "vllm:num_preemptions": "preemptions",
-    "vllm:prompt_tokens": "prompt_tokens",
-    "vllm:generation_tokens": "generation_tokens",
-    "vllm:prompt_tokens_cached": "cached_prompt_tokens",
-    "vllm:request_success": "request_success",
-    # Of a simulated server: where the time of its finished requests really went.
-    "swarm_simulator_queue_seconds": "true_queue",
-    "swarm_simulator_prefill_alone_seconds": "true_prefill_alone",
-    "swarm_simulator_prefill_interference_seconds": "true_prefill_interference",
-    "swarm_simulator_preemption_seconds": "true_preemption",
-    "swarm_simulator_decode_seconds": "true_decode",
+_NAMES: dict[bytes, str] = {
+    name.encode(): short
+    for server in SERVERS
+    for name, short in (
+        *server.gauges.items(),
+        *server.counters.items(),
+        *((f"{name}_total", short) for name, short in server.counters.items()),
+        *(
+            (f"{name}_{part}", f"{short}_{part}")
+            for name, short in server.histograms.items()
+            for part in ("sum", "count")
+        ),
+    )
 }
-_HISTOGRAMS = {
-    "vllm:request_queue_time_seconds": "queue_time",
-    "vllm:time_in_queue_requests": "queue_time",  # before 0.8
-    "vllm:request_prefill_time_seconds": "prefill",
-    "vllm:request_decode_time_seconds": "decode",
-}
-_NAMES: dict[bytes, str] = (
-    {name.encode(): short for name, short in (_GAUGES | _COUNTERS).items()}
-    | {f"{name}_total".encode(): short for name, short in _COUNTERS.items()}
-    | {f"{name}_{part}".encode(): f"{short}_{part}" for name, short in _HISTOGRAMS.items() for part in ("sum", "count")}
-)
 
 
 def _samples(prefix: bytes) -> re.Pattern[bytes]:
@@ -79,8 +50,7 @@ def _samples(prefix: bytes) -> re.Pattern[bytes]:
 
 # Over the raw page, because most of its lines are buckets that nobody asks for, and by prefix, because a literal one is
 # what the search can skip to: 100 KB take a quarter of a millisecond.
-_PREFIXES = (b"vllm:", b"sglang:", b"llamacpp:", b"swarm_simulator_", b"process_")
-_SAMPLES = {prefix: _samples(prefix) for prefix in _PREFIXES}
+_SAMPLES = {prefix: _samples(prefix) for server in SERVERS if (prefix := server.prefix.encode())}
 _REPEATING_RANK = re.compile(rb'(?<![a-z_])(?!(?:[a-z]+_)?(?:dp|data_parallel)_rank=)[a-z_]*rank="(?:[^"\\]|\\.)*",?')
 _MODEL = re.compile(rb'[{,]model_name="((?:[^"\\]|\\.)*)"')
 _ANYONES = {"started_at", "resident_bytes"}

@@ -4,8 +4,9 @@ A handful of requests of a few tokens. A server may be a full vLLM or promise mu
 what it cannot do is left out of later requests, and said in `Probe.notes`; only what rules a run out is an error.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -14,6 +15,7 @@ from swarm.client import failures
 from swarm.client.base import ChatRequest, Connection, Honours, Observation
 from swarm.client.direct import DirectClient
 from swarm.client.metrics import MetricsReader, metrics_url
+from swarm.client.servers import SERVERS
 from swarm.client.wire import plain_session
 from swarm.clock import Clock
 from swarm.errors import BackendError
@@ -25,6 +27,7 @@ PINNED_TOKENS = 24
 """Asked for where the obvious answer has one: a server that gives all of them keeps to lengths."""
 
 _MAX_DOCUMENT_BYTES = 4 << 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +111,10 @@ def _served(connection: Connection, names: tuple[str, ...]) -> str:
 async def _context_length(
     session: aiohttp.ClientSession, connection: Connection, model: str, listed: list[dict[str, Any]]
 ) -> int | None:
-    """Tokens of prompt and reply together: vLLM tells it in `/models`, llama.cpp in `/props`."""
+    """Tokens of prompt and reply together."""
     if (found := _listed_length(model, listed)) is not None:
         return found
-    settings = (await _page(session, connection, "/props")).get("default_generation_settings")
-    length = settings.get("n_ctx") if isinstance(settings, dict) else None
-    return length if isinstance(length, int) else None
+    return await _told(session, connection, (server.context_page for server in SERVERS), int)
 
 
 def _listed_length(model: str, listed: list[dict[str, Any]]) -> int | None:
@@ -128,11 +129,18 @@ def _listed_length(model: str, listed: list[dict[str, Any]]) -> int | None:
 
 
 async def _version(session: aiohttp.ClientSession, connection: Connection) -> str | None:
-    """vLLM's `/version`, Ollama's `/api/version`, llama.cpp's build, SGLang's `/get_server_info`."""
-    pages = {"/version": "version", "/api/version": "version", "/props": "build_info", "/get_server_info": "version"}
-    for path, key in pages.items():
-        found = (await _page(session, connection, path)).get(key)
-        if isinstance(found, str):
+    return await _told(session, connection, (server.version_page for server in SERVERS), str)
+
+
+async def _told(
+    session: aiohttp.ClientSession, connection: Connection, pages: Iterable[tuple[str, ...]], kind: type[T]
+) -> T | None:
+    """The first value of a kind that one of the pages tells."""
+    for path, *keys in filter(None, pages):
+        found: Any = await _page(session, connection, path)
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        if isinstance(found, kind):
             return found
     return None
 
