@@ -4,7 +4,7 @@ A run that is invalid is neither a regression nor a pass: every other gate is th
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -43,15 +43,21 @@ def judge(
     night: Entry | None = None,
     before: Sequence[Entry] = (),
     tolerance: float | None = None,
+    *,
+    allow_uncompared: bool = False,
 ) -> list[Check]:
     """All checks of a run. `baseline`: results of another one; `night`: the run in the history, `before`: its past.
 
     `tolerance`: of a change for the worse, where one was asked for; then a single trial is held against a baseline too.
+    `allow_uncompared`: a baseline with which nothing at all could be compared fails nothing.
     """
     checks = [*_validity(results)]
     others = [*_thresholds(results), *_drift(results)]
     if baseline is not None:
-        others += _baseline(results, baseline, tolerance)
+        compared = [*_baseline(results, baseline, tolerance)]
+        others += compared
+        if not allow_uncompared and all(check.status == "skipped" for check in compared):
+            others.append(_nothing_compared(compared))
     if night is not None:
         others += _nights(night, before, TOLERANCE if tolerance is None else tolerance)
     if any(check.status == "invalid" for check in checks):
@@ -69,8 +75,16 @@ def summary(name: str, started_at: str | None, checks: Sequence[Check]) -> str:
             text = f"{bad[0].name}: {bad[0].text}{more}"
             break
     else:
-        status, text = "passed", counted(len(of["passed"]), "check") + (f", {skipped} skipped" if skipped else "")
+        status, text = "passed", counted(len(of["passed"]), "check")
+        text += f", {skipped} skipped ({_gates(checks)})" if skipped else ""
     return f"{status.upper()} {name}{f' of {started_at}' if started_at else ''}: {text}"
+
+
+def _gates(checks: Sequence[Check]) -> str:
+    """Those that skipped something, with how much of all that they had to look at."""
+    all_of = Counter(check.gate for check in checks)
+    skipped = Counter(check.gate for check in checks if check.status == "skipped")
+    return ", ".join(f"{count} of {all_of[gate]} {gate}" for gate, count in skipped.items())
 
 
 def _stages(results: dict[str, Any]) -> Iterable[tuple[str, str, dict[str, Any]]]:
@@ -104,6 +118,10 @@ def _status(passed: bool) -> Status:
 
 def _baseline(results: dict[str, Any], baseline: dict[str, Any], tolerance: float | None) -> Iterable[Check]:
     known = {(target, stage["agents"]): (stage, baseline) for _, target, stage in _stages(baseline)}
+    ours = {(target, stage["agents"]) for _, target, stage in _stages(results)}
+    for name, target, stage in _stages(baseline):
+        if (target, stage["agents"]) not in ours:
+            yield Check("baseline", name, "skipped", "the run has no such stage")
     for name, target, stage in _stages(results):
         before = known.get((target, stage["agents"]))
         for number in gated():
@@ -114,6 +132,18 @@ def _baseline(results: dict[str, Any], baseline: dict[str, Any], tolerance: floa
                 continue
             old, new = _values(number, *before), _values(number, stage, results)
             yield _against_baseline(title, number, old, new, tolerance)
+
+
+def _nothing_compared(skipped: Sequence[Check]) -> Check:
+    """A gate that looked at nothing must not pass for one that found nothing."""
+    why = Counter(check.text for check in skipped).most_common()
+    told = "; ".join(f"{text} ({counted(count, 'number')})" for text, count in why) or "neither has a stage"
+    return Check(
+        "baseline",
+        "comparison",
+        "failed",
+        f"nothing was compared with the baseline: {told}; --allow-uncompared lets that pass",
+    )
 
 
 def _against_baseline(

@@ -25,6 +25,9 @@ def check(
             help="Of a change for the worse; twice that for p95. Default 5%, of what two trials or more are sure of.",
         ),
     ] = None,
+    allow_uncompared: Annotated[
+        bool, typer.Option("--allow-uncompared", help="Pass though nothing could be compared with the baseline.")
+    ] = False,
     history: HistoryFile = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
@@ -46,7 +49,7 @@ def check(
     entry = entry_of(run, results)
     before = past.entries(history or run.resolve().parent / past.FILE)
     held = _baseline(run, results, baseline) if baseline else None
-    checks = gates.judge(results, held, entry, before, allowed)
+    checks = gates.judge(results, held, entry, before, allowed, allow_uncompared=allow_uncompared)
     line = gates.summary(results["name"], results["started_at"], checks)
     if junit:
         write_whole(junit, shown.to_junit((results["name"], checks)))

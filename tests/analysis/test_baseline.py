@@ -1,6 +1,7 @@
 """`swarm check --baseline`: what a run may be held against."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,13 +37,75 @@ def check(run: Path, baseline: Path, *options: str) -> tuple[int, str]:
 
 
 def test_two_trials_that_are_both_slower_fail_and_one_is_not_judged(tmp_path: Path) -> None:
-    for trials, code in ((2, 4), (1, 0)):
+    for trials in (2, 1):
         before = made(tmp_path / f"before-{trials}", trials=trials)
         after = made(tmp_path / f"after-{trials}", trials=trials, slower=1.3)
         found, said = check(after, before)
-        assert found == code, said
+        assert found == 4, said
         assert ("one trial cannot be surely worse" in said) == (trials == 1)
         assert check(after, before, "--tolerance", "5%")[0] == 4
+
+
+def invalid(run: Run) -> None:
+    stage = run.stage()
+    stage.work(until=5.0)
+    stage.end()
+
+
+UNCOMPARED: dict[str, tuple[Callable[[Run], object], str]] = {
+    "one trial": (
+        lambda run: run.healthy(),
+        "one trial cannot be surely worse; run 2 or more of both, or give --tolerance (5 ",
+    ),
+    "another target": (
+        lambda run: (run.targets.clear(), run.targets.update(new="moe"), run.healthy(target="new")),
+        "the baseline has no such stage (5 numbers); the run has no such stage (1 number)",
+    ),
+    "another level": (
+        lambda run: (run.levels.__setitem__(0, 2), run.healthy(agents=2)),
+        "the baseline has no such stage (5 numbers); the run has no such stage (1 number)",
+    ),
+    "an invalid baseline": (invalid, "the baseline's stage is invalid (5 numbers)"),
+}
+
+
+@pytest.mark.parametrize(("build", "why"), UNCOMPARED.values(), ids=UNCOMPARED)
+def test_a_baseline_with_which_nothing_could_be_compared_is_no_pass(
+    tmp_path: Path, build: Callable[[Run], object], why: str
+) -> None:
+    after, other = made(tmp_path / "after", trials=1), Run()
+    build(other)
+    before = other.write(tmp_path / "before")
+    rundir.write_results(before, analyse(before))
+    load = json.loads((after / rundir.RESULTS).read_text())["load"]
+    path = alone(before, tmp_path / "alone", load=load)
+    code, said = check(after, path, "--summary")
+    assert code == 4
+    assert "comparison: nothing was compared with the baseline: " in said
+    assert why in said
+    assert "--allow-uncompared" in said
+    code, said = check(after, path, "--allow-uncompared", "--summary")
+    assert code == 0
+    assert said.startswith("PASSED")
+    assert "skipped (" in said
+
+
+def test_what_was_compared_in_part_says_how_much_was_not(tmp_path: Path) -> None:
+    before, after = made(tmp_path / "before"), made(tmp_path / "after")
+    results = json.loads((before / rundir.RESULTS).read_text())
+    for trial in results["targets"][0]["stages"][0]["trials_detail"]:
+        trial["latency"]["ttft_s"]["p50"] = None
+    results["targets"][0]["stages"][0]["latency"]["ttft_s"]["p50"] = None
+    (before / rundir.RESULTS).write_text(json.dumps(results))
+    code, said = check(after, before / rundir.RESULTS, "--summary")
+    assert code == 0
+    assert "1 of 5 baseline" in said
+
+
+def test_an_invalid_run_is_invalid_whatever_it_is_compared_with(tmp_path: Path) -> None:
+    run = Run()
+    invalid(run)
+    assert check(run.write(tmp_path / "after"), made(tmp_path / "before", trials=1))[0] == 3
 
 
 @pytest.mark.parametrize("predicted", [True, False], ids=["against a prediction", "against a measurement"])

@@ -288,5 +288,5 @@ def test_markdown_is_a_table_that_no_message_breaks():
 
 
 def test_a_summary_counts_what_passed():
-    assert summary("n", None, CHECKS[:1] + CHECKS[2:3]) == "PASSED n: 1 check, 1 skipped"
+    assert summary("n", None, CHECKS[:1] + CHECKS[2:3]) == "PASSED n: 1 check, 1 skipped (1 of 1 drift)"
     assert json.dumps(summary("n", None, CHECKS[:3])).startswith('"FAILED n: a < 1: it is 2')
