@@ -12,6 +12,8 @@ from swarm.agents.prompt import opening, rendered_schemas, system_prompt
 from swarm.agents.tools import Toolbox, ToolResult
 from swarm.tasks import PlannedCall, ScriptTurn, Task, load_tasks
 
+pytestmark = pytest.mark.slow
+
 TASKS = load_tasks(["lru-cache", "merge-sort", "cron-tests", "flask-layers", "rate-limiter"])
 Played = list[tuple[PlannedCall, ToolResult]]
 

@@ -171,7 +171,7 @@ def served(project):
 def refused(project: Path, *settings: str) -> tuple[int, str]:
     """Exit code and message of a run that must not begin, and leaves no directory behind."""
     options = [word for setting in settings for word in ("--set", setting)]
-    done = swarm("run", "small.yaml", *options, "--out", "refused", cwd=project)
+    done = called("run", "small.yaml", *options, "--out", "refused", cwd=project)
     assert not (project / "refused").exists()
     assert done.stdout == ""
     return done.returncode, done.stderr

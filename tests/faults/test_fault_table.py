@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_runs import PROFILE, REPLY_TOKENS, records, results, swarm, write_project
+from small_runs import PROFILE, REPLY_TOKENS, called, records, results, swarm, write_project
 
 from swarm.simulator.faults import MEANING
 
@@ -231,7 +231,7 @@ def test_a_server_that_fails_from_the_beginning_is_exit_5_before_any_load(tmp_pa
             base = server.stdout.readline().removeprefix("listening on ").strip() + "/v1"
             project = write_project(tmp_path)
             mine = json.dumps([{"name": "mine", "architecture": "moe", "api_base": base}])
-            done = swarm("run", "small.yaml", "--set", f"targets={mine}", "--out", "never", cwd=project)
+            done = called("run", "small.yaml", "--set", f"targets={mine}", "--out", "never", cwd=project)
         finally:
             server.terminate()
     assert done.returncode == 5

@@ -12,7 +12,7 @@ from pathlib import Path
 import openai
 import pytest
 from agent import work
-from small_runs import SWARM, swarm
+from small_runs import SWARM, called, swarm
 from test_relay import until
 
 from swarm.proxy.apart import RecordingApart
@@ -127,7 +127,7 @@ def test_a_process_that_dies_is_told_and_costs_nobody_an_answer(tmp_path):
 def test_what_cannot_be_started_is_one_line_and_leaves_no_file(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
-    done = swarm("record", f"--upstream=http://127.0.0.1:{port}", "--port=0", cwd=tmp_path)
+    done = called("record", f"--upstream=http://127.0.0.1:{port}", "--port=0", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
     assert done.stderr.startswith("error: --upstream: nothing listens at http://127.0.0.1:")
     for options, message in (
@@ -139,7 +139,7 @@ def test_what_cannot_be_started_is_one_line_and_leaves_no_file(tmp_path):
         ),
         (["--upstream=http://127.0.0.1:1", "--redact=no.yaml"], "error: no.yaml: cannot be read"),
     ):
-        done = swarm("record", *options, cwd=tmp_path)
+        done = called("record", *options, cwd=tmp_path)
         assert done.returncode == 2
         assert done.stderr.startswith(message)
     assert list(tmp_path.iterdir()) == []
