@@ -11,7 +11,9 @@ define install
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 endef
 NEWEST = .venv-newest
-PARALLEL = pytest --numprocesses auto --durations 10 -m 'not realtime and not slow'
+# The tests of a file stay together, as many share what takes long to make.
+PYTEST = pytest --timeout 300 --durations 10 --dist loadfile
+PARALLEL = $(PYTEST) --numprocesses auto -m 'not realtime and not slow'
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml requirements/build.in
 
@@ -32,10 +34,10 @@ lock: $(VENV)/bin/python  ## Renew requirements/*.txt: the newest versions that 
 
 test: $(VENV)/.dev  ## Install what tests need, and run them: on all cores, and then those that measure in real time
 	$(BIN)/$(PARALLEL) $(COVERAGE)
-	$(BIN)/pytest --numprocesses 2 --durations 10 -m 'realtime and not slow'
+	$(BIN)/$(PYTEST) --numprocesses 2 -m 'realtime and not slow'
 
 test-slow: $(VENV)/.dev  ## The tests that take long, which CI runs too
-	$(BIN)/pytest --durations 10 -m slow
+	$(BIN)/$(PYTEST) -m slow
 
 test-newest: $(VENV)/.dev  ## The tests on the newest versions that pyproject.toml allows, if those are not the locked ones
 	$(BIN)/python -m venv $(NEWEST)
