@@ -5,7 +5,6 @@ A message says what happened, where, and what a person can do about it.
 
 import asyncio
 import errno
-import json
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -75,7 +74,7 @@ def _own_words(body: bytes) -> str | None:
         return None
     if isinstance(error, str):
         return loose_json.text([f"{error} ({named})" if named else error])
-    return None if error is None else loose_json.text([json.dumps(error, ensure_ascii=False, separators=(",", ":"))])
+    return None if error is None else loose_json.text([loose_json.dumps(error)])
 
 
 def _worded(error: dict[str, Any]) -> Any:

@@ -43,6 +43,11 @@ def convert(document: Any, kind: type[T]) -> T:
         raise msgspec.DecodeError(f"{error}: {str(document)[: 2 * _AROUND]!r}") from None
 
 
+def dumps(value: Any) -> str:
+    """Compact, as the texts in it are: halves of surrogate pairs stay what they are."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def text(parts: list[str]) -> str:
     """The parts put together, their halves of surrogate pairs too; a half that stays alone becomes U+FFFD."""
     joined = "".join(parts)

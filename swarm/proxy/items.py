@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from swarm.client import loose_json
 from swarm.client.base import ToolCall
 from swarm.proxy.exchange import UnreadableError
 
@@ -60,7 +61,7 @@ class Stored:
 
     def prompt(self, request: bytes) -> Prompt:
         """Raises msgspec.DecodeError for what is no request, and UnreadableError."""
-        asked = msgspec.json.decode(request, type=_Request)
+        asked = loose_json.decode(request, _Request)
         if asked.conversation is not None or asked.prompt is not None:
             raise UnreadableError("conversations and prompts with ids are the server's own")
         instructions = [{"role": "system", "content": asked.instructions}] if asked.instructions else []
@@ -167,7 +168,7 @@ def as_arguments(given: str) -> str:
 
 
 def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    return loose_json.dumps(value)
 
 
 def _in_namespace(namespace: Any, name: str) -> str:

@@ -114,7 +114,7 @@ class _Reader:
     def block(self, index: int, block: _Block, stamp_ns: int) -> None:
         """Text, thinking or a call, or more of one."""
         delta: dict[str, Any] = {"content": block.text, "reasoning": block.thinking}
-        arguments = block.partial_json or (msgspec.json.encode(block.input).decode() if block.input else None)
+        arguments = block.partial_json or (loose_json.dumps(block.input) if block.input else None)
         if block.type == "tool_use" or arguments:
             function = {"name": block.name, "arguments": arguments}
             delta["tool_calls"] = [{"index": index, "id": block.id, "function": function}]

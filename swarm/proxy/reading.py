@@ -84,7 +84,7 @@ def _prompt(exchange: Exchange, in_openais: Callable[[bytes], bytes], stored: St
         if exchange.api == "responses":
             return stored.prompt(exchange.request)
         asked = in_openais(exchange.request) if exchange.api == "anthropic" else exchange.request
-        request = msgspec.json.decode(asked, type=_Request)
+        request = loose_json.decode(asked, _Request)
     except (*failures.JSON_ERRORS, TranslationError) as error:
         raise UnreadableError(str(error)) from error
     return Prompt(request.messages, request.tools or [], request.model)

@@ -237,6 +237,15 @@ def test_a_native_reply_that_came_as_a_whole_is_read(tmp_path):
     assert (turn.reply.calls[0].name, turn.first_token_ns) == ("read_file", None)
 
 
+def test_a_native_call_whose_input_holds_half_a_character_is_read():
+    block = {"type": "tool_use", "id": "t", "name": "f", "input": {"path": "@"}}
+    reply = {"content": [block], "stop_reason": "tool_use", "usage": {"input_tokens": -3, "output_tokens": 2}}
+    seen = Observation()
+    messages.read_document(json.dumps(reply).replace("@", "\\ud83d").encode(), 9, seen)
+    assert (seen.failure, seen.tool_calls[0].arguments) == (None, '{"path":"\ufffd"}')
+    assert (seen.prompt_tokens, seen.completion_tokens, seen.doubts) == (None, 2, {"prompt_tokens": "-3"})
+
+
 class Sent:
     """In the place of a connection to a client."""
 

@@ -249,3 +249,9 @@ def test_halves_of_characters_and_counts_that_cannot_be_do_not_spoil_a_recorded_
     (turn,) = trace.turns
     assert (turn.error, turn.finish_reason, turn.reply.bytes) == (None, "stop", 4)
     assert (turn.prompt_tokens, turn.cached_tokens, turn.completion_tokens) == (10, None, 2)
+
+
+def test_a_prompt_with_half_a_character_is_recorded(trace):
+    asked = request(user("hi @")).replace(b"@", b"\\ud83d")
+    assert trace.take(exchange(asked)).turns == 1
+    assert trace.turns[0].error is None
