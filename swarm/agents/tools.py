@@ -171,7 +171,7 @@ class Toolbox:
         async with self._slots:
             try:
                 finished = await run_bounded(
-                    [*self._launcher(workspace), *command],
+                    [*await in_thread(self._launcher, workspace), *command],
                     cwd=workspace.repository,
                     env=environment(workspace.scratch),
                     wall_s=limits.test_s,

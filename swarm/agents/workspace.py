@@ -13,10 +13,11 @@ import secrets
 import shutil
 import stat
 import subprocess
+import threading
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,6 +42,36 @@ class Entry:
     is_link: bool = False
 
 
+MAX_WRITTEN_BYTES = 32 << 20
+MAX_NEW_ENTRIES = 2_000
+"""Of a job: what its calls may add to its copy."""
+
+
+@dataclass(slots=True)
+class _Written:
+    """What the calls of a job have added to its copy so far. Calls of sub-agents come from threads of their own."""
+
+    size: int = 0
+    entries: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, size: int, entries: int) -> None:
+        """Before it is written. Raises WorkspaceError where that would be more than a job may add."""
+        with self.lock:
+            if size > 0 and self.size + size > MAX_WRITTEN_BYTES:
+                raise WorkspaceError(
+                    f"no file was written: it would take this job to {self.size + size} bytes of the "
+                    f"{MAX_WRITTEN_BYTES} that it may add; make files smaller"
+                )
+            if self.entries + entries > MAX_NEW_ENTRIES:
+                raise WorkspaceError(
+                    f"no file was written: this job has made {self.entries} files and directories and may make "
+                    f"{MAX_NEW_ENTRIES}; change those that there are"
+                )
+            self.size += size
+            self.entries += entries
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """`repository` is the copy; `scratch` is for temporary files of the processes that run in it."""
@@ -49,6 +80,7 @@ class Workspace:
     scratch: Path
     identity: tuple[int, int]
     """Device and inode of `repository`: a process that runs in it may put another directory in its place."""
+    _written: _Written = field(default_factory=_Written, compare=False, repr=False)
 
     def read(self, path: str, limit: int) -> bytes:
         """The bytes of a regular file of at most `limit` bytes. Raises WorkspaceError."""
@@ -66,19 +98,20 @@ class Workspace:
         if not parts:
             raise WorkspaceError(f"{path}: is a directory, not a file")
         with _translated(path), self._directory(parts[:-1], make=not must_exist) as directory:
-            mode = _writable_mode(directory, parts[-1], must_exist)
+            before = _writable(directory, parts[-1], must_exist)
+            self._written.add(len(data) - (before.st_size if before else 0), 0 if before else 1)
             temporary = f".{secrets.token_hex(8)}.tmp"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             try:
                 with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=directory), "wb") as file:
                     file.write(data)
-                    os.fchmod(file.fileno(), 0o644 if mode is None else mode)
+                    os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode) & 0o777 if before else 0o644)
                 os.replace(temporary, parts[-1], src_dir_fd=directory, dst_dir_fd=directory)
             except OSError:
                 with _missing_is_fine():
                     os.unlink(temporary, dir_fd=directory)
                 raise
-            return mode is None
+            return before is None
 
     def check(self, path: str) -> str:
         """The path of an existing file or directory inside the repository, normalised; "." is its root."""
@@ -116,7 +149,7 @@ class Workspace:
                 raise WorkspaceError("the repository was replaced by another directory")
             for part in parts:
                 if make:
-                    _make_directory(current, part)
+                    _make_directory(current, part, self._written)
                 below = os.open(part, flags, dir_fd=current)
                 os.close(current)
                 current = below
@@ -227,8 +260,8 @@ def _refuse_irregular(status: os.stat_result, path: str) -> None:
         raise WorkspaceError(f"{path}: has a hard link, and may be a file outside the repository")
 
 
-def _writable_mode(directory: int, name: str, must_exist: bool) -> int | None:
-    """The permissions to keep, or None for a new file. Root is held to them as well."""
+def _writable(directory: int, name: str, must_exist: bool) -> os.stat_result | None:
+    """The status of the file to replace, or None for a new one. Root is held to permissions as well."""
     if not os.fstat(directory).st_mode & stat.S_IWUSR:
         raise WorkspaceError(f"{name}: its directory is read-only")
     try:
@@ -242,15 +275,16 @@ def _writable_mode(directory: int, name: str, must_exist: bool) -> int | None:
     _refuse_irregular(status, name)
     if not status.st_mode & stat.S_IWUSR:
         raise WorkspaceError(f"{name}: is read-only")
-    return stat.S_IMODE(status.st_mode) & 0o777
+    return status
 
 
-def _make_directory(directory: int, name: str) -> None:
+def _make_directory(directory: int, name: str, written: _Written) -> None:
     try:
         os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         if not os.fstat(directory).st_mode & stat.S_IWUSR:
             raise WorkspaceError(f"{name}: the directory that would hold it is read-only") from None
+        written.add(0, 1)
         os.mkdir(name, 0o755, dir_fd=directory)
 
 

@@ -157,10 +157,10 @@ def _ports() -> Finding:
 
 def _isolation() -> Finding:
     try:
-        open_sandbox()
+        notes = open_sandbox().notes
     except SwarmError as error:
         return Finding(None, f"no sandbox for code that a model writes (driver: model): {error}")
-    return Finding(True, "the sandbox for code that a model writes works")
+    return Finding(None if notes else True, "; ".join(["the sandbox for code that a model writes works", *notes]))
 
 
 def _stamps(drive: Drive) -> Finding:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from swarm.agents.agent import Tools
+from swarm.agents.sandbox import Sandbox
 from swarm.agents.tools import Launcher
 from swarm.agents.trace import Replay
 from swarm.analysis.words import counted
@@ -119,6 +120,8 @@ async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing) -> Outcome:
         backends = await open_backends(scenario, stack, warm=fleet is None)
         facts = {name: told(backend.connection, backend.facts) for name, backend in backends.items()}
         environment = describe_environment(scenario, asked.started, facts)
+        if isinstance(launcher, Sandbox):
+            environment["sandbox"] = launcher.told()
         if fleet:
             environment["shards"] = fleet.facts()
         if part is None or part.number == 1:

@@ -152,6 +152,9 @@ async def test_calls_that_no_tool_takes_are_answered_counted_and_told(sandbox, t
     ]
     assert longest[5]["content"].startswith("Error: read_file: the arguments do not fit its schema")
     assert all(json.loads(call["function"]["arguments"]) is not None for call in longest[4]["tool_calls"])
+    told = json.loads((tmp_path / "out" / "environment.json").read_text())["sandbox"]
+    assert set(told) == {"job_memory_bytes", "notes"}
+    assert (told["job_memory_bytes"] is None) == bool(told["notes"])
 
 
 def losing(request):

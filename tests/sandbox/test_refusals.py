@@ -1,6 +1,7 @@
 """Where code cannot be isolated, swarm says why, names the switch that does without, and does not run."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -100,10 +101,17 @@ def test_the_systems_bubblewrap_is_tried_first_and_the_bundled_one_where_that_fa
 
 
 def test_the_doctor_tries_the_sandbox_and_says_what_came_of_it(sandbox, only):
-    assert _isolation() == Finding(True, "the sandbox for code that a model writes works")
+    notes = open_sandbox().notes
+    text = "; ".join(["the sandbox for code that a model writes works", *notes])
+    assert _isolation() == Finding(None if notes else True, text)
     only(None)
     assert _isolation().ok is None
     assert "bubblewrap is not installed" in _isolation().text
+
+
+def test_a_machine_whose_system_calls_are_not_known_is_refused_by_its_name(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    assert "the system calls of riscv64 are not known, so that they cannot be filtered" in refused()
 
 
 def test_where_namespaces_work_the_sandbox_does():
