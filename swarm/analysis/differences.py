@@ -1,14 +1,10 @@
 """In what the configurations of runs differ: said before any number is compared."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from swarm.errors import UsageError
 from swarm.recording import rundir
 
 GROUPS = ("run", "model", "server", "GPUs", "versions", "scenario", "client", "machine")
@@ -35,12 +31,7 @@ class Difference:
 
 def read_settings(directory: Path) -> Settings:
     """The settings of a run: its scenario, and what is known of its surroundings. Raises UsageError."""
-    try:
-        scenario = yaml.safe_load((directory / rundir.SCENARIO).read_text(encoding="utf-8"))
-        path = directory / rundir.ENVIRONMENT
-        environment = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{directory}: not readable as a run directory: {error}") from None
+    scenario, environment = rundir.read_scenario(directory), rundir.read_environment(directory)
     return {**dict(leaves(scenario, "scenario")), **dict(leaves(environment))}
 
 

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from swarm import __version__
 from swarm.analysis.lookup import value_of
 from swarm.catalogue import Number, kept
-from swarm.errors import UsageError
 from swarm.recording import rundir
 from swarm.recording.history import Entry, StageEntry
 
@@ -22,7 +19,7 @@ _OF_SOAK = ("pattern", "window", "base", "period")
 
 def entry_of(directory: Path, results: dict[str, Any]) -> Entry:
     """The run as the history keeps it. Raises UsageError when `directory` is not a run directory."""
-    scenario, environment = _files(directory)
+    scenario, environment = rundir.read_scenario(directory), rundir.read_environment(directory)
     told = environment.get("targets") or {}
     kind = "soak" if results.get("soak") else "predict" if results["predicted"] else "run"
     started_at = results["started_at"] or ""
@@ -70,23 +67,6 @@ def load_of(scenario: Mapping[str, Any]) -> dict[str, Any]:
 def digest(scenario: Mapping[str, Any]) -> str:
     text = json.dumps(load_of(scenario), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def scenario_of(directory: Path) -> dict[str, Any]:
-    """The resolved scenario of a run. Raises UsageError."""
-    return _files(directory)[0]
-
-
-def _files(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    try:
-        scenario = yaml.safe_load((directory / rundir.SCENARIO).read_text(encoding="utf-8"))
-        path = directory / rundir.ENVIRONMENT
-        environment = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{directory}: not readable as a run directory: {error}") from None
-    if not isinstance(scenario, dict) or not isinstance(environment, dict):
-        raise UsageError(f"{directory}: not readable as a run directory")
-    return scenario, environment
 
 
 def _hardware(environment: Mapping[str, Any]) -> str:

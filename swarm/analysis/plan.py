@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -75,7 +76,7 @@ def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Pl
         models = {name: found.get("model") for name, found in (environment.get("targets") or {}).items()}
         plan = Plan(
             name=scenario["name"],
-            started_at=environment.get("started_at"),
+            started_at=_moment(environment.get("started_at")),
             predicted=environment["predicted"],
             driver=scenario["agents"].get("driver", "script"),
             targets=tuple(_target(target, models) for target in scenario["targets"]),
@@ -96,6 +97,12 @@ def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Pl
     except (KeyError, TypeError, ValueError, AttributeError, msgspec.ValidationError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise UsageError(f"scenario.yaml is not the resolved scenario of a run: {problem}") from None
+
+
+def _moment(text: str | None) -> str | None:
+    if text is not None:
+        datetime.fromisoformat(text)
+    return text
 
 
 def _readable(thresholds: Iterable[str]) -> tuple[str, ...]:

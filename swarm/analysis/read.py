@@ -1,11 +1,10 @@
 """From the files of a run directory to records, one at a time: memory does not grow with the number of requests.
 
-The files may be cut off anywhere (a killed run) or come from a newer version: what cannot be used is left out and said
-in `notes`, a count for each reason. Only damage in the middle of a file is an error, with its line.
+The files may be cut off anywhere (a killed run), be damaged, or come from a newer version: a line that cannot be used
+is left out, counted, and said in `notes`, a count for each reason.
 """
 
 import binascii
-import json
 import zlib
 from array import array
 from collections import Counter
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 import msgspec
-import yaml
 from hdrh.codec import HdrCookieException, HdrHistogramSettingsException, HdrLengthException
 from hdrh.histogram import HdrHistogram
 
@@ -25,13 +23,25 @@ from swarm.recording.histograms import StageKey, bucket, new_histogram, release
 from swarm.recording.parts import parts_of
 from swarm.recording.records import VERSION, AnyRecord, ServerSample
 
-Notes = Counter[str]
+
+class Notes(Counter[str]):
+    """What a reader of a run's files must know, and how often."""
+
+    lines_left_out = 0
+
+    def leave_out(self, reason: str) -> None:
+        """Counts a line that cannot be used."""
+        self[reason] += 1
+        self.lines_left_out += 1
+
+
 Counts = Counter[int]
 """Of one metric: bucket (see `swarm.recording.histograms.bucket`) -> number of values."""
 
 Wide = dict[tuple[StageKey, str], HdrHistogram]
 """Stage and metric -> whole histogram: of the stage that is being read."""
 
+DAMAGED = "damaged lines of {} are left out, the first of them {}"
 TORN = "the last line of {} is torn, as the run broke off; it is left out"
 _TYPES = {str(kind.__struct_config__.tag) for kind in get_args(AnyRecord)}
 _BROKEN_HISTOGRAM = (
@@ -55,13 +65,7 @@ class _Head(msgspec.Struct):
 
 def read_plan(directory: Path) -> Plan:
     """Raises UsageError when `directory` is not a run directory."""
-    try:
-        scenario = yaml.safe_load(_open(directory / rundir.SCENARIO))
-        environment = json.loads(_open(directory / rundir.ENVIRONMENT))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{directory}: not readable as a run directory: {error}") from None
-    if not isinstance(scenario, dict) or not isinstance(environment, dict):
-        raise UsageError(f"{directory}: not readable as a run directory: expected keys and values in its scenario.yaml")
+    scenario, environment = rundir.read_scenario(directory), rundir.read_environment(directory)
     if "shard" in environment:
         raise UsageError(
             f"{directory}: one shard of a run that an older version recorded with --shard; this version cannot merge "
@@ -76,7 +80,7 @@ def read_plan(directory: Path) -> Plan:
 
 
 def read_events(directory: Path, notes: Notes) -> Iterator[AnyRecord]:
-    """The records of `events.jsonl` in the order in which they were written. Raises UsageError with a line's number."""
+    """The records of `events.jsonl` in the order in which they were written. Raises UsageError without one."""
     decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
     return _decoded(directory / rundir.EVENTS, decoder, _TYPES, notes)
 
@@ -88,14 +92,14 @@ def read_server(directory: Path, notes: Notes) -> Iterator[ServerSample]:
 
 
 def _decoded(path: Path, decoder: "msgspec.json.Decoder[T]", types: set[str], notes: Notes) -> Iterator[T]:
+    damaged = ""
     for part, number, line in _lines(path):
         try:
             record = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             reason = _excuse(path, line, types)
-            if reason is None:
-                raise UsageError(f"{part}:{number}: the line is damaged: {error}") from None
-            notes[reason] += 1
+            damaged = damaged or DAMAGED.format(path.name, f"{part.name}:{number}")
+            notes.leave_out(reason or damaged)
             continue
         if record.v > VERSION:
             notes[f"lines of {path.name} in the newer format {record.v} are read as format {VERSION}"] += 1
@@ -103,7 +107,7 @@ def _decoded(path: Path, decoder: "msgspec.json.Decoder[T]", types: set[str], no
 
 
 def _excuse(path: Path, line: bytes, types: set[str]) -> str | None:
-    """Why a line that cannot be read may be left out; None: it may not."""
+    """Why a line that is not damaged cannot be read; None: it is."""
     if not line.endswith(b"\n"):
         return TORN.format(path.name)
     try:
@@ -120,20 +124,20 @@ def _excuse(path: Path, line: bytes, types: set[str]) -> str | None:
 def read_histograms(
     directory: Path, notes: Notes, only: Collection[str] | None = None
 ) -> dict[StageKey, dict[str, Counts]]:
-    """The distributions of `histograms.hlog`, all lines of a tag merged. Raises UsageError with a line's number.
+    """The distributions of `histograms.hlog`, all lines of a tag merged. Raises UsageError without that file.
 
     `only`: of these metrics; None: of all.
     """
     path = directory / rundir.HISTOGRAMS
     merged: dict[StageKey, dict[str, Counts]] = {}
     wide: Wide = {}
+    damaged = ""
     for part, number, line in _lines(path):
         try:
             _add_line(line.decode("ascii"), wide, merged, notes, only)
-        except _BROKEN_HISTOGRAM as error:
-            if line.endswith(b"\n"):
-                raise UsageError(f"{part}:{number}: the line is damaged: {error}") from None
-            notes[TORN.format(path.name)] += 1
+        except _BROKEN_HISTOGRAM:
+            damaged = damaged or DAMAGED.format(path.name, f"{part.name}:{number}")
+            notes.leave_out(damaged if line.endswith(b"\n") else TORN.format(path.name))
     _thin_out(wide, merged)
     return merged
 
@@ -155,6 +159,8 @@ def _add_line(
             wide[stage, metric] = new_histogram()
         wide[stage, metric].add(interval)
         release(interval)
+    elif not line.startswith(("#", '"StartTimestamp"')):
+        raise ValueError("no line of an interval log")
 
 
 def _fields(line: str) -> tuple[StageKey, str, str]:
@@ -186,10 +192,3 @@ def _lines(path: Path) -> Iterator[tuple[Path, int, bytes]]:
             raise UsageError(
                 f"{part}: cannot be read: {error.strerror}; the run directory is not whole without it"
             ) from None
-
-
-def _open(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}; is {path.parent} a run directory?") from None

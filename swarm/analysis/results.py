@@ -1,6 +1,5 @@
 """From a run directory to its results: everything in `results.json`, from the other files alone."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from swarm.analysis import usl
 from swarm.analysis.capacity import answer, judge
 from swarm.analysis.comparison import compare, crossings
-from swarm.analysis.headline import digest, scenario_of
+from swarm.analysis.headline import digest
 from swarm.analysis.plan import Plan, Target
 from swarm.analysis.read import Notes, read_events, read_histograms, read_plan, read_server
 from swarm.analysis.soak import read_minutes, soak_block
@@ -17,6 +16,7 @@ from swarm.analysis.thresholds import evaluate
 from swarm.analysis.trial import Trial
 from swarm.analysis.window import Window
 from swarm.analysis.words import counted
+from swarm.recording import rundir
 from swarm.recording.histograms import StageKey
 from swarm.recording.records import Stage
 from swarm.scenario.thresholds import parse_slo
@@ -32,7 +32,7 @@ def analyse(directory: Path) -> dict[str, Any]:
 
     Raises UsageError when `directory` is not a run directory or a file in it is damaged.
     """
-    notes: Notes = Counter()
+    notes = Notes()
     plan = read_plan(directory)
     minutes = read_minutes(directory, plan.soak) if plan.soak else None
     explain = not plan.soak and (1 in plan.levels or bool(plan.capacity))
@@ -55,9 +55,10 @@ def analyse(directory: Path) -> dict[str, Any]:
         "verdict": "invalid" if reasons else "valid",
         "invalid_reasons": reasons,
         "notes": [f"{note} ({count})" if count > 1 else note for note, count in sorted(notes.items())],
+        "lines_left_out": notes.lines_left_out,
         "broken_off": _broken_off(trials, targets),
         "predicted": plan.predicted,
-        "load": digest(scenario_of(directory)),
+        "load": digest(rundir.read_scenario(directory)),
         "driver": plan.driver,
         "targets": targets,
         "comparison": comparison,

@@ -1,21 +1,20 @@
 """What a soak has beyond a stage's results: its windows, what broke it off, and what changed while it ran."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from swarm.analysis.drift import drift
 from swarm.analysis.minutes import Minutes, Segment
 from swarm.analysis.plan import SoakPlan
-from swarm.analysis.read import read_events, read_server
+from swarm.analysis.read import Notes, read_events, read_server
 
 
 def read_minutes(directory: Path, plan: SoakPlan) -> Minutes:
     """The soak in a run directory, window by window. What is left out of its files is told by `read_trials`."""
     minutes = Minutes(plan)
-    for record in read_events(directory, Counter()):
+    for record in read_events(directory, Notes()):
         minutes.add(record)
-    for sample in read_server(directory, Counter()):
+    for sample in read_server(directory, Notes()):
         minutes.add_sample(sample)
     return minutes
 

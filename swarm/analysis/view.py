@@ -1,6 +1,5 @@
 """All of a run that a page shows: its results, and what only its other files tell."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from swarm.analysis.distribution import Distribution, rank
 from swarm.analysis.read import Notes, read_histograms
 from swarm.analysis.timeline import Timeline, read_timelines
 from swarm.catalogue import latencies
-from swarm.errors import UsageError
 from swarm.recording import rundir
 
 TICKS_PER_HALF = 5
@@ -35,24 +33,18 @@ class View:
 
 def read_view(directory: Path, results: dict[str, Any]) -> View:
     """`results` are the run's own, as `analyse` makes them. Raises UsageError where a file cannot be read."""
-    notes: Notes = Counter()  # the results tell them already
+    notes = Notes()  # the results tell them already
     shown = [metric.observation for metric in latencies() if metric.curve]
     pooled: dict[tuple[str, int], dict[str, Counter[int]]] = {}
     for (target, agents, _), metrics in read_histograms(directory, notes, only=shown).items():
         stage = pooled.setdefault((target, agents), {})
         for metric, counts in metrics.items():
             stage.setdefault(metric, Counter()).update(counts)
-    try:
-        scenario = (directory / rundir.SCENARIO).read_text(encoding="utf-8")
-        path = directory / rundir.ENVIRONMENT
-        environment = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{directory}: not readable as a run directory: {error}") from None
     return View(
         directory.resolve().name,
         results,
-        scenario,
-        environment,
+        (directory / rundir.SCENARIO).read_text(encoding="utf-8"),
+        rundir.read_environment(directory),
         read_timelines(directory, notes),
         {
             key: {metric: curve(Distribution(counts)) for metric, counts in stage.items()}

@@ -74,11 +74,12 @@ def _results_of(run: Path, baseline: Path) -> dict[str, Any]:
     """Raises UsageError where they are none, or were made under another load than the run."""
     import json
 
-    from swarm.analysis.headline import digest, load_of, scenario_of
+    from swarm.analysis.headline import digest, load_of
+    from swarm.recording.rundir import read_scenario
 
     directory = baseline if baseline.is_dir() else baseline.parent
     if (directory / "scenario.yaml").exists():
-        ours, theirs = load_of(scenario_of(run)), load_of(scenario_of(directory))
+        ours, theirs = load_of(read_scenario(run)), load_of(read_scenario(directory))
         if differing := [key for key in ours if ours[key] != theirs[key]]:
             raise UsageError(f"--baseline {baseline}: was made under another load: {', '.join(differing)} differ")
     if baseline.is_dir():
@@ -93,7 +94,7 @@ def _results_of(run: Path, baseline: Path) -> dict[str, Any]:
         raise UsageError(f"--baseline {baseline}: not a results.json: {error}") from None
     if "load" not in found:
         raise UsageError(f"--baseline {baseline}: does not say under which load it was made; give its run directory")
-    if found["load"] != digest(scenario_of(run)):
+    if found["load"] != digest(read_scenario(run)):
         raise UsageError(f"--baseline {baseline}: was made under another load")
     return found
 

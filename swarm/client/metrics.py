@@ -7,7 +7,6 @@ or expert parallel) work on the same requests: of what they repeat, the highest 
 several models and the target's is one of them, the others are left out. Their names: `swarm.client.servers`.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,6 +52,8 @@ def _samples(prefix: bytes) -> re.Pattern[bytes]:
 _SAMPLES = {prefix: _samples(prefix) for server in SERVERS if (prefix := server.prefix.encode())}
 _REPEATING_RANK = re.compile(rb'(?<![a-z_])(?!(?:[a-z]+_)?(?:dp|data_parallel)_rank=)[a-z_]*rank="(?:[^"\\]|\\.)*",?')
 _MODEL = re.compile(rb'[{,]model_name="((?:[^"\\]|\\.)*)"')
+LARGEST = 1e15
+"""No count, size or time of a server is larger; sums of it over ranks stay far from infinity."""
 _ANYONES = {"started_at", "resident_bytes"}
 """What any Python server may show."""
 
@@ -97,7 +98,7 @@ def _number(text: bytes) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= LARGEST else None
 
 
 def metrics_url(connection: Connection) -> str:

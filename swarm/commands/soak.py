@@ -1,6 +1,5 @@
 """`swarm soak`: a stage of hours that can break off and go on, in real time or in virtual time."""
 
-import json
 import shutil
 import time
 from collections import Counter
@@ -11,7 +10,7 @@ from statistics import fmean
 from typing import Any, TextIO
 
 from swarm.analysis.minutes import Segment
-from swarm.analysis.read import read_events
+from swarm.analysis.read import Notes, read_events
 from swarm.commands.checkpoint import check_files
 from swarm.commands.predict import continue_prediction, predict_scenario
 from swarm.commands.run import continue_run, run_scenario
@@ -84,10 +83,10 @@ def resume_soak(
 def _environment(directory: Path) -> dict[str, Any]:
     path = directory / rundir.ENVIRONMENT
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = rundir.read_environment(directory)
         return {"started_at": found["started_at"], "predicted": found["predicted"], "targets": dict(found["targets"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}; the soak cannot be resumed, start it again") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: is damaged: {error}; the soak cannot be resumed, start it again") from None
 
 
 def next_part(directory: Path, scenario: Scenario, environment: Mapping[str, Any], elapsed_s: float) -> Part:
@@ -101,7 +100,7 @@ def next_part(directory: Path, scenario: Scenario, environment: Mapping[str, Any
     parts: list[Segment] = []
     jobs: Counter[int] = Counter()
     requests = tokens = 0
-    for record in read_events(directory, Counter()):
+    for record in read_events(directory, Notes()):
         if isinstance(record, Stage):
             parts.append(Segment(record, last_ns=record.t_ns))
         elif parts:

@@ -4,15 +4,11 @@
 `Metrics`, which is asked on a grid of times; the results (`swarm_result_*`) stand once, at the run's end.
 """
 
-import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from swarm.analysis.read import Notes, read_events, read_server
 from swarm.analysis.results import analyse
@@ -59,22 +55,17 @@ def openmetrics(directory: Path) -> Iterator[str]:
     if results["started_at"] is None:
         raise UsageError(f"{directory}: without {rundir.ENVIRONMENT} nobody knows when it was made")
     started = datetime.fromisoformat(results["started_at"]).timestamp()
-    survey = _survey(read_events(directory, Counter()))
+    survey = _survey(read_events(directory, Notes()))
     written = OpenMetrics()
-    for t_ns, metrics in _play(directory, _info(directory), survey):
+    scenario, environment = rundir.read_scenario(directory), rundir.read_environment(directory)
+    info = run_info(directory.resolve().name, scenario, environment)
+    for t_ns, metrics in _play(directory, info, survey):
         for family in metrics.families(t_ns):
             written.add(family, started + t_ns / 1e9)
     if survey.moments:
         for family in result_families(directory.resolve().name, results):
             written.add(family, started + survey.moments[-1] / 1e9)
     yield from written.text()
-
-
-def _info(directory: Path) -> RunInfo:
-    """`analyse` has found its files readable."""
-    scenario = yaml.safe_load((directory / rundir.SCENARIO).read_text(encoding="utf-8"))
-    environment: dict[str, Any] = json.loads((directory / rundir.ENVIRONMENT).read_text(encoding="utf-8"))
-    return run_info(directory.resolve().name, scenario, environment)
 
 
 def _survey(records: Iterable[AnyRecord]) -> _Survey:
@@ -113,7 +104,7 @@ def _changes(record: AnyRecord) -> Iterator[_Change]:
 
 def _play(directory: Path, info: RunInfo, survey: _Survey) -> Iterator[tuple[int, Metrics]]:
     """At each of the survey's moments: the metrics as they stood then."""
-    notes: Notes = Counter()
+    notes = Notes()
     metrics = Metrics(info)
     statuses: dict[int, AgentStatus] = {}
     events, samples = _Until(read_events(directory, notes)), _Until(read_server(directory, notes))

@@ -5,7 +5,7 @@ nanoseconds too. `id` is unique over shards ("<shard>.<number>", of their coordi
 of the enclosing thing: tool and attempt -> turn -> job -> stage, content -> attempt.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -34,20 +34,27 @@ TOOL_ENDS: frozenset[str] = frozenset({"tool_calls", "function_call"})
 JobOutcome = Literal["answered", "turn_limit", "context_limit", "error", "censored"]
 FINISHED: frozenset[str] = frozenset({"answered", "turn_limit", "context_limit"})
 
+LARGEST = 1e18
+Int = Annotated[int, msgspec.Meta(ge=-int(LARGEST), le=int(LARGEST))]
+Real = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
+Level = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+Trial = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+"""What a line can hold, looked at when it is read: a number beyond (30 years, in nanoseconds) is damage."""
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """What all records say: whose it is and when it began. `agents` is the stage's level, `agent` one agent of it."""
 
-    v: int = VERSION
+    v: Int = VERSION
     id: str
     parent: str | None = None
     run: str
-    shard: int = 0
+    shard: Int = 0
     target: str
-    agents: int
-    trial: int
-    agent: int | None = None
-    t_ns: int
+    agents: Level
+    trial: Trial
+    agent: Int | None = None
+    t_ns: Int
 
     @property
     def owner(self) -> int | None:
@@ -58,13 +65,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 class Stage(Record, frozen=True, kw_only=True, tag="stage"):
     """A stage begins. What ENDS in `[window_start_ns, window_end_ns)`, the planned window, counts."""
 
-    window_start_ns: int
-    window_end_ns: int
+    window_start_ns: Int
+    window_end_ns: Int
     salt: str
     seed: int
-    done_ns: int = 0
+    done_ns: Int = 0
     """Of a soak that goes on: how much of it was measured before this stage's window."""
-    planned_alive: float | None = None
+    planned_alive: Real | None = None
     """Agents at work on average over the window, where a pattern lets some rest; None: all of them, always."""
 
 
@@ -72,9 +79,9 @@ class WindowEnd(Record, frozen=True, kw_only=True, tag="window_end"):
     """The window of a stage that was to run until a number was sure enough has ended at `t_ns`."""
 
     metric: str
-    asked: float
+    asked: Real
     """Half-width of the 95 % interval, as a share of the number."""
-    reached: float | None
+    reached: Real | None
     """The same as it was when the window ended; None: too little was seen to tell."""
 
 
@@ -82,32 +89,32 @@ class StageEnd(Record, frozen=True, kw_only=True, tag="stage_end"):
     """A stage is over (`t_ns`); `interrupted` names what ended it early, e.g. "SIGINT" or "budget: requests"."""
 
     interrupted: str | None = None
-    counters: dict[str, float] | None = None
+    counters: dict[str, Real] | None = None
     """Growth of the server's own counters from idle before to idle after, by swarm's name; None: it has none."""
 
 
 class AgentEnd(Record, frozen=True, kw_only=True, tag="agent_end"):
     """An agent's life from `t_ns` to `end_ns`; `crash` is the reason it stopped before its stage, or None."""
 
-    end_ns: int
+    end_ns: Int
     crash: str | None = None
 
 
 class Job(Record, frozen=True, kw_only=True, tag="job"):
     """One pass through a task, from the send of its first request; the four shares of time sum to `end_ns - t_ns`."""
 
-    end_ns: int
+    end_ns: Int
     task: str
     variant: str
     outcome: JobOutcome
-    turns: int
-    serving_ns: int
-    tool_ns: int
-    think_ns: int
-    client_ns: int
-    answer_ns: int | None = None
+    turns: Int
+    serving_ns: Int
+    tool_ns: Int
+    think_ns: Int
+    client_ns: Int
+    answer_ns: Int | None = None
     """First token of the last reply, for TTFAT; None unless finished."""
-    completion_tokens: int = 0
+    completion_tokens: Int = 0
 
     @property
     def template(self) -> str:
@@ -117,46 +124,46 @@ class Job(Record, frozen=True, kw_only=True, tag="job"):
 class Turn(Record, frozen=True, kw_only=True, tag="turn"):
     """One chat completion and its tool calls; `ok` is False when the completion failed for good, None when cut off."""
 
-    end_ns: int
-    number: int
+    end_ns: Int
+    number: Int
     ok: bool | None
-    context_tokens: int | None = None
+    context_tokens: Int | None = None
 
 
 class Attempt(Record, frozen=True, kw_only=True, tag="attempt"):
     """One request to the server. `t_ns` is the send: its first byte handed to the socket."""
 
-    number: int = 1
+    number: Int = 1
     task: str
     variant: str
-    intended_ns: int
-    end_ns: int
-    first_token_ns: int | None = None
-    last_token_ns: int | None = None
-    chunks: list[int] | None = None
+    intended_ns: Int
+    end_ns: Int
+    first_token_ns: Int | None = None
+    last_token_ns: Int | None = None
+    chunks: list[Int] | None = None
     """Gaps: the first from `t_ns` to the first token-bearing chunk, then from chunk to chunk. None: not recorded."""
-    chunk_tokens: list[int] | None = None
+    chunk_tokens: list[Int] | None = None
     """Completion tokens that each of `chunks` brought, as the server counted them; None: it did not say per chunk."""
-    first_tokens: int | None = None
+    first_tokens: Int | None = None
     """Completion tokens that the server counted with the first of `chunks`: where there were several, some were there
     before it. None: it did not say per chunk."""
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Int | None = None
+    cached_tokens: Int | None = None
+    completion_tokens: Int | None = None
     """From the server's usage; of an aborted attempt, what its last per-chunk usage said. None: it said nothing."""
     doubts: dict[str, str] | None = None
     """Counts that cannot be, by their keys here, as the server sent them: they are taken as not told."""
-    planned_tokens: int | None = None
+    planned_tokens: Int | None = None
     """The reply length that the request pinned; None: not pinned."""
     finish_reason: str | None = None
-    tool_calls: int = 0
+    tool_calls: Int = 0
     """Those that name a tool."""
     error: ErrorKind | None = None
     message: str | None = None
     aborted: bool = False
     """Cut off by ourselves at the stage's end: not an error."""
-    max_lag_ns: int | None = None
-    coalesced: int = 0
+    max_lag_ns: Int | None = None
+    coalesced: Int = 0
     """Token-bearing chunks that shared their stamp with an earlier one."""
 
 
@@ -166,7 +173,7 @@ class Content(Record, frozen=True, kw_only=True, tag="content"):
     The request's messages, in OpenAI's form, are the first `kept` of its job's request before, and then `messages`.
     """
 
-    kept: int
+    kept: Int
     messages: list[dict[str, Any]]
     tools: str
     """A digest of the tool schemas that were sent."""
@@ -182,16 +189,16 @@ class Content(Record, frozen=True, kw_only=True, tag="content"):
 class Tool(Record, frozen=True, kw_only=True, tag="tool"):
     """One tool call, from its start to its result; `work_ns` is what it took, waiting for a slot included."""
 
-    end_ns: int
+    end_ns: Int
     name: str
     ok: bool
-    work_ns: int
-    planned_ns: int | None = None
+    work_ns: Int
+    planned_ns: Int | None = None
     error: str | None = None
     mistake: CallMistake | None = None
     """What was wrong with the call itself; it was then answered with an error, and not carried out."""
-    result_bytes: int = 0
-    sub_agents: int = 0
+    result_bytes: Int = 0
+    sub_agents: Int = 0
     """How many it waited for: its time is then theirs, which is told by their own turns."""
 
     @property
@@ -202,28 +209,28 @@ class Tool(Record, frozen=True, kw_only=True, tag="tool"):
 class ClientSample(Record, frozen=True, kw_only=True, tag="client"):
     """The load generator watching itself, over `t_ns .. end_ns` (about a second)."""
 
-    end_ns: int
-    cpu_ns: int
+    end_ns: Int
+    cpu_ns: Int
     """CPU time of this process."""
-    busy_share: float | None
+    busy_share: Real | None
     """Share of the machine's CPUs that ran anything, 0..1; None where the system does not tell."""
-    cores: int | None = None
+    cores: Int | None = None
     """The machine's CPUs."""
-    companions_ns: int | None = None
+    companions_ns: Int | None = None
     """CPU time of swarm's other processes here: its tools as they end, simulated servers, and who leads the shards.
     Each is in the samples of one shard alone. None where the system does not tell."""
-    lag_ns: list[int]
+    lag_ns: list[Int]
     """Sorted sample of this second's lags: stamp to reading of received bytes, and the event loop's own lateness."""
-    chunks: int
-    coalesced: int
+    chunks: Int
+    coalesced: Int
     stamp_source: Literal["kernel", "user"]
-    rss_bytes: int | None = None
+    rss_bytes: Int | None = None
     """Resident memory of this process; None where the system does not tell, as of `open_files`."""
-    open_files: int | None = None
-    frozen: list[tuple[int, int, int]] = []
+    open_files: Int | None = None
+    frozen: list[tuple[Int, Int, Int]] = []
     """Times in which this process stood still: from, until, and how long the machine was suspended meanwhile, which the
     run's time line leaves out."""
-    shared_ns: list[int] = []
+    shared_ns: list[Int] = []
     """Sorted sample over the coalesced chunks: how much earlier than its stamp each may have come, at most."""
 
 
@@ -234,11 +241,11 @@ class Shard(Record, frozen=True, kw_only=True, tag="shard"):
     """Where it runs, for people: a machine's name and a process's number."""
     host: str | None = None
     """Its machine's name."""
-    numbers: list[int]
+    numbers: list[Int]
     """Its agents."""
-    offset_ns: int = 0
+    offset_ns: Int = 0
     """Its machine's monotonic clock less that of the coordinator's; its times on the run's line are corrected by it."""
-    round_trip_ns: int = 0
+    round_trip_ns: Int = 0
     """Of the exchange that measured the offset, which is right to half of it; 0: both read the same clock."""
 
 
@@ -246,7 +253,7 @@ class ShardLost(Record, frozen=True, kw_only=True, tag="shard_lost"):
     """A shard ended before its stage, at `t_ns` or a little earlier: what it had not handed over is missing."""
 
     name: str
-    numbers: list[int]
+    numbers: list[Int]
     """Its agents, which went with it."""
     reason: str
 
@@ -259,14 +266,14 @@ AnyRecord = (
 class ServerSample(msgspec.Struct, frozen=True, kw_only=True):
     """One look at a target's own metrics: a line of `server.jsonl`, beside the records because it is nobody's event."""
 
-    v: int = VERSION
-    t_ns: int
+    v: Int = VERSION
+    t_ns: Int
     target: str
-    agents: int
-    trial: int
+    agents: Level
+    trial: Trial
     border: Literal["before", "after"] | None = None
     """Taken when the server was idle before or after the stage; None: once a second while it ran."""
-    metrics: dict[str, float | None]
+    metrics: dict[str, Real | None]
     """By swarm's names, e.g. `running` and `waiting` requests. Counters as they stand, not their growth."""
 
 

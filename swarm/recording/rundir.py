@@ -2,9 +2,13 @@
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from swarm.errors import UsageError
 
@@ -16,6 +20,9 @@ SERVER = "server.jsonl"
 CHECKPOINT = "checkpoint.json"
 RESULTS = "results.json"
 REPORT = "report.html"
+
+MOST_OF_A_CAUSE = 200
+"""Characters of a parser's own words."""
 
 
 def create(name: str, started: datetime, out: Path | None = None) -> Path:
@@ -44,6 +51,29 @@ def _make(path: Path) -> Path:
             f"{path}: the run directory cannot be made: {error.strerror}; choose a writable place with --out"
         ) from None
     return path
+
+
+def read_scenario(directory: Path) -> dict[str, Any]:
+    """The resolved scenario of a run. Raises UsageError where it cannot be read, or is damaged."""
+    return _read(directory / SCENARIO, yaml.safe_load)
+
+
+def read_environment(directory: Path) -> dict[str, Any]:
+    """What is known of a run's surroundings. Raises UsageError as `read_scenario`."""
+    return _read(directory / ENVIRONMENT, json.loads)
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    try:
+        found = parse(path.read_text(encoding="utf-8"))
+        json.dumps(found, sort_keys=True, default=str)  # keys of several types have no order
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}; is {path.parent} a run directory?") from None
+    except (ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"{path}: is damaged: {' '.join(str(error).split())[:MOST_OF_A_CAUSE]}") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: is damaged: expected keys and values")
+    return found
 
 
 def write_results(directory: Path, results: object) -> None:

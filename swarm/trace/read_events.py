@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from swarm.errors import UsageError
 from swarm.recording.observations import is_complete
 from swarm.recording.parts import parts_of
 from swarm.recording.records import AnyRecord, Attempt, Content, Tool, Turn
@@ -60,7 +59,7 @@ class _Job:
 
 
 def read_events(path: Path) -> Trace:
-    """Raises UsageError with the number of a damaged line; a torn last one is left out, and said."""
+    """A damaged line, and a torn last one, is left out, and said. Raises UsageError for a file that cannot be read."""
     keys, notes = Keys(), dict[str, None]()
     found = _Conversations(keys, notes)
     for record in _records(path, notes):
@@ -152,10 +151,11 @@ def _records(path: Path, notes: dict[str, None]) -> Iterator[AnyRecord]:
         for number, line in read_lines(part):
             try:
                 yield decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 if line.endswith(b"\n"):
-                    raise UsageError(f"{part}:{number}: the line is damaged: {error}") from None
-                notes["its last line is torn, as the run broke off; it is left out"] = None
+                    notes[f"the damaged line {part.name}:{number} is left out"] = None
+                else:
+                    notes["its last line is torn, as the run broke off; it is left out"] = None
 
 
 def _shared(jobs: list[_Job]) -> dict[_Stage, int]:

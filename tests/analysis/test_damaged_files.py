@@ -1,4 +1,4 @@
-"""A run directory's files damaged in any way: analysed, or refused by one of our own errors."""
+"""A run directory's files damaged in any way: a line costs that line, a scenario is read, or refused in one line."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,11 @@ from nonsense import FUZZ, NESTED, attempt, damaged, dumped, spoilt
 from synthetic import Run
 
 from swarm.analysis.results import analyse
+from swarm.analysis.view import read_view
 from swarm.errors import SwarmError
+from swarm.exporter.replay import openmetrics
 from swarm.recording import rundir
+from swarm.report.html import to_html
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,9 @@ def written(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
     stage.server(1, running=1.0, prompt_tokens=10.0, started_at=5.0)
     stage.end()
     directory = run.write(tmp_path_factory.mktemp("damaged") / "run")
-    (directory / rundir.ENVIRONMENT).write_text(json.dumps({"predicted": False, "targets": {"moe": {"model": "m"}}}))
+    (directory / rundir.ENVIRONMENT).write_text(
+        json.dumps({"predicted": False, "started_at": "2026-01-02T03:04:05+00:00", "targets": {"moe": {"model": "m"}}})
+    )
     return directory, {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
@@ -49,10 +54,17 @@ def test_a_damaged_file_of_a_run_is_analysed_or_refused_with_its_name(written, n
     for path, content in files.items():
         (directory / path).write_bytes(content)
     (directory / name).write_bytes(data.draw(damaged(whole) | other))
-    attempt(lambda: json.dumps(analyse(directory)), SwarmError, str(directory))
+    if name in (rundir.SCENARIO, rundir.ENVIRONMENT):
+        said = attempt(lambda: json.dumps(analyse(directory), allow_nan=False), SwarmError, str(directory))
+        assert "\n" not in said or said.startswith("{")
+    else:
+        results = analyse(directory)
+        json.dumps(results, allow_nan=False)
+        to_html([read_view(directory, results)])
+        "".join(openmetrics(directory))
 
 
-@pytest.mark.parametrize("name", [rundir.EVENTS, rundir.SERVER, rundir.SCENARIO, rundir.ENVIRONMENT])
+@pytest.mark.parametrize("name", [rundir.SCENARIO, rundir.ENVIRONMENT])
 def test_a_file_that_is_nested_too_deeply_is_refused(written, name) -> None:
     directory, files = written
     for path, content in files.items():

@@ -1,8 +1,8 @@
-"""Run directories are read as they are found: torn, newer, foreign; only damage in their middle is an error."""
+"""Run directories are read as they are found, torn, damaged or newer: what cannot be read is left out, and said."""
 
 import json
+import re
 import tracemalloc
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from synthetic import Run
+from typer.testing import CliRunner
 
 from swarm.analysis.plan import Limits, Plan, Target, plan_from
 from swarm.analysis.read import Notes, read_events, read_histograms, read_plan, read_server
 from swarm.analysis.results import analyse
+from swarm.cli import app
 from swarm.errors import UsageError
 from swarm.recording import rundir
 from swarm.recording.records import Attempt, ServerSample
@@ -35,7 +37,7 @@ def edit(path: Path, change: Any) -> None:
 
 
 def read(directory: Path) -> tuple[int, Notes]:
-    notes: Notes = Counter()
+    notes = Notes()
     return sum(1 for _ in read_events(directory, notes)), notes
 
 
@@ -43,12 +45,12 @@ def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
     run = Run()
     run.healthy()
     directory = run.write(tmp_path / "run")
-    assert list(read_events(directory, Counter())) == run.published
+    assert list(read_events(directory, Notes())) == run.published
 
 
 def test_server_samples_come_back_with_what_was_no_number_as_null(directory: Path) -> None:
     edit(directory / rundir.SERVER, lambda lines: lines.append(lines[-1].replace(b"2.0", b"null")))
-    samples = list(read_server(directory, Counter()))
+    samples = list(read_server(directory, Notes()))
     assert [sample.metrics for sample in samples] == [{"running": 1.0}, {"running": 2.0}, {"running": None}]
     assert isinstance(samples[0], ServerSample)
     assert analyse(directory)["targets"][0]["stages"][0]["achieved"]["server_running_mean"] == 1.5
@@ -96,23 +98,60 @@ def test_a_newer_record_that_can_be_read_is_read_and_said(directory: Path) -> No
     assert read(directory) == (whole, {"lines of events.jsonl in the newer format 2 are read as format 1": 1})
 
 
-@pytest.mark.parametrize(
-    "damage", [b"{\n", b"garbage\n", b"\n", b"\x00\xff\xfe\n", b"[1]\n", b'{"type":"attempt","v":1}\n', b'{"v":1}\n']
-)
-def test_damage_in_the_middle_is_an_error_with_its_line(directory: Path, damage: bytes) -> None:
-    edit(directory / rundir.EVENTS, lambda lines: lines.insert(4, damage))
-    with pytest.raises(UsageError, match=r"events\.jsonl:5: the line is damaged"):
-        analyse(directory)
+HUGE = b"9" * 30
+DAMAGE = [
+    *(b"{\n", b"garbage\n", b"\n", b"\x00" * 600 + b"\n", b"\x00\xff\xfe\n", b"[1]\n", b'"\xc3\x28"\n'),
+    *(b'{"v":1}\n', b"3\n", b"null\n", b"[" * 100_000 + b"\n"),
+]
+
+
+@pytest.mark.parametrize("name", [rundir.EVENTS, rundir.SERVER])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_line_costs_that_line_and_is_counted_and_told(directory: Path, name: str, damage: bytes) -> None:
+    before = analyse(directory)
+    edit(directory / name, lambda lines: lines.__setitem__(slice(1, 1), [damage, damage]))
+    after = analyse(directory)
+    assert before["lines_left_out"] == 0
+    assert after.pop("lines_left_out") == 2
+    assert after.pop("notes") == [f"damaged lines of {name} are left out, the first of them {name}:2 (2)"]
+    assert after == {key: value for key, value in before.items() if key not in ("notes", "lines_left_out")}
+
+
+@pytest.mark.parametrize("key", ["t_ns", "agents", "trial", "shard", "end_ns", "chunks", "prompt_tokens", "cpu_ns"])
+@pytest.mark.parametrize("number", [HUGE, b"-" + HUGE, b"1" + b"0" * 5000, b"1e400"])
+def test_a_huge_number_costs_its_line(directory: Path, key: str, number: bytes) -> None:
+    def spoil(lines: list[bytes]) -> None:
+        at = next(at for at, line in enumerate(lines) if f'"{key}":'.encode() in line and b'"type":"stage"' not in line)
+        lines[at] = re.sub(rb'("%s":)(\[?)-?[0-9]+' % key.encode(), rb"\1\2REPLACED", lines[at])
+        lines[at] = lines[at].replace(b"REPLACED", number)
+
+    edit(directory / rundir.EVENTS, spoil)
+    assert analyse(directory)["lines_left_out"] == 1
+
+
+def test_a_run_with_damaged_lines_is_reported_with_a_note_everywhere(directory: Path) -> None:
+    edit(directory / rundir.EVENTS, lambda lines: lines.insert(4, b"garbage\n"))
+    said = "damaged lines of events.jsonl are left out, the first of them events.jsonl:5"
+    told = CliRunner().invoke(app, ["report", str(directory)])
+    assert told.exit_code in (0, 3)
+    assert f"note: {said}" in " ".join(told.stdout.split())
+    assert said in (directory / rundir.REPORT).read_text()
+    assert said in CliRunner().invoke(app, ["report", str(directory), "--markdown"]).stdout
 
 
 @pytest.mark.parametrize(
     "damage",
-    [b"Tag=moe:1:1:ttft,1,1,1,HISTFAAA\n", b"Tag=moe:1,1\n", b"Tag=moe:x:1:ttft,0,1,1,AAAA\n", b"#[OutOfRange: x]\n"],
+    [
+        *(b"Tag=moe:1:1:ttft,1,1,1,HISTFAAA\n", b"Tag=moe:1,1\n", b"Tag=moe:x:1:ttft,0,1,1,AAAA\n"),
+        *(b"#[OutOfRange: x]\n", b"\x00\x00\n", b"\xff\n", b"garbage\n", b"Tag=moe:" + HUGE * 200 + b":1:x,1,1,1,A\n"),
+    ],
 )
-def test_a_damaged_line_of_the_interval_log_is_an_error_with_its_line(directory: Path, damage: bytes) -> None:
+def test_a_damaged_line_of_the_interval_log_costs_that_line(directory: Path, damage: bytes) -> None:
+    before = analyse(directory)["targets"]
     edit(directory / rundir.HISTOGRAMS, lambda lines: lines.insert(5, damage))
-    with pytest.raises(UsageError, match=r"histograms\.hlog:6: the line is damaged"):
-        analyse(directory)
+    after = analyse(directory)
+    said = "damaged lines of histograms.hlog are left out, the first of them histograms.hlog:6"
+    assert (after["targets"], after["notes"], after["lines_left_out"]) == (before, [said], 1)
 
 
 def test_a_torn_interval_log_is_read_up_to_its_end(directory: Path) -> None:
@@ -120,7 +159,7 @@ def test_a_torn_interval_log_is_read_up_to_its_end(directory: Path) -> None:
         lines[-1] = lines[-1][:60]
 
     edit(directory / rundir.HISTOGRAMS, tear)
-    notes: Notes = Counter()
+    notes = Notes()
     assert read_histograms(directory, notes)
     assert notes == {"the last line of histograms.hlog is torn, as the run broke off; it is left out": 1}
 
@@ -134,9 +173,9 @@ def test_values_out_of_the_histograms_range_are_said(tmp_path: Path) -> None:
 
 
 def test_foreign_lines_of_an_interval_log_are_passed_over(directory: Path) -> None:
-    before = read_histograms(directory, Counter())
+    before = read_histograms(directory, Notes())
     edit(directory / rundir.HISTOGRAMS, lambda lines: lines.insert(4, b"# a comment\n"))
-    assert read_histograms(directory, Counter()) == before
+    assert read_histograms(directory, Notes()) == before
 
 
 @pytest.mark.parametrize(
@@ -181,7 +220,7 @@ def test_a_scenario_that_is_not_resolved_is_an_error(directory: Path, text: str)
 
 def test_a_damaged_environment_is_an_error(directory: Path) -> None:
     (directory / rundir.ENVIRONMENT).write_text("{")
-    with pytest.raises(UsageError, match="not readable as a run directory"):
+    with pytest.raises(UsageError, match=r"environment\.json: is damaged: Expecting property name"):
         read_plan(directory)
 
 
@@ -254,5 +293,5 @@ def test_memory_does_not_grow_with_the_number_of_requests(tmp_path: Path) -> Non
 
 def test_reading_is_lazy(directory: Path) -> None:
     edit(directory / rundir.EVENTS, lambda lines: lines.insert(4, b"damage\n"))
-    records = read_events(directory, Counter())
+    records = read_events(directory, Notes())
     assert [type(next(records)).__name__ for _ in range(2)] == ["Stage", Attempt.__name__]
