@@ -288,6 +288,7 @@ class Agent:
             mistake=result.mistake,
             result_bytes=len(result.text.encode()),
             sub_agents=sum(joins for joins, _ in beside),
+            waited_ns=result.waited_ns,
         )
         return result.text
 

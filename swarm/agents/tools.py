@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -49,6 +49,8 @@ class ToolResult:
     """What it took, waiting for a test slot included."""
     mistake: CallMistake | None = None
     """What was wrong with the call itself, so that it was not carried out at all."""
+    waited_ns: int = 0
+    """For a test slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ class Toolbox:
             result.error and _cut(result.error, 300),
             time.perf_counter_ns() - started,
             result.mistake,
+            result.waited_ns,
         )
 
     async def _search(self, arguments: Search, workspace: Workspace) -> str:
@@ -168,7 +171,9 @@ class Toolbox:
     async def _run_tests(self, arguments: RunTests, workspace: Workspace) -> ToolResult:
         command = await in_thread(_pytest, arguments, workspace)
         limits = self._limits
+        asked = time.perf_counter_ns()
         async with self._slots:
+            waited = time.perf_counter_ns() - asked
             try:
                 finished = await run_bounded(
                     [*await in_thread(self._launcher, workspace), *command],
@@ -180,7 +185,7 @@ class Toolbox:
                 )
             except OSError as error:
                 raise ToolError(f"the tests could not be started: {error.strerror}") from None
-        return _test_result(finished, normalise(finished.output, workspace), limits)
+        return replace(_test_result(finished, normalise(finished.output, workspace), limits), waited_ns=waited)
 
 
 def _parse(call: Call) -> Arguments:

@@ -59,6 +59,9 @@ class Trial:
         self.agents: dict[int, Agent] = {}
         self.templates: dict[str, Template] = {}
         self.overruns = 0
+        self.overrun_ns = 0
+        self.turn_ns = 0
+        """Time of the turns that ended well in the window, to which that of their tools belongs."""
         """Tool calls that took longer than planned, in the window."""
         self.tool_errors: Counter[str] = Counter()
         """Tool calls that were answered with an error, in the window: by the call's own mistake, or "failed"."""
@@ -92,12 +95,14 @@ class Trial:
                 self._add_attempt(record)
             case Turn() if self.window.holds(record.end_ns):
                 self._agent(record).add_turn(record)
+                self.turn_ns += (record.end_ns - record.t_ns) * (record.ok is True)
             case Job():
                 if self.jobs.add(record):
                     self._agent(record).add_job(record)
                     self._template(record).add_job(record)
             case Tool() if self.window.holds(record.end_ns):
                 self.overruns += record.overran
+                self.overrun_ns += record.overrun_ns
                 if not record.ok:
                     self.tool_errors[record.mistake or "failed"] += 1
             case AgentEnd():

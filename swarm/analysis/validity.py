@@ -14,6 +14,7 @@ ALIVE_SHARE = 0.95
 TURNS_PER_AGENT = 10
 LENGTH_SHARE = 0.10
 COUNTER_SHARE = 0.01
+TOOLS_SHARE = 0.10
 SILENT_SHARE = 0.02
 SILENT_TIMES = 3
 BUSY_SHARE = 0.9
@@ -34,6 +35,7 @@ def trial_reasons(trial: Trial, limits: Limits) -> list[str]:
         _frozen,
         _client,
         _simulator,
+        _tools,
         _errors,
         _lost_calls,
         _restart,
@@ -210,6 +212,18 @@ def _simulator(trial: Trial, limits: Limits) -> str | None:
     return (
         f"the simulated server could not keep up: {late}, {blamed}; {remedy}, or `swarm predict`, which needs no "
         "real time"
+    )
+
+
+def _tools(trial: Trial, _: Limits) -> str | None:
+    lost, turns = trial.overrun_ns / 1e9, trial.turn_ns / 1e9
+    if not turns or lost <= TOOLS_SHARE * turns:
+        return None
+    return (
+        "this machine could not run the tools in time: beyond their planned times and in waiting for a core they took "
+        f"{lost:.3g} s of the {turns:.3g} s of all turns ({_percent(lost / turns)}, and {_percent(TOOLS_SHARE)} are "
+        "allowed), so the server had fewer requests than such agents make; use fewer agents, more cores or another "
+        "machine, or plan longer tool times (`takes` in the tasks)"
     )
 
 

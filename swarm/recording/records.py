@@ -200,10 +200,18 @@ class Tool(Record, frozen=True, kw_only=True, tag="tool"):
     result_bytes: Int = 0
     sub_agents: Int = 0
     """How many it waited for: its time is then theirs, which is told by their own turns."""
+    waited_ns: int = 0
+    """For a slot in which to run: as many test runs as there are cores go on at a time."""
 
     @property
     def overran(self) -> bool:
         return self.planned_ns is not None and self.work_ns > self.planned_ns
+
+    @property
+    def overrun_ns(self) -> int:
+        """By how much this machine made the agent wait too long: beyond the planned time, or for a slot where none is
+        planned."""
+        return self.waited_ns if self.planned_ns is None else max(0, self.work_ns - self.planned_ns)
 
 
 class ClientSample(Record, frozen=True, kw_only=True, tag="client"):

@@ -196,6 +196,10 @@ async def test_waiting_for_a_slot_counts_as_tool_time(bench):
     assert times[0] >= 0.3e9
     assert times[2] - times[1] >= 0.3e9
     assert times[1] - times[0] >= 0.3e9
+    waited = sorted(result.waited_ns for result in results)
+    assert waited[0] < 0.1e9
+    assert waited[1] >= 0.3e9
+    assert waited[2] >= 0.6e9
 
 
 async def test_runs_have_a_lower_priority_than_we_do(bench):
