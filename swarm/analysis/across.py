@@ -9,6 +9,7 @@ from swarm.analysis.comparison import side_by_side
 from swarm.analysis.differences import ABSENT, Difference, differences, read_settings
 from swarm.analysis.results import analyse
 from swarm.errors import UsageError
+from swarm.recording import rundir
 
 Stage = dict[str, Any]
 
@@ -62,7 +63,7 @@ def compare_runs(directories: Sequence[Path]) -> dict[str, Any]:
 
 def _names(directories: Sequence[Path]) -> list[str]:
     """The directories' own names; whole paths where two are the same."""
-    names = [directory.resolve().name for directory in directories]
+    names = [rundir.name_of(directory) for directory in directories]
     return names if len(set(names)) == len(names) else [str(directory) for directory in directories]
 
 

@@ -24,13 +24,13 @@ def entry_of(directory: Path, results: dict[str, Any]) -> Entry:
     kind = "soak" if results.get("soak") else "predict" if results["predicted"] else "run"
     started_at = results["started_at"] or ""
     return Entry(
-        id=f"{started_at} {directory.resolve().name}",
+        id=f"{started_at} {rundir.name_of(directory)}",
         started_at=started_at,
         name=results["name"],
         kind=kind,
         verdict=results["verdict"],
         predicted=results["predicted"],
-        directory=str(directory.resolve()),
+        directory=rundir.printable(directory.resolve()),
         scenario=digest(scenario),
         hardware=_hardware(environment),
         swarm=__version__,

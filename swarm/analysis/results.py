@@ -18,12 +18,10 @@ from swarm.analysis.window import Window
 from swarm.analysis.words import counted
 from swarm.recording import rundir
 from swarm.recording.histograms import StageKey
-from swarm.recording.records import Stage
+from swarm.recording.records import SIGNALS, Stage
 from swarm.scenario.thresholds import parse_slo
 
 SCHEMA_VERSION = 1
-SIGNALS = {"SIGINT", "SIGTERM"}
-"""What ends a stage early when somebody wants the run to end."""
 Trials = dict[StageKey, Trial]
 
 
@@ -74,7 +72,7 @@ def _broken_off(trials: Trials, targets: Sequence[dict[str, Any]]) -> bool:
     ends = [trial.ended for trial in trials.values()]
     early = {end.interrupted for end in ends if end} - {None}
     tried = (detail["status"] for target in targets for stage in target["stages"] for detail in stage["trials_detail"])
-    return None in ends or bool(early & SIGNALS) or ("skipped" in tried and not early)
+    return None in ends or not early.isdisjoint(SIGNALS) or ("skipped" in tried and not early)
 
 
 def read_trials(directory: Path, notes: Notes, soaked: Window | None, explain: bool) -> Trials:

@@ -41,7 +41,7 @@ def read_view(directory: Path, results: dict[str, Any]) -> View:
         for metric, counts in metrics.items():
             stage.setdefault(metric, Counter()).update(counts)
     return View(
-        directory.resolve().name,
+        rundir.name_of(directory),
         results,
         (directory / rundir.SCENARIO).read_text(encoding="utf-8"),
         rundir.read_environment(directory),

@@ -24,6 +24,7 @@ from swarm.cli.common import (
     results_of,
     sharing,
 )
+from swarm.cli.streams import print_path, printing
 from swarm.errors import UsageError
 
 
@@ -62,10 +63,11 @@ def capacity(
         loaded, out, None if quiet else sys.stderr, virtual=predict, profiles=_profiles(profile), sharing=among
     )
     results = results_of(outcome, quiet=quiet or as_json)
-    if as_json:
-        print(json.dumps({"directory": str(outcome.directory), **results["capacity"]}, indent=2))
-    else:
-        print(outcome.directory)
+    with printing():
+        if as_json:
+            print(json.dumps({"directory": str(outcome.directory), **results["capacity"]}, indent=2))
+        else:
+            print_path(outcome.directory)
     raise typer.Exit(ending(outcome, results))
 
 

@@ -1,13 +1,15 @@
 """What several commands share: the scenario as the command line changes it, results on the screen, the exit code."""
 
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from swarm.cli.streams import print_path, printing
 from swarm.errors import ExitCode, SwarmError, UsageError
 
 if TYPE_CHECKING:
@@ -153,15 +155,22 @@ def show(directory: Path, *, quiet: bool) -> dict[str, Any]:
     from swarm.report.terminal import print_results
 
     results = analysed(directory, quiet=quiet)
-    if not quiet:
-        print_results(results, Console(width=None if sys.stdout.isatty() else PIPED_WIDTH))
-    try:
+    with _saving():
         rundir.write_results(directory, results)
-        with busy(f"drawing {directory / rundir.REPORT}", quiet=quiet):
-            rundir.write_whole(directory / rundir.REPORT, to_html([read_view(directory, results)]))
+    if not quiet:
+        with printing():
+            print_results(results, Console(width=None if sys.stdout.isatty() else PIPED_WIDTH))
+    with _saving(), busy(f"drawing {directory / rundir.REPORT}", quiet=quiet):
+        rundir.write_whole(directory / rundir.REPORT, to_html([read_view(directory, results)]))
+    return results
+
+
+@contextmanager
+def _saving() -> Iterator[None]:
+    try:
+        yield
     except UsageError as error:
         print(f"note: {error}; the other files hold all that it is computed from", file=sys.stderr)
-    return results
 
 
 def analysed(directory: Path, *, quiet: bool = False) -> dict[str, Any]:
@@ -202,28 +211,42 @@ def finish(outcome: "Outcome", *, quiet: bool) -> NoReturn:
         _remember(outcome.directory, results)
     elif not outcome.by_signal:
         print(f"stopped: {outcome.stopped}", file=sys.stderr)
-    print(outcome.directory)
+    with printing():
+        print_path(outcome.directory)
     raise typer.Exit(ending(outcome, results))
 
 
 def results_of(outcome: "Outcome", *, quiet: bool) -> dict[str, Any]:
-    """As `show`; the first signal does not break it off, be it of the run or of now."""
+    """As `show`; the first signal does not break it off, be it of the run or of now. What was measured is never lost:
+    where a bug of ours is in the way of its results, that is shown in full, and where the rest lies."""
     from swarm.engine.stop import first_signal_kept
 
     with nullcontext() if outcome.by_signal else first_signal_kept():
-        return show(outcome.directory, quiet=quiet)
+        try:
+            return show(outcome.directory, quiet=quiet)
+        except SwarmError:
+            raise
+        except Exception:
+            traceback.print_exc()
+            print(_saved(outcome.directory), file=sys.stderr)
+            with printing():
+                print_path(outcome.directory)
+            raise typer.Exit(ExitCode.BUG) from None
+
+
+def _saved(directory: Path) -> str:
+    return (
+        f"error: a bug of swarm's; what was measured is saved in {directory} "
+        f"({', '.join(sorted(path.name for path in directory.iterdir()))}), and `swarm report {directory}` reads it "
+        "again once the bug is mended: please report it"
+    )
 
 
 def ending(outcome: "Outcome", results: dict[str, Any]) -> ExitCode:
-    """The exit code of a command that ran a scenario; one whose results could not be written is not done."""
-    from swarm.recording import rundir
-
+    """The exit code of a command that ran a scenario: the verdict's, whatever could not be written or printed."""
     if outcome.by_signal:
         return ExitCode.INTERRUPTED
-    if outcome.unreachable:
-        return ExitCode.BACKEND
-    written = (outcome.directory / rundir.RESULTS).exists()
-    return exit_code(results) or (ExitCode.OK if written else ExitCode.USAGE)
+    return ExitCode.BACKEND if outcome.unreachable else exit_code(results)
 
 
 def _remember(directory: Path, results: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from swarm.cli.streams import printing
 from swarm.errors import ExitCode, UsageError
 
 
@@ -24,9 +25,10 @@ def compare(
     if as_json and markdown:
         raise UsageError("--json and --markdown: choose one")
     compared = compare_runs(runs)
-    if as_json:
-        print(json.dumps(compared, indent=2))
-    else:
-        print(to_markdown(compared) if markdown else to_text(compared))
+    with printing():
+        if as_json:
+            print(json.dumps(compared, indent=2))
+        else:
+            print(to_markdown(compared) if markdown else to_text(compared))
     if not all(row["valid"] for row in compared["comparison"]):
         raise typer.Exit(ExitCode.INVALID)

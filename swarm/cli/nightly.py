@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from swarm.cli.common import analysed
+from swarm.cli.streams import printing
 from swarm.errors import ExitCode, UsageError
 
 HistoryFile = Annotated[
@@ -53,10 +54,11 @@ def check(
     line = gates.summary(results["name"], results["started_at"], checks)
     if junit:
         write_whole(junit, shown.to_junit((results["name"], checks)))
-    if markdown:
-        print(shown.to_markdown(line, checks))
-    else:
-        print(line if summary else f"{shown.to_text(checks)}\n{line}")
+    with printing():
+        if markdown:
+            print(shown.to_markdown(line, checks))
+        else:
+            print(line if summary else f"{shown.to_text(checks)}\n{line}")
     found = {check.status for check in checks}
     raise typer.Exit(ExitCode.INVALID if "invalid" in found else ExitCode.GATE if "failed" in found else ExitCode.OK)
 

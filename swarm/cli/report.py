@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from swarm.cli.common import NoMerging, analysed, exit_code, show
+from swarm.cli.streams import printing
 from swarm.errors import ExitCode, UsageError
 
 
@@ -25,7 +26,7 @@ def report(
     """
     import json
 
-    from swarm.recording.rundir import write_whole
+    from swarm.recording.rundir import name_of, write_whole
     from swarm.report.markdown import to_markdown
 
     if as_json and markdown:
@@ -37,11 +38,13 @@ def report(
     found = []
     for directory in runs:
         if len(runs) > 1 and not as_json:
-            print(f"**{directory}**\n" if markdown else f"\n{directory}")
+            with printing():
+                print(f"**{directory}**\n" if markdown else f"\n{directory}")
         results = analysed(directory) if as_json or markdown else show(directory, quiet=False)
         found.append(results)
         if markdown:
-            print(to_markdown(results))
+            with printing():
+                print(to_markdown(results))
         if svg:
             from swarm.report.picture import to_svg
 
@@ -51,13 +54,14 @@ def report(
 
             write_whole(openmetrics, "".join(series(directory)))
     if as_json:
-        print(json.dumps(found if len(runs) > 1 else found[0], indent=2))
+        with printing():
+            print(json.dumps(found if len(runs) > 1 else found[0], indent=2))
     if junit:
         from swarm.analysis.gates import judge
         from swarm.report.checks import to_junit
 
         write_whole(
-            junit, to_junit(*((run.resolve().name, judge(results)) for run, results in zip(runs, found, strict=True)))
+            junit, to_junit(*((name_of(run), judge(results)) for run, results in zip(runs, found, strict=True)))
         )
     if html:
         from swarm.analysis.view import read_view

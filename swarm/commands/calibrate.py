@@ -16,6 +16,7 @@ from typing import Any
 from swarm.analysis.read import Notes, read_events, read_plan
 from swarm.errors import UsageError
 from swarm.recording.records import Attempt
+from swarm.recording.rundir import name_of
 from swarm.simulator import profiles
 from swarm.simulator.cost import CostModel, prefill_attention
 from swarm.simulator.fitting import Bounds, Fitted, NoScipyError, fit
@@ -107,7 +108,7 @@ def calibrate(run: Path, profile_name: str | None, target: str | None) -> Calibr
     profile = replace(
         _with(base, {key: one.value for key, one in fitted.items()}),
         name=f"{base.name}-calibrated",
-        provenance=f"calibrated from {run.resolve().name}, started {read_plan(run).started_at}",
+        provenance=f"calibrated from {name_of(run)}, started {read_plan(run).started_at}",
         note="; ".join(f"{key} {one.value:.4g} [{one.low:.4g}, {one.high:.4g}]" for key, one in fitted.items())
         + f"; the rest from {base.name} ({base.provenance})",
     )

@@ -139,7 +139,7 @@ async def _predict(
         stack.enter_context(on_signals(stop))
         recorder = await stack.enter_async_context(recording(asked, clock, stop, flush_s=FLUSH_S))
         run = _Prediction(asked, servers, prepared, tools, recorder, clock, stop)
-        salt = f"{asked.directory.name}{asked.part.salt if asked.part else ''}"
+        salt = f"{asked.name}{asked.part.salt if asked.part else ''}"
         for number, of, plan in asked.stages(salt, partial(_say, asked.show)):
             if stop.reason is not None:
                 break
@@ -157,7 +157,7 @@ async def _predict(
 async def _stage(run: _Prediction, plan: StagePlan) -> None:
     scenario, part, prepared = run.asked.scenario, run.asked.part, run.prepared.get(plan.target)
     replay = prepared.replay if prepared else None
-    spec = stage_spec(run.asked.directory.name, scenario, run.asked.tasks, plan, watch_client=False, replay=replay)
+    spec = stage_spec(run.asked.name, scenario, run.asked.tasks, plan, watch_client=False, replay=replay)
     if part:
         spec = part.of_stage(scenario, spec)
     server = run.servers[plan.target]

@@ -129,9 +129,9 @@ async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing) -> Outcome:
         else:
             for name, backend in backends.items():
                 part.check_server(name, backend.facts.model, backend.facts.version)
-        metrics = metrics_of(endpoint, asked.directory.name, scenario, environment)
+        metrics = metrics_of(endpoint, asked.name, scenario, environment)
         recorder = await stack.enter_async_context(recording(asked, clock, stop, view, metrics))
-        run = _Run(asked, asked.directory.name, backends, recorder, clock, stop, view, metrics, fleet)
+        run = _Run(asked, asked.name, backends, recorder, clock, stop, view, metrics, fleet)
         if scenario.soak:
             checkpoints = asyncio.create_task(keep_checkpoints(asked.directory, scenario.soak.checkpoint, say))
             stack.callback(checkpoints.cancel)
@@ -141,7 +141,7 @@ async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing) -> Outcome:
             stack.callback(drawing.cancel)
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="swarm-", ignore_cleanup_errors=True)))
         make_calm()
-        salt = f"{asked.directory.name}:{asked.started.timestamp()}{part.salt if part else ''}"
+        salt = f"{asked.name}:{asked.started.timestamp()}{part.salt if part else ''}"
         for number, of, plan in asked.stages(salt, say):
             if stop.reason is not None:
                 break

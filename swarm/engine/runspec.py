@@ -46,6 +46,10 @@ class RunSpec:
     """Chooses the stages, in the place of the schedule."""
 
     @property
+    def name(self) -> str:
+        return rundir.name_of(self.directory)
+
+    @property
     def summary(self) -> str:
         return self.scenario.name if self.course else load_summary(self.scenario)
 

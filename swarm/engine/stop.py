@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from swarm.errors import ExitCode
 from swarm.recording.appender import RecordingError
 from swarm.recording.recorder import Sink
-from swarm.recording.records import Attempt, Published
+from swarm.recording.records import SIGNALS, Attempt, Published
 from swarm.scenario.units import format_duration
 
 
@@ -41,24 +41,27 @@ class Stop:
 
     @property
     def by_signal(self) -> bool:
-        return self.reason in ("SIGINT", "SIGTERM")
+        return self.reason in SIGNALS
 
 
 @contextmanager
 def on_signals(stop: Stop) -> Iterator[None]:
-    """The first SIGINT or SIGTERM stops, saves and reports; the second leaves at once."""
+    """The first SIGINT, SIGTERM or SIGHUP stops, saves and reports; the second leaves at once, if it is no SIGHUP."""
     loop = asyncio.get_running_loop()
 
-    def received(name: str) -> None:
-        if stop.signalled.is_set():
+    def received(number: signal.Signals) -> None:
+        if number.name == "SIGHUP":
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)  # a terminal that is gone says so twice, by the kernel and the shell
+        elif stop.signalled.is_set():
             os._exit(ExitCode.INTERRUPTED)
         stop.signalled.set()
-        stop.set(name)
+        stop.set(number.name)
 
-    handled = (signal.SIGINT, signal.SIGTERM)
+    handled = _handled()
     for number in handled:
         with suppress(NotImplementedError):  # not on Windows
-            loop.add_signal_handler(number, received, number.name)
+            loop.add_signal_handler(number, received, number)
     try:
         yield
     finally:
@@ -67,18 +70,24 @@ def on_signals(stop: Stop) -> Iterator[None]:
                 loop.remove_signal_handler(number)
 
 
+def _handled() -> list[signal.Signals]:
+    """What ends a run: SIGHUP too, unless it is ignored, as `nohup` has it."""
+    known = [number for number in signal.Signals if number.name in SIGNALS]
+    return [number for number in known if number.name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN]
+
+
 @contextmanager
 def first_signal_kept() -> Iterator[None]:
-    """For what is still to be written when the load is over: the first SIGINT or SIGTERM is let pass, the second acts
-    as it would have without this."""
-    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
+    """For what is still to be written when the load is over: the first SIGINT or SIGTERM is let pass, as is every
+    SIGHUP; the second acts as it would have without this."""
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in _handled()}
 
     def restore(*_: object) -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
     for number in before:
-        signal.signal(number, restore)
+        signal.signal(number, signal.SIG_IGN if number.name == "SIGHUP" else restore)
     try:
         yield
     finally:

@@ -58,12 +58,12 @@ def openmetrics(directory: Path) -> Iterator[str]:
     survey = _survey(read_events(directory, Notes()))
     written = OpenMetrics()
     scenario, environment = rundir.read_scenario(directory), rundir.read_environment(directory)
-    info = run_info(directory.resolve().name, scenario, environment)
+    info = run_info(rundir.name_of(directory), scenario, environment)
     for t_ns, metrics in _play(directory, info, survey):
         for family in metrics.families(t_ns):
             written.add(family, started + t_ns / 1e9)
     if survey.moments:
-        for family in result_families(directory.resolve().name, results):
+        for family in result_families(rundir.name_of(directory), results):
             written.add(family, started + survey.moments[-1] / 1e9)
     yield from written.text()
 

@@ -71,7 +71,7 @@ _recording: Recording
 
 def _begin() -> None:
     """In the new process: signals are its parent's business, the CPU is the proxy's first, and they end together."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICE)
     threading.Thread(target=_end_with_parent, daemon=True).start()

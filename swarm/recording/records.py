@@ -32,6 +32,8 @@ TOOL_ENDS: frozenset[str] = frozenset({"tool_calls", "function_call"})
 """The finish reasons of a reply that ended for tool calls."""
 
 JobOutcome = Literal["answered", "turn_limit", "context_limit", "error", "censored"]
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""What `StageEnd.interrupted` names where somebody wanted the run to end."""
 FINISHED: frozenset[str] = frozenset({"answered", "turn_limit", "context_limit"})
 
 LARGEST = 1e18

@@ -53,6 +53,16 @@ def _make(path: Path) -> Path:
     return path
 
 
+def printable(path: Path) -> str:
+    """A path as text that every file can hold: bytes in it that are no UTF-8 are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def name_of(directory: Path) -> str:
+    """What a run is called: as its directory."""
+    return printable(Path(directory.resolve().name))
+
+
 def read_scenario(directory: Path) -> dict[str, Any]:
     """The resolved scenario of a run. Raises UsageError where it cannot be read, or is damaged."""
     return _read(directory / SCENARIO, yaml.safe_load)
@@ -90,7 +100,7 @@ def write_whole(path: Path, text: str) -> None:
     """Replaces a file's text at once: a reader, or a crash, finds the old text or the new. Raises UsageError."""
     beside = path.parent / f".{path.name}.{os.getpid()}"
     try:
-        with beside.open("w", encoding="utf-8") as file:
+        with beside.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

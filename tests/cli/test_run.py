@@ -122,11 +122,14 @@ def at_work(project: Path, out: str) -> "subprocess.Popen[str]":
     return started(project, "run", "small.yaml", "--duration", "60s", "--out", out, out=out, attempts=5)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_saves_reports_and_is_exit_130(project, number):
     out = f"stopped-{number.name}"
     process = at_work(project, out)
     process.send_signal(number)
+    if number == signal.SIGHUP:  # a terminal that is gone says so twice
+        time.sleep(0.1)
+        process.send_signal(number)
     stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert stdout.splitlines()[-1] == out

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,47 @@ async def test_the_first_signal_forces_nothing_and_keeps_the_reason_that_came_be
         os.kill(os.getpid(), number)
         await asyncio.wait_for(stop.signalled.wait(), 5)
     assert stop.reason == (before or number.name)
+
+
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """SIGHUP as it was before the test."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup")
+async def test_a_terminal_that_is_gone_stops_a_run_and_forces_nothing_however_often_it_says_so():
+    stop = Stop()
+    with on_signals(stop):
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.wait_for(stop.signalled.wait(), 5)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGHUP)  # and while the results are written
+    assert (stop.reason, stop.by_signal) == ("SIGHUP", True)
+
+
+@pytest.mark.usefixtures("hangup")
+async def test_a_run_under_nohup_is_not_stopped_by_its_terminal():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop = Stop()
+    with on_signals(stop), first_signal_kept():
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.01)
+    assert stop.reason is None
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("hangup")
+def test_a_terminal_that_goes_while_results_are_written_breaks_nothing_off():
+    received = []
+    signal.signal(signal.SIGHUP, lambda *_: received.append(1))
+    with first_signal_kept():
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)
+    assert received == []
 
 
 @pytest.mark.parametrize("reason", ["", "budget: 5 requests spent"])
