@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import json
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 from swarm.agents.driver import Call
 from swarm.agents.tools import Toolbox, ToolResult
+from swarm.scratch import scratch
 from swarm.tasks import ScriptTurn, Task, load_tasks
 from swarm.tasks.load import LIBRARY
 
@@ -65,8 +65,8 @@ async def record(tasks: Sequence[Task]) -> None:
 
 
 async def _run_all(tasks: Sequence[Task], script: Script) -> dict[Path, Results]:
-    with tempfile.TemporaryDirectory(prefix="swarm-", ignore_cleanup_errors=True) as root:
-        tools = Toolbox(Path(root))
+    with scratch() as root:
+        tools = Toolbox(root)
         results = await asyncio.gather(*(run_script(tools, task, script) for task in tasks))
     return dict(zip((task.repository for task in tasks), results, strict=True))
 

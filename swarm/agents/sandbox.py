@@ -6,7 +6,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from swarm.agents.cgroup import MemoryGroups, find_memory_groups
 from swarm.agents.tools import environment, low_priority
 from swarm.agents.workspace import Workspace
 from swarm.errors import UsageError
+from swarm.scratch import scratch
 
 SWITCH = "agents.isolation: allow-unsafe"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
@@ -170,11 +170,10 @@ def _candidates() -> Iterator[str]:
 
 def _fault(sandbox: Sandbox) -> str | None:
     """Why it does not work; None: it does."""
-    with tempfile.TemporaryDirectory(prefix="swarm-check-") as name:
-        hidden = Path(name)
+    with scratch() as hidden:
         (hidden / "repo").mkdir()
         workspace = Workspace(hidden / "repo", hidden, (0, 0))
-        command = [*sandbox(workspace), sys.executable, "-c", _CHECK, name]
+        command = [*sandbox(workspace), sys.executable, "-c", _CHECK, str(hidden)]
         try:
             done = subprocess.run(
                 command, env=environment(hidden), stdin=subprocess.DEVNULL, capture_output=True, timeout=_CHECK_S

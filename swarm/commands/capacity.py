@@ -1,6 +1,5 @@
 """`swarm capacity`: stages that are chosen one by one, from what those before have shown."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice, repeat
@@ -26,6 +25,7 @@ from swarm.recording.records import Published, Record, ServerSample, Stage
 from swarm.scaleout.sharing import ALONE, Sharing
 from swarm.scenario.schema import Capacity, Scenario, Simulate, Target
 from swarm.scenario.thresholds import parse_slo
+from swarm.scratch import scratch
 
 
 class Search(Sink):
@@ -158,8 +158,8 @@ def predicted(scenario: Scenario, profiles: Mapping[str, str], show: TextIO | No
     wanted = scenario.capacity.model_copy(update={"slo": slos})
     alone = scenario.model_copy(update={"targets": known, "stage": once, "capacity": wanted})
     search = Search(alone, predicted=True)
-    with tempfile.TemporaryDirectory(prefix="swarm-") as folder:
-        predict_scenario(search.scenario, Path(folder) / "predicted", None, course=search)
+    with scratch() as folder:
+        predict_scenario(search.scenario, folder / "predicted", None, course=search)
     found = {name: max(1, border(probes).low) for name, probes in search.probes.items()}
     if show:
         told = ", ".join(f"{name} {agents}" for name, agents in found.items())

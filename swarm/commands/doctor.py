@@ -5,11 +5,9 @@ import json
 import os
 import resource
 import socket
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TextIO
 
 from swarm.agents.sandbox import open_sandbox
@@ -24,6 +22,7 @@ from swarm.errors import SwarmError, UsageError
 from swarm.recording.records import ClientSample, Record
 from swarm.scenario.credentials import plain_address
 from swarm.scenario.schema import ClientSettings, Simulate
+from swarm.scratch import scratch
 from swarm.simulator.steady import steady
 
 TOKENS_PER_S = 100.0
@@ -172,8 +171,8 @@ def _stamps(drive: Drive) -> Finding:
 async def _drives(route: Route, limits: ClientSettings) -> AsyncIterator[Drive]:
     """Ever more streams, up to the first that are too many; tried twice, as a moment's disturbance does not count."""
     warming = asyncio.create_task(asyncio.to_thread(warm_up, route))
-    with tempfile.TemporaryDirectory(prefix="swarm-") as folder:
-        path = Path(folder) / "steady.json"
+    with scratch() as folder:
+        path = folder / "steady.json"
         path.write_text(json.dumps(asdict(steady(TOKENS_PER_S))))
         async with simulated("doctor", Simulate(profile=str(path))) as (address, server):
             await warming

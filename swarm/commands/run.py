@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -45,6 +44,7 @@ from swarm.scaleout.crew import ShardedCrew
 from swarm.scaleout.fleet import Fleet
 from swarm.scaleout.sharing import ALONE, Sharing, open_fleet
 from swarm.scenario.schema import Scenario, Target
+from swarm.scratch import scratch
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing) -> Outcome:
             _introduce(view, scenario, backends)
             drawing = asyncio.create_task(keep_drawing(view))
             stack.callback(drawing.cancel)
-        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="swarm-", ignore_cleanup_errors=True)))
+        root = stack.enter_context(scratch())
         make_calm()
         salt = f"{asked.name}:{asked.started.timestamp()}{part.salt if part else ''}"
         for number, of, plan in asked.stages(salt, say):

@@ -9,9 +9,9 @@ import io
 import os
 import platform
 import tarfile
-import tempfile
 import time
 import traceback
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -31,6 +31,7 @@ from swarm.recording.appender import printable
 from swarm.recording.records import Record
 from swarm.recording.status import AgentStatus
 from swarm.scaleout.link import Assignment, Batch, Reply, Setup
+from swarm.scratch import scratch
 from swarm.tasks import Task
 
 ALONE_S = 30.0
@@ -72,7 +73,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._setup: Setup | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder = ExitStack()
         self._tools: Tools | None = None
         self._repositories: dict[Path, Path] = {}
         self._client: Client | None = None
@@ -94,8 +95,7 @@ class Worker:
     async def set_up(self, setup: Setup) -> None:
         """Raises UsageError where this machine cannot run the scenario's agents."""
         self._setup = setup
-        self._folder = tempfile.TemporaryDirectory(prefix="swarm-", ignore_cleanup_errors=True)
-        root = Path(self._folder.name)
+        root = self._folder.enter_context(scratch())
         for number, (path, packed) in enumerate(setup.repositories.items()):
             self._repositories[path] = root / f"repository-{number}"
             unpack(packed, self._repositories[path])
@@ -172,8 +172,7 @@ class Worker:
     async def close(self) -> None:
         """Stops whatever runs, and leaves nothing on the disk."""
         await self.end()
-        if self._folder:
-            self._folder.cleanup()
+        self._folder.close()
 
 
 def pack(repository: Path) -> bytes:
