@@ -27,6 +27,7 @@ from swarm.agents.process import Finished, run_bounded
 from swarm.agents.workspace import Workspace, WorkspaceError, in_thread, open_workspace
 from swarm.recording.records import CallMistake
 from swarm.tasks.calls import ARGUMENTS, Arguments, EditFile, ListFiles, ReadFile, RunTests, Search, WriteFile
+from swarm.text import shortened
 
 _NOTE_BYTES = 500
 """What is kept free in a test result for notes on how it ended and on what was cut."""
@@ -191,7 +192,10 @@ class Toolbox:
 def _parse(call: Call) -> Arguments:
     model = ARGUMENTS.get(call.name)
     if model is None:
-        raise ToolError(f"there is no tool {call.name!r}; the tools are {', '.join(ARGUMENTS)}", "unknown")
+        raise ToolError(
+            f"there is no tool {shortened(repr(call.name))}; the tools are {', '.join(ARGUMENTS)}",
+            "unknown",
+        )
     try:
         if isinstance(call.arguments, str):
             return model.model_validate_json(call.arguments or "{}")

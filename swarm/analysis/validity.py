@@ -9,6 +9,7 @@ from swarm.analysis.plan import Limits
 from swarm.analysis.standstill import stood_still
 from swarm.analysis.trial import Trial
 from swarm.analysis.words import counted
+from swarm.text import listed
 
 ALIVE_SHARE = 0.95
 TURNS_PER_AGENT = 10
@@ -123,9 +124,7 @@ def _values(trial: Trial, _: Limits) -> str | None:
 def _agents(numbers: Sequence[int]) -> str:
     if not numbers:
         return "no agents"
-    shown = ", ".join(map(str, numbers[:8]))
-    more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
-    return f"{counted(len(numbers), 'agent')} ({shown}{more})"
+    return f"{counted(len(numbers), 'agent')} ({listed(numbers)})"
 
 
 def _client(trial: Trial, limits: Limits) -> str | None:

@@ -17,6 +17,7 @@ from swarm.cli.scenario import init, validate
 from swarm.cli.server import doctor, serve
 from swarm.cli.soak import soak
 from swarm.errors import SwarmError
+from swarm.text import MOST_OF_A_LINE, shortened
 
 app = typer.Typer(
     name="swarm",
@@ -58,7 +59,8 @@ def main() -> None:
         finally:
             print(end="", flush=True)  # here, and not behind our back at the exit, so that a full disk is told
     except SwarmError as error:
-        print(f"error: {error}", file=sys.stderr)
+        lines = [shortened(line, MOST_OF_A_LINE) for line in str(error).splitlines()]
+        print("error: " + "\n".join(lines), file=sys.stderr)
         sys.exit(error.exit_code)
 
 

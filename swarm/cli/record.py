@@ -10,6 +10,7 @@ import typer
 
 from swarm.cli.common import AllowHost, Yes, ask_for_hosts
 from swarm.errors import ExitCode, UsageError
+from swarm.text import listed
 
 if TYPE_CHECKING:
     from swarm.commands.record import Recorded
@@ -103,6 +104,6 @@ def summary(done: "Recorded") -> list[str]:
     if totals.redacted:
         lines.append("redacted: " + ", ".join(f"{count} {name}" for name, count in totals.redacted.most_common()))
     if done.passed:
-        passed = ", ".join(f"{count} POST {path}" for path, count in done.passed.most_common())
+        passed = listed(f"{count} POST {path}" for path, count in done.passed.most_common())
         lines.append(f"passed on without being recorded: {passed}")
     return lines

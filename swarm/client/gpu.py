@@ -17,6 +17,7 @@ import aiohttp
 from swarm.client.base import Connection
 from swarm.client.wire import plain_session
 from swarm.errors import UsageError
+from swarm.text import listed
 
 MAX_PAGE_BYTES = 4 << 20
 HELD_DOWN = 0x4 | 0x8 | 0x20 | 0x40 | 0x80
@@ -101,7 +102,7 @@ class NvmlReader:
             self._handles = [pynvml.nvmlDeviceGetHandleByIndex(device) for device in self._devices]
         except pynvml.NVMLError as error:
             raise UsageError(
-                f"gpu_devices: {', '.join(map(str, self._devices))}: {error}; see what `nvidia-smi -L` lists, or name "
+                f"gpu_devices: {listed(self._devices)}: {error}; see what `nvidia-smi -L` lists, or name "
                 "a dcgm-exporter with gpu_metrics_url"
             ) from None
         return self

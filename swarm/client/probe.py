@@ -19,6 +19,7 @@ from swarm.client.servers import SERVERS
 from swarm.client.wire import plain_session
 from swarm.clock import Clock
 from swarm.errors import BackendError
+from swarm.text import listed
 
 TIMEOUT_S = 120.0
 """For one small request; a server that has just started may have to load its model first."""
@@ -101,10 +102,10 @@ def _served(connection: Connection, names: tuple[str, ...]) -> str:
     if wanted is None:
         if len(names) == 1:
             return names[0]
-        raise BackendError(f"{where}: name a model: it serves {', '.join(names) or 'none by name'}")
+        raise BackendError(f"{where}: name a model: it serves {listed(names) or 'none by name'}")
     wild = any(name.endswith("*") and wanted.startswith(name[:-1]) for name in names)
     if names and wanted not in names and f"{wanted}:latest" not in names and not wild:
-        raise BackendError(f"{where} does not serve the model {wanted!r}; it serves: {', '.join(names)}")
+        raise BackendError(f"{where} does not serve the model {wanted!r}; it serves: {listed(names)}")
     return wanted
 
 

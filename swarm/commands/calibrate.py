@@ -21,6 +21,7 @@ from swarm.simulator import profiles
 from swarm.simulator.cost import CostModel, prefill_attention
 from swarm.simulator.fitting import Bounds, Fitted, NoScipyError, fit
 from swarm.simulator.profiles import Profile
+from swarm.text import listed
 
 LEAST_GAPS = 8
 """Of a stretch: shorter ones say more of the network than of the engine."""
@@ -216,10 +217,10 @@ def _alone(level: int, streams: Sequence[_Stream]) -> Iterator[Prefill]:
 def _start(run: Path, profile_name: str | None, target: str | None) -> tuple[Profile, str]:
     names = [one.name for one in read_plan(run).targets]
     if target is None and len(names) > 1:
-        raise UsageError(f"{run}: has the targets {', '.join(names)}; choose one with --target")
+        raise UsageError(f"{run}: has the targets {listed(names)}; choose one with --target")
     name = target or names[0]
     if name not in names:
-        raise UsageError(f"--target {name}: no such target; the run has {', '.join(names)}")
+        raise UsageError(f"--target {name}: no such target; the run has {listed(names)}")
     known = next(one for one in read_plan(run).targets if one.name == name)
     try:
         return profiles.load(profile_name or known.model or ""), name

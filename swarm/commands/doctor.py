@@ -24,6 +24,7 @@ from swarm.scenario.credentials import plain_address
 from swarm.scenario.schema import ClientSettings, Simulate
 from swarm.scratch import scratch
 from swarm.simulator.steady import steady
+from swarm.text import listed
 
 TOKENS_PER_S = 100.0
 STREAMS = (8, 32, 128)
@@ -119,7 +120,7 @@ async def diagnose(api_base: str | None, route: Route) -> AsyncIterator[Finding 
 async def _target(api_base: str) -> AsyncIterator[Finding]:
     facts = await probe(Connection(api_base=api_base, model=None))
     length = f"{facts.max_model_len:,} tokens" if facts.max_model_len else "unknown"
-    yield Finding(True, f"serves {', '.join(facts.models) or facts.model}, context {length}")
+    yield Finding(True, f"serves {listed(facts.models) or facts.model}, context {length}")
     able = {
         "token counts": facts.honours.usage,
         "token counts with every chunk": facts.honours.continuous_usage,

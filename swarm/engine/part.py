@@ -10,6 +10,7 @@ from pathlib import Path
 from swarm.engine.stage import StageSpec
 from swarm.errors import UsageError
 from swarm.scenario.schema import Scenario, Soak
+from swarm.text import listed
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ def as_soak(scenario: Scenario) -> Scenario:
     """
     names, levels = [target.name for target in scenario.targets], scenario.agents.levels
     if len(names) > 1:
-        raise UsageError(f"a soak loads one target, and this scenario has {', '.join(names)}; choose with --target")
+        raise UsageError(f"a soak loads one target, and this scenario has {listed(names)}; choose with --target")
     if len(levels) > 1:
-        raise UsageError(f"agents.levels: a soak has one, and not {levels}; choose with --agents {levels[-1]}")
+        raise UsageError(f"agents.levels: a soak has one, and not {listed(levels)}; choose with --agents {levels[-1]}")
     if scenario.stage.until:
         raise UsageError("stage.until: a soak runs for its whole duration; leave it out")
     soak = scenario.soak or Soak()

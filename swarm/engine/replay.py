@@ -24,6 +24,7 @@ from swarm.scenario.units import BYTES_PER_TOKEN
 from swarm.tasks import Task
 from swarm.tasks.calls import ARGUMENTS
 from swarm.tasks.folder import check_folder
+from swarm.text import listed
 from swarm.trace.format import Trace, TraceCall, TraceMessage, TraceTurn
 from swarm.trace.read import load_trace
 from swarm.trace.structure import Pause, Prompt, new_lengths, pause, shared_links, whole_prompts
@@ -320,9 +321,8 @@ class _Making:
             most = max(map(abs, wrong))
             yield f"{len(wrong)} of {len(self._off)} prompts are off their recorded length, by {most} tokens at most"
         if self._waited:
-            names = sorted(self._waited)
-            shown = ", ".join(names[:5]) + (" and others" if len(names) > 5 else "")
-            yield f"calls of {shown} are waited for: swarm has no such tools, or the trace not their arguments"
+            calls = listed(sorted(self._waited))
+            yield f"calls of {calls} are waited for: swarm has no such tools, or the trace not their arguments"
 
 
 def _alike(before: Prompt | None, prompt: Prompt) -> int:

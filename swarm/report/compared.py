@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from swarm.catalogue import better_is_lower
+from swarm.text import MOST_SETTINGS, listed
 
 Compared = dict[str, Any]
 Row = dict[str, Any]
@@ -61,7 +62,7 @@ def conclusions(compared: Compared) -> Iterator[str]:
     else:
         yield "Significance is not known: that takes three trials of both, in valid stages."
     if invalid := sorted({row["agents"] for row in rows if not row["valid"]}):
-        yield f"Invalid at level {', '.join(map(str, invalid))}: not compared there."
+        yield f"Invalid at level {listed(invalid)}: not compared there."
     yield from (f"Not compared: {one}." for one in compared["unpaired"])
 
 
@@ -113,7 +114,7 @@ def _differences_text(compared: Compared) -> Iterator[str]:
 
 def _shown(value: object) -> str:
     """A setting; what a server said of itself may hold anything, so that only printable characters pass."""
-    text = ", ".join(map(str, value)) or "none" if isinstance(value, list) else "-" if value is None else str(value)
+    text = listed(value, MOST_SETTINGS) or "none" if isinstance(value, list) else "-" if value is None else str(value)
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

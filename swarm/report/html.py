@@ -23,6 +23,7 @@ from swarm.report.charts import COLOURS, stacked
 from swarm.report.compared import verdict
 from swarm.report.html_curves import Series, degradation, percentiles
 from swarm.report.table import SERVED, columns, notes, percent, rows
+from swarm.text import MOST_SETTINGS, listed
 
 CAUSES = ("decode", "prefill", "cache", "queue", "preemption", "tools", "client", "unknown")
 """In the order of their bars, each with a colour in the style sheet."""
@@ -264,7 +265,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for place, inner in enumerate(value):
             yield from _flat(inner, f"{path}[{place}]")
     else:
-        yield path, ", ".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)
+        yield path, listed(value, MOST_SETTINGS) if isinstance(value, list) else "-" if value is None else str(value)
 
 
 def _no_causes(series: Sequence[Series]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from swarm.analysis.lookup import lookup
 from swarm.catalogue import METRICS, Column, Metric
+from swarm.text import MOST_SETTINGS, listed
 
 Results = dict[str, Any]
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -58,7 +59,10 @@ def _alike(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
         places.setdefault(key, {})[where] = None
         texts.setdefault(key, []).append(text)
     return [
-        (texts[key][0] + ("" if len(set(texts[key])) == 1 else " [numbers: the first]"), ", ".join(places[key]))
+        (
+            texts[key][0] + ("" if len(set(texts[key])) == 1 else " [numbers: the first]"),
+            listed(places[key], MOST_SETTINGS),
+        )
         for key in texts
     ]
 

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from swarm.report.plot import HEIGHT, WIDTH, Axis, plot
 from swarm.report.table import number, percent
+from swarm.text import listed
 
 Description = dict[str, Any]
 """As of `swarm.trace.statistics.describe`."""
@@ -19,7 +20,6 @@ _ROWS: tuple[tuple[str, str, int], ...] = (
     ("thinking, s", "think_s", 1),
 )
 _COLUMNS = ("p10", "p50", "p90", "p99", "max")
-MOST_TOOLS = 8
 
 
 def print_trace(name: str, found: Description, console: Console) -> None:
@@ -51,9 +51,7 @@ def print_trace(name: str, found: Description, console: Console) -> None:
     if again != best:
         say(f"A replay can reach {percent(again, 1)}: the history's replies are then other text than was written.")
     if found["calls"]:
-        shown = [f"{count} {tool}" for tool, count in list(found["calls"].items())[:MOST_TOOLS]]
-        more = len(found["calls"]) - len(shown)
-        say(f"Calls: {', '.join(shown)}{f', and of {more} other tools' if more else ''}.")
+        say(f"Calls: {listed(f'{count} {tool}' for tool, count in found['calls'].items())}.")
     for note in found["notes"]:
         say(f"  note: {note}", "dim")
 

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from swarm.errors import ScenarioError
+from swarm.text import shortened
 
 MAX_CHARACTERS = 1_000_000
 MAX_NODES = 20_000  # with aliases written out: a small file cannot blow up
@@ -99,6 +100,7 @@ def explain(document: Document, model: type[BaseModel], invalid: ValidationError
         given, message = error["input"], error["msg"]
         if not _SECRETIVE.isdisjoint(path):
             given = _Hidden()
+        shown = shortened(repr(given))
         if error["type"] == "value_error":
             message = str(error["ctx"]["error"])
         elif error["type"] == "extra_forbidden":
@@ -106,16 +108,16 @@ def explain(document: Document, model: type[BaseModel], invalid: ValidationError
             message = "unknown key" + (did_you_mean(path[-1], known) or f"; expected one of {', '.join(known)}")
         elif error["type"] == "literal_error":
             expected = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-            message = f"expected {' or '.join(expected)}, not {given!r}{did_you_mean(given, expected)}"
+            message = f"expected {' or '.join(expected)}, not {shown}{did_you_mean(given, expected)}"
         elif error["type"] == "missing":
             message = "missing; this key has no default"
         elif error["type"] == "string_pattern_mismatch":
-            message = f"expected a name of the form {error['ctx']['pattern']}, not {given!r}"
+            message = f"expected a name of the form {error['ctx']['pattern']}, not {shown}"
         elif error["type"] in ("too_short", "too_long"):
             bound, count = ("least", "min_length") if error["type"] == "too_short" else ("most", "max_length")
             message = f"expected at {bound} {error['ctx'][count]} in the list, not {error['ctx']['actual_length']}"
         elif message.startswith("Input should "):
-            message = f"expected {message.removeprefix('Input should ').removeprefix('be ')}, not {given!r}"
+            message = f"expected {message.removeprefix('Input should ').removeprefix('be ')}, not {shown}"
         yield document.mistake((*above, *path), message)
 
 

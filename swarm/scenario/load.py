@@ -19,6 +19,7 @@ from swarm.scenario.document import (
 from swarm.scenario.files import find_files
 from swarm.scenario.schema import SHORT_FORMS, Fault, Faults, Scenario
 from swarm.scenario.thresholds import Threshold, parse_threshold
+from swarm.text import listed
 
 
 def load_scenario(path: Path, settings: list[str] | None = None) -> Scenario:
@@ -99,7 +100,7 @@ def _index(items: list[Any], step: str, option: str) -> int:
     names = [item.get("name") if isinstance(item, dict) else None for item in items]
     if step in names:
         return names.index(step)
-    known = ", ".join(str(name) for name in names if name) or f"0 to {len(items) - 1}"
+    known = listed(name for name in names if name) or f"0 to {len(items) - 1}"
     raise UsageError(f"{option}: no item {step!r} in this list; it has {known}")
 
 
@@ -109,9 +110,9 @@ def _never_met(threshold: Threshold, scenario: Scenario) -> str | None:
     if threshold.target not in ("*", *names):
         return f"no target is called {threshold.target}{did_you_mean(threshold.target, names)}"
     if threshold.agents not in levels:
-        return f"no stage has so many agents: agents.levels is {levels}"
+        return f"no stage has so many agents: agents.levels is [{listed(levels)}]"
     if metric_of(threshold.key).relative and 1 not in levels:
-        return f"{threshold.key} compares with one agent, and agents.levels is {levels}"
+        return f"{threshold.key} compares with one agent, and agents.levels is [{listed(levels)}]"
     return None
 
 

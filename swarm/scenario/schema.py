@@ -21,6 +21,7 @@ from swarm.scenario.pattern import Pattern, levels
 from swarm.scenario.thresholds import parse_slo, parse_threshold
 from swarm.scenario.units import Bytes, Duration, PositiveDuration, Share, Tokens
 from swarm.simulator import faults as simulator
+from swarm.text import listed
 
 TaskKind = Literal["lru-cache", "merge-sort", "cron-tests", "flask-layers", "rate-limiter"]
 Route = Literal["litellm", "direct", "litellm-sdk", "litellm-proxy"]
@@ -388,7 +389,7 @@ class Scenario(_Section):
         """
         known = [target.name for target in self.targets]
         if missing := [name for name in names or [] if name not in known]:
-            raise UsageError(f"--target {missing[0]}: no such target; the scenario has {', '.join(known)}")
+            raise UsageError(f"--target {missing[0]}: no such target; the scenario has {listed(known)}")
         chosen = names or known
         kept = [text for text in self.thresholds if parse_threshold(text).target in ("*", *chosen)]
         targets = [target for target in self.targets if target.name in chosen]

@@ -252,6 +252,7 @@ async def test_the_model_is_the_named_one_or_the_only_one(names: list[str], want
     ("names", "wanted", "words"),
     [
         (["a", "b"], "c", "does not serve the model 'c'; it serves: a, b"),
+        ([*"abcdefgh", *("i" * 9990)], "z", "it serves: a, b, c, d, e, f, g, h, ... and 9,990 more"),
         (["a", "b"], None, "name a model: it serves a, b"),
         ([], None, "none by name"),
     ],

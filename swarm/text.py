@@ -1,0 +1,22 @@
+"""Texts for people that a server, a scenario or a trace could make long, at a length that people read."""
+
+from collections.abc import Iterable
+
+MOST_NAMES, MOST_SETTINGS = 8, 64
+MOST_OF_A_NAME = 100
+MOST_OF_A_LINE = 1000
+
+
+def listed(names: Iterable[object], most: int = MOST_NAMES) -> str:
+    """m1, m2, ... and 9,992 more; a long name is cut."""
+    every = [str(name) for name in names]
+    shown = ", ".join(shortened(name) for name in every[:most])
+    return shown if len(every) <= most else f"{shown}, ... and {len(every) - most:,} more"
+
+
+def shortened(text: str, most: int = MOST_OF_A_NAME) -> str:
+    """The text, its middle left out where it has more than `most` characters."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]} [{len(text) - 2 * half:,} characters] {text[-half:]}"
