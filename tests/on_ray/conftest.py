@@ -10,8 +10,19 @@ from small_runs import PROFILE, write_project
 collect_ignore = [] if os.environ.get("SWARM_RAY") else ["test_manifest.py", "test_on_ray.py", "nodes.py"]
 
 
+@pytest.fixture(scope="session")
+def elsewhere():
+    """The second network, joined to this one: before anything listens at this one's address."""
+    from nodes import another_network
+
+    process = another_network()
+    yield process
+    process.kill()
+    process.wait()
+
+
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def project(tmp_path_factory, elsewhere):
     """Three small tasks, and a simulated server that both nodes reach."""
     from nodes import FIRST
 

@@ -18,10 +18,10 @@ COMMON = ("--num-cpus=4", "--object-store-memory=80000000", "--disable-usage-sta
 class Cluster:
     """The nodes; everything that it starts is ended by `close`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, elsewhere: "subprocess.Popen[bytes]") -> None:
         self._folder = folder
         self._sockets = sockets()
-        self._elsewhere = another_network()
+        self._elsewhere = elsewhere
         head = ("--head", f"--node-ip-address={FIRST}", "--port=6399", "--include-dashboard=false")
         self._first = self._start("first", [], *head)
         self.second: subprocess.Popen[bytes] | None = None
@@ -63,7 +63,7 @@ class Cluster:
         return active.count(" node_")
 
     def close(self) -> None:
-        for process in (self.second, self._first, self._elsewhere):
+        for process in (self.second, self._first):
             if process:
                 process.terminate()
                 process.wait(30)

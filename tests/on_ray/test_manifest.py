@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from nodes import FIRST, SECOND, another_network, inside, sockets
+from nodes import FIRST, SECOND, inside, sockets
 from small_runs import results
 
 pytestmark = pytest.mark.ray
@@ -33,8 +33,7 @@ def script(runs: Path) -> str:
     return text
 
 
-def test_the_pods_of_the_plain_manifest_find_each_other_run_and_end(project, tmp_path):
-    elsewhere = another_network()
+def test_the_pods_of_the_plain_manifest_find_each_other_run_and_end(project, tmp_path, elsewhere):
     with sockets() as folder:
         environment = {
             **os.environ,
@@ -52,9 +51,9 @@ def test_the_pods_of_the_plain_manifest_find_each_other_run_and_end(project, tmp
         try:
             head, worker = (pod.wait(200) for pod in pods)
         finally:
-            for process in (*pods, elsewhere):
-                process.kill()
-                process.wait()
+            for pod in pods:
+                pod.kill()
+                pod.wait()
     assert head in (0, 3)  # a busy machine makes a run invalid
     assert worker == 0
     (run,) = (path.parent for path in tmp_path.glob("*/results.json"))

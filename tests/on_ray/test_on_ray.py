@@ -17,8 +17,8 @@ LEVELS = [1, 16, 256]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    cluster = Cluster(tmp_path_factory.mktemp("ray"))
+def cluster(tmp_path_factory, elsewhere):
+    cluster = Cluster(tmp_path_factory.mktemp("ray"), elsewhere)
     try:
         until(lambda: cluster.nodes() == 1)
         cluster.join()
