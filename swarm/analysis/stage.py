@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from swarm.analysis.agents import jain, per_agent, rates, spread, together
+from swarm.analysis.agents import idle_ns, jain, per_agent, rates, shares, spread, together
 from swarm.analysis.attribution import attribution
 from swarm.analysis.client import processes, summary, timing_of
 from swarm.analysis.confidence import intervals
@@ -106,7 +106,7 @@ def measured(agents: int, ran: Sequence[Trial], pairs: Sequence[tuple[Trial, Tri
         **_latencies(trials, enough),
         "agent_output_tokens_per_s": spread(rates(pooled)),
         "per_agent": per_agent(pooled),
-        "fairness_jain": mean(jain(rates(trial.agents)) for trial in trials),
+        "fairness_jain": mean(jain(shares(trial.agents, trial.seconds)) for trial in trials),
         **degradation(agents, pairs, comparable_jobs),
         "tokens_per_job": _tokens_per_job(trials) if enough else None,
         "warmup": _warmup(warmup([trial.output for trial in trials])),
@@ -123,7 +123,10 @@ def enough_jobs(trials: Sequence[Trial], agents: int) -> bool:
 
 def _achieved(trials: Sequence[Trial]) -> dict[str, Any]:
     # A broken-off stage has no agent's end on record.
-    alive = (trial.load.alive_ns / 1e9 / trial.seconds if trial.ended else None for trial in trials)
+    alive = (
+        (trial.load.alive_ns - idle_ns(trial.agents, trial.seconds)) / 1e9 / trial.seconds if trial.ended else None
+        for trial in trials
+    )
     return {
         "in_flight_mean": mean(trial.load.in_flight_ns / 1e9 / trial.seconds for trial in trials),
         "in_flight_max": max((trial.load.most_in_flight() for trial in trials), default=None),

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from swarm.analysis.accounts import Accounts
-from swarm.analysis.agents import Agent
+from swarm.analysis.agents import LONG_WAIT_NS, Agent
 from swarm.analysis.attribution import Causes
 from swarm.analysis.client import Client
 from swarm.analysis.contention import Template
@@ -78,6 +78,10 @@ class Trial:
         self._part = began
         self._alive_before_ns = 0
         self._last_ns = began.t_ns
+        self._failed: dict[int | None, int] = {}
+        """Agent -> when its last request failed; none of those that went on."""
+        self._sent: dict[int | None, int] = {}
+        """Agent -> when its last request was sent."""
 
     def add(self, record: AnyRecord) -> None:
         if isinstance(record, StageEnd):
@@ -97,6 +101,8 @@ class Trial:
                 self._agent(record).add_turn(record)
                 self.turn_ns += (record.end_ns - record.t_ns) * (record.ok is True)
             case Job():
+                if self.window.overlap(record.t_ns, record.end_ns):
+                    self._agent(record).spend(record)
                 if self.jobs.add(record):
                     self._agent(record).add_job(record)
                     self._template(record).add_job(record)
@@ -106,7 +112,8 @@ class Trial:
                 if not record.ok:
                     self.tool_errors[record.mistake or "failed"] += 1
             case AgentEnd():
-                self._agent(record)
+                self._agent(record).present_ns += self.window.overlap(record.t_ns, record.end_ns)
+                self._went_on(record, record.end_ns)
                 self.load.add_agent_end(record)
             case ClientSample():
                 self.client.add(record)
@@ -140,7 +147,16 @@ class Trial:
         if metrics.get("simulator_overloaded"):
             self.simulator_slip_s = max(self.simulator_slip_s or 0.0, metrics.get("simulator_slip_p99") or 0.0)
 
+    def _went_on(self, record: Attempt | AgentEnd, t_ns: int) -> None:
+        since = self._failed.pop(record.agent, t_ns)
+        if t_ns - since >= LONG_WAIT_NS:
+            self._agent(record).waited_ns += self.window.overlap(since, t_ns)
+
     def _add_attempt(self, attempt: Attempt) -> None:
+        self._went_on(attempt, attempt.t_ns)
+        latest = self._sent[attempt.agent] = max(attempt.t_ns, self._sent.get(attempt.agent, 0))
+        if attempt.error is not None and attempt.agent == attempt.owner and attempt.t_ns == latest:
+            self._failed[attempt.agent] = attempt.end_ns
         tokens = tokens_in(attempt, self.window)
         for part in (self.load.add_attempt, self.accounts.add, self.silence.add, self.output.add):
             part(attempt)

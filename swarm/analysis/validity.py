@@ -3,7 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import median
 
+from swarm.analysis.agents import Agent, parked
 from swarm.analysis.client import Process, Use, use_of
 from swarm.analysis.plan import Limits
 from swarm.analysis.standstill import stood_still
@@ -33,6 +35,8 @@ def trial_reasons(trial: Trial, limits: Limits) -> list[str]:
         _lost,
         _values,
         _alive,
+        _parked,
+        _waited,
         _frozen,
         _client,
         _simulator,
@@ -85,6 +89,44 @@ def _alive(trial: Trial, _: Limits) -> str | None:
     return (
         f"agents died: {alive:.2f} of {agents:g} were alive on average, and {needed:.2f} are needed "
         f"({'; '.join(crashes) or 'they ended before their stage'}); the agent_end records of events.jsonl tell more"
+    )
+
+
+def _parked(trial: Trial, _: Limits) -> str | None:
+    """One is enough: a stage of 8 agents of which 7 work is none of 8."""
+    idle = parked(trial.agents, trial.seconds)
+    if not idle:
+        return None
+    number, agent = next(iter(idle.items()))
+    turns = median(each.turns for each in trial.agents.values())
+    others = f" (and so did {counted(len(idle) - 1, 'other agent')})" if len(idle) > 1 else ""
+    failed = f"; its last request failed: {_one_line(agent.failure)}" if agent.failure else ""
+    return (
+        f"agents took no part: agent {number} ended no turn in the window, and the median agent {turns:g}{others}; it "
+        f"spent its time {_doing(agent)}{failed}; see its records in events.jsonl, and the server's log"
+    )
+
+
+def _doing(agent: Agent) -> str:
+    if agent.waited_ns:
+        return f"waiting to try a failed request again ({agent.waited_ns / 1e9:.1f} s)"
+    longest = agent.spent.most_common(1)[0][0] if agent.spent else "nothing"
+    return {"request": "in requests", "tool": "in tool calls", "between": "between requests"}.get(
+        longest, "before its first request"
+    )
+
+
+def _waited(trial: Trial, _: Limits) -> str | None:
+    waits = {number: agent for number, agent in trial.agents.items() if agent.waited_ns}
+    waited = sum(agent.waited_ns for agent in waits.values()) / 1e9
+    planned = (trial.began.planned_alive or trial.began.agents) * trial.seconds
+    if waited <= (1 - ALIVE_SHARE) * planned:
+        return None
+    number, agent = max(waits.items(), key=lambda one: one[1].waited_ns)
+    return (
+        f"agents were kept away: they waited {waited:.1f} s of {planned:.1f} s to try failed requests again "
+        f"({_percent(1 - ALIVE_SHARE)} are allowed), agent {number} for {agent.waited_ns / 1e9:.1f} s "
+        f"({_one_line(agent.failure)}); make the server take the load, or lower client.retry_after_max"
     )
 
 

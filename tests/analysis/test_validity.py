@@ -80,6 +80,39 @@ SLOW_TOOLS = (
 )
 
 
+def others_busy(window_s: float = 60.0) -> tuple[Run, Stage]:
+    """Three agents that work through a window, and a fourth of which nothing is on record yet."""
+    run = Run(levels=[4], max_error_share="50%")
+    stage = run.stage(agents=4, window_s=window_s)
+    for agent in range(3):
+        stage.work(agent)
+    return run, stage
+
+
+HTTP_429 = "HTTP 429 from http://h/v1"
+
+
+def sent_away(until: float = 60.0, **job: Any) -> Run:
+    """The fourth agent was refused in the warm-up and waits to try again; it works from `until` on."""
+    run, stage = others_busy()
+    stage.failed(-1.0, -0.9, "rate_limited", agent=3, message=HTTP_429)
+    for second in range(int(until), 60):
+        stage.attempt(second, agent=3)
+        stage.turn(second, second + 0.9, agent=3)
+    if job:
+        stage.job(-1.0, 60.0, agent=3, outcome="censored", **job)
+    stage.end()
+    return run
+
+
+def parked(**job: Any) -> Run:
+    """The fourth agent has been in one turn all the time."""
+    run, stage = others_busy()
+    stage.job(-1.0, 60.0, agent=3, outcome="censored", **{"serving_ns": 0} | job)
+    stage.end()
+    return run
+
+
 def off_script() -> Run:
     run = Run()
     run.healthy(planned_tokens=12, finish_reason="length")
@@ -466,6 +499,86 @@ def test_tools_in_time_and_tools_that_are_slow_by_themselves_are_no_fault(
     stage = only_stage(run)
     assert stage["valid"], stage["invalid_reasons"]
     assert any("longer than planned" in note for note in stage["notes"]) == (overruns > 0)
+
+
+def test_an_agent_that_waits_for_the_whole_window_takes_no_part_and_counts_in_fairness(only_stage: Analysed) -> None:
+    stage = only_stage(sent_away())
+    assert stage["invalid_reasons"][:1] == [
+        "agents took no part: agent 3 ended no turn in the window, and the median agent 60; it spent its time waiting "
+        f"to try a failed request again (60.0 s); its last request failed: {HTTP_429}; see its records in events.jsonl, "
+        "and the server's log"
+    ]
+    assert stage["fairness_jain"] == pytest.approx(0.75)
+    assert stage["achieved"]["agents_alive_mean"] == 3.0
+
+
+def test_agents_that_are_kept_away_for_a_part_of_the_window_are_not_alive_meanwhile(only_stage: Analysed) -> None:
+    stage = only_stage(sent_away(until=29.0))
+    assert stage["invalid_reasons"] == [
+        "agents were kept away: they waited 29.0 s of 240.0 s to try failed requests again (5 % are allowed), agent 3 "
+        f"for 29.0 s ({HTTP_429}); make the server take the load, or lower client.retry_after_max"
+    ]
+    assert stage["achieved"]["agents_alive_mean"] == pytest.approx(4 - 29 / 60)
+
+
+def test_a_short_wait_after_a_failure_is_no_absence(only_stage: Analysed) -> None:
+    stage = only_stage(sent_away(until=5.0))
+    assert stage["valid"], stage["invalid_reasons"]
+    assert stage["achieved"]["agents_alive_mean"] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("spent", "doing"),
+    [
+        ({"tool_ns": ns(60)}, "in tool calls"),
+        ({"client_ns": ns(60)}, "between requests"),
+        ({"serving_ns": ns(60)}, "in requests"),
+    ],
+)
+def test_an_agent_that_ends_no_turn_while_others_end_many_is_named_with_what_it_did(
+    only_stage: Analysed, spent: dict[str, int], doing: str
+) -> None:
+    (reason,) = only_stage(parked(**spent))["invalid_reasons"]
+    assert reason.startswith(
+        "agents took no part: agent 3 ended no turn in the window, and the median agent 60; it spent"
+    )
+    assert f"spent its time {doing};" in reason
+
+
+def test_a_pause_that_a_trace_wants_is_no_absence(only_stage: Analysed) -> None:
+    stage = only_stage(parked(think_ns=ns(60)))
+    assert stage["valid"], stage["invalid_reasons"]
+    assert stage["fairness_jain"] == pytest.approx(1.0)
+    assert stage["achieved"]["agents_alive_mean"] == 4.0
+
+
+@pytest.mark.parametrize(("tokens", "valid"), [(500, True), (20, False)], ids=["a long turn", "a stream that drips"])
+def test_one_turn_as_long_as_the_window_takes_part_if_it_is_served(
+    only_stage: Analysed, tokens: int, valid: bool
+) -> None:
+    run, stage = others_busy()
+    waits = [59.0 / 10] * 10
+    stage.attempt(0.5, agent=3, waits=waits, tokens=tokens, planned_tokens=None, end=60.0, aborted=True)
+    stage.end(counters=None)
+    found = only_stage(run)
+    assert any(reason.startswith("agents took no part") for reason in found["invalid_reasons"]) != valid
+
+
+def test_where_the_others_end_few_turns_too_nobody_is_missed(only_stage: Analysed) -> None:
+    run = Run(levels=[2])
+    stage = run.stage(agents=2)
+    stage.work(0, until=9.0)
+    stage.end()
+    assert not any(reason.startswith("agents took no part") for reason in only_stage(run)["invalid_reasons"])
+
+
+def test_the_turns_of_a_sub_agent_are_its_agents(only_stage: Analysed) -> None:
+    run, stage = others_busy()
+    stage.work(7)  # agent 3 of 4 waits for it
+    stage.job(-1.0, 60.0, agent=3, outcome="censored", tool_ns=ns(60), serving_ns=0)
+    stage.end()
+    found = only_stage(run)
+    assert found["valid"], found["invalid_reasons"]
 
 
 def test_aborts_at_the_windows_end_are_no_errors_and_no_stall(only_stage: Analysed) -> None:
