@@ -505,8 +505,8 @@ def test_an_agent_that_waits_for_the_whole_window_takes_no_part_and_counts_in_fa
     stage = only_stage(sent_away())
     assert stage["invalid_reasons"][:1] == [
         "agents took no part: agent 3 ended no turn in the window, and the median agent 60; it spent its time waiting "
-        f"to try a failed request again (60.0 s); its last request failed: {HTTP_429}; see its records in events.jsonl, "
-        "and the server's log"
+        f"to try a failed request again (60.0 s); its last request failed: {HTTP_429}; see its records in "
+        "events.jsonl, and the server's log"
     ]
     assert stage["fairness_jain"] == pytest.approx(0.75)
     assert stage["achieved"]["agents_alive_mean"] == 3.0
