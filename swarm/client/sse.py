@@ -55,12 +55,16 @@ class ChatStream:
 
     def feed(self, data: bytes, stamp_ns: int) -> None:
         """Takes bytes that arrived at `stamp_ns`."""
+        if self.over:
+            return
         try:
             for event in self._events.feed(data):
                 if not self.over:
                     self._event(event, stamp_ns)
         except TooLongError:
             self.fail("malformed", f"the server sent one event of more than {MAX_EVENT_BYTES} bytes")
+        if self.over:
+            self._seen.end_ns = stamp_ns  # also of a failed one, whatever follows it
 
     def feed_all(self, reads: Sequence[tuple[bytes, int, int]]) -> None:
         """Takes the bytes of several reads, and when they arrived; quicker than one by one where each is one event."""

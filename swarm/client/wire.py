@@ -19,6 +19,9 @@ from swarm.errors import UsageError
 KEEPALIVE_S = 4.0
 """How long an idle connection is kept. uvicorn, and so vLLM, closes it after 5 s; a request sent then is reset."""
 
+LOOK_S = 1.0
+"""The longest that what has come waits to be read, where nothing follows: it may be an error, which ends the reply."""
+
 LINGER_S = 0.5
 """How long the connection of a complete stream may take to end its body, so that the next request can use it."""
 
@@ -201,13 +204,13 @@ class _Reply:
 
     def _arrived(self, reads: list[Read]) -> None:
         seen = self._seen
-        chunks, coalesced, completion = len(seen.stamps), seen.coalesced, seen.completion_tokens
+        chunks, coalesced, brought = len(seen.stamps), seen.coalesced, (seen.completion_tokens, seen.finish_reason)
         was_over = self._stream.over
         self._stream.feed_all(reads)
         self._last_ns = reads[-1][1]
         if len(seen.stamps) > chunks:
             self._grown_ns = seen.stamps[-1]
-        elif seen.completion_tokens != completion:
+        elif (seen.completion_tokens, seen.finish_reason) != brought:
             self._grown_ns = self._last_ns
         self._room -= sum([len(data) for data, _, _ in reads])
         if self._room < 0 and not self._stream.over:
@@ -234,7 +237,7 @@ class _Reply:
         self._response.close()
 
     def _watch(self, line: Line) -> None:
-        """Looks for silence at most once per `idle_timeout_s`, rather than setting a timer back with every chunk.
+        """Looks for silence once per `LOOK_S`, rather than setting a timer back with every chunk.
 
         Comments, heartbeats and chunks that bring nothing are no sign of a reply that grows.
         """
@@ -244,7 +247,7 @@ class _Reply:
             self._break_off(failures.idle_timeout(self._idle_s, str(self._response.url)))
             return
         wait_s = self._idle_s - silent_s if self._seen.stamps else self._idle_s
-        self._timer = asyncio.get_running_loop().call_later(wait_s, self._watch, line)
+        self._timer = asyncio.get_running_loop().call_later(min(LOOK_S, wait_s), self._watch, line)
 
 
 def most_completion(request: ChatRequest) -> int:

@@ -6,8 +6,30 @@ Nothing in here is swarm's.
 import math
 from dataclasses import dataclass, field
 
-from truth.generate import IDLE_MS, MS, TIMEOUT_MS, Counts, Done, Finish, Noise, Piece, Refusal, Reply, Trouble
+from truth.generate import (
+    IDLE_MS,
+    MOST_TOKENS,
+    MS,
+    TIMEOUT_MS,
+    Counts,
+    Done,
+    Finish,
+    Noise,
+    Piece,
+    Refusal,
+    Reply,
+    Trouble,
+)
 
+FINISHES = {
+    **dict.fromkeys(("stop", "eos", "end_turn"), "stop"),
+    **dict.fromkeys(("length", "max_tokens"), "length"),
+    **dict.fromkeys(("tool_calls", "tool_use"), "tool_calls"),
+    **{name: name for name in ("function_call", "content_filter")},
+}
+"""The normal ends, by OpenAI's words for them."""
+CHUNKS = ("no choices", "no delta", "empty", "role")
+"""What means nothing, and is a chunk."""
 LINGER_MS = 500
 """How long the end of a body may follow the end of its reply."""
 
@@ -39,10 +61,19 @@ class Found:
 
 
 def found(
-    reply: Reply | Refusal, idle_ms: int = IDLE_MS, timeout_ms: int = TIMEOUT_MS, until: float = math.inf
+    reply: Reply | Refusal,
+    idle_ms: int = IDLE_MS,
+    timeout_ms: int = TIMEOUT_MS,
+    until: float = math.inf,
+    most: int = MOST_TOKENS,
 ) -> Found:
-    """`until`: we cut it off then (nanoseconds after the send)."""
+    """`until`: we cut it off then (nanoseconds after the send). `most`: the longest reply that was asked for."""
     this = _whole(reply, idle_ms, timeout_ms, until)
+    letters = len(this.content + this.reasoning + "".join(arguments for _, _, arguments in this.calls))
+    if (this.completion or 0) > max(2 * most, letters) or (this.completion == 0 and this.stamps):
+        this.completion = None  # that cannot be
+    if this.completion is None:
+        this.tokens = []
     if this.end >= until:
         this.outcome, this.end, this.over = "aborted", int(until), int(until)
     return this
@@ -51,76 +82,99 @@ def found(
 def _whole(reply: Reply | Refusal, idle_ms: int, timeout_ms: int, until: float) -> Found:
     if isinstance(reply, Refusal):
         return _refused(reply)
-    this, counted, heard = Found(), 0, reply.head_at
-    calls: dict[int, list[str]] = {}
-    done: Done | None = None
+    this, counted, grown, parts = Found(), 0, 0, _Parts()
     for said in reply.said:
-        if this.stamps and said.at - heard >= idle_ms:
-            return _put_together(this, calls, "timeout", heard + idle_ms)
-        heard = said.at
+        if this.stamps and said.at - grown >= idle_ms:
+            return _put_together(this, parts, "timeout", grown + idle_ms, reply)
         if said.at * MS >= until:
-            return _put_together(this, calls, "aborted", said.at, reply)
+            return _put_together(this, parts, "aborted", said.at, reply)
         match said:
             case Piece():
                 this.stamps.append(said.at * MS)
-                counted += said.tokens
-                if said.kind == "content":
-                    this.content += said.text
-                elif said.kind == "call":
-                    calls.setdefault(said.call, []).append(said.text)
-                else:
-                    this.reasoning += said.text
+                counted, grown = counted + said.tokens, said.at
+                parts.add(said)
                 if reply.usage == "always":
                     this.tokens.append(counted)
             case Finish():
-                this.finish = said.reason
+                this.finish, grown = FINISHES.get(said.reason, said.reason), said.at
+                if said.reason not in FINISHES:
+                    this.outcome = "in_band"
             case Trouble(kind="error"):
-                return _put_together(this, calls, "in_band", said.at, reply)
+                return _put_together(this, parts, "in_band", said.at, reply)
             case Trouble(kind="broken"):
-                return _put_together(this, calls, "malformed", said.at, reply)
-            case Done():
-                done = said
+                return _put_together(this, parts, "malformed", said.at, reply)
+        before = this.completion
         _count(this, reply, said, counted)
-        if done:
-            break
-    if not done and reply.end.kind == "never":
-        if this.stamps:
-            return _put_together(this, calls, "timeout", heard + idle_ms, reply)
-        return _put_together(this, calls, "timeout", timeout_ms, reply)
-    if not done and this.stamps and reply.end.at - heard >= idle_ms:
-        return _put_together(this, calls, "timeout", heard + idle_ms, reply)
-    if not done:
-        return _put_together(this, calls, "reset" if reply.end.kind == "reset" else "cut", reply.end.at, reply)
-    _put_together(this, calls, "complete" if this.finish else "cut", heard, reply)
-    body_ends = heard + LINGER_MS if reply.end.kind == "never" else min(reply.end.at, heard + LINGER_MS)
+        if this.completion != before:
+            grown = said.at
+        if isinstance(said, Done) and said.form != "whole" and this.stamps and reply.end.at - grown >= idle_ms:
+            break  # it is only known from the end of the body
+        if isinstance(said, Done):
+            return _done(this, parts, said, reply)
+    if reply.end.kind == "never":
+        end = grown + idle_ms if this.stamps else timeout_ms
+        return _put_together(this, parts, "timeout", end, reply)
+    if this.stamps and reply.end.at - grown >= idle_ms:
+        return _put_together(this, parts, "timeout", grown + idle_ms, reply)
+    return _put_together(this, parts, "reset" if reply.end.kind == "reset" else "cut", reply.end.at, reply)
+
+
+def _done(this: Found, parts: "_Parts", done: Done, reply: Reply) -> Found:
+    outcome = "complete" if this.finish else "cut"
+    if outcome == "complete" and this.completion == 0 and not this.stamps:
+        outcome = "empty"
+    _put_together(this, parts, outcome, done.at, reply)
+    ends = done.at + LINGER_MS if reply.end.kind == "never" else min(reply.end.at, done.at + LINGER_MS)
     if done.form != "whole":  # it may go on, until the body ends
-        body_ends = reply.end.at
-    this.over = body_ends * MS if this.finish or done.form != "whole" else this.end
+        ends = reply.end.at
+    if this.outcome == "complete" or done.form != "whole":
+        this.over = ends * MS
     return this
 
 
 def _count(this: Found, reply: Reply, said: object, counted: int) -> None:
     """Takes the usage of a chunk that carries it."""
-    at_end = isinstance(said, Counts)
+    at_end, last = isinstance(said, Counts), isinstance(said, Counts | Finish)
     if reply.usage == "always":
-        carries = (
-            at_end
-            or isinstance(said, Piece | Finish)
-            or (isinstance(said, Noise) and said.kind not in ("comment", "blank", "retry"))
-        )
+        carries = last or isinstance(said, Piece) or (isinstance(said, Noise) and said.kind in CHUNKS)
     else:
         carries = {"none": False, "end": at_end, "finish": isinstance(said, Finish)}[reply.usage]
     if carries:
-        this.prompt, this.cached = reply.prompt, reply.cached
-        this.completion = counted + (reply.unseen if isinstance(said, Counts | Finish) else 0)
+        this.prompt = reply.prompt
+        this.cached = reply.cached if (reply.cached or 0) <= reply.prompt else None
+        this.completion = counted + reply.unseen * last
+        if last and reply.absurd is not None:
+            this.completion = None
 
 
-def _put_together(
-    this: Found, calls: dict[int, list[str]], outcome: str, end_ms: int, reply: Reply | None = None
-) -> Found:
-    names = reply.names if reply else ("list_files", "read_file")
-    this.calls = [(f"call-{call}", names[call], "".join(texts)) for call, texts in sorted(calls.items())]
-    this.outcome, this.end, this.over = outcome, end_ms * MS, end_ms * MS
+@dataclass
+class _Parts:
+    """The text of a reply, as it grows."""
+
+    content: str = ""
+    reasoning: str = ""
+    calls: dict[int, str] = field(default_factory=dict)
+
+    def add(self, piece: Piece) -> None:
+        if piece.kind == "content":
+            self.content += piece.text
+        elif piece.kind == "call":
+            self.calls[piece.call] = self.calls.get(piece.call, "") + piece.text
+        else:
+            self.reasoning += piece.text
+
+
+def _text(text: str) -> str:
+    """Two halves of a character are one, and a half is none."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _put_together(this: Found, parts: _Parts, outcome: str, end_ms: int, reply: Reply) -> Found:
+    this.content, this.reasoning = _text(parts.content), _text(parts.reasoning)
+    this.calls = [(f"call-{call}", reply.names[call], _text(text)) for call, text in sorted(parts.calls.items())]
+    if this.outcome == "complete" or outcome == "aborted":  # the first failure stands
+        this.outcome = outcome
+    this.end = this.over = end_ms * MS
     return this
 
 

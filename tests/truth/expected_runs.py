@@ -58,20 +58,12 @@ class _Life:
 
     def __init__(self, run: Run, agent: int, told: Truth) -> None:
         self.run, self.agent, self.told = run, agent, told
-        self.stop = self._awake(run.stop_ns)
-        self.now = self._awake(round(run.warmup_ms * MS * agent / (2 * run.agents)))
+        self.stop = run.awake(run.stop_ns)
+        self.now = run.awake(round(run.warmup_ms * MS * agent / (2 * run.agents)))
         self.asked = self.called = 0
 
-    def _awake(self, t: int) -> int:
-        """When the process gets to what is due at `t`."""
-        if self.run.freeze is None:
-            return t
-        begin = self.run.freeze[0] * MS + MS // 4
-        end = begin + self.run.freeze[1] * MS
-        return end if begin <= t < end else t
-
     def _wait(self, until: int) -> None:
-        self.now = self._awake(until)
+        self.now = self.run.awake(until)
         if self.now >= self.stop:
             self.now = self.stop
             raise Over
@@ -129,7 +121,7 @@ class _Life:
 
     def _attempt(self, job: dict[str, Any], answer: Any, intended: int) -> Found:
         send = self.now
-        seen = found(answer, IDLE_MS, TIMEOUT_MS, self.stop - send)
+        seen = found(answer, IDLE_MS, TIMEOUT_MS, self.stop - send, self.run.most_tokens)
         over = send + seen.over
         seen.end += send
         seen.stamps = [stamp + send for stamp in seen.stamps]
@@ -253,8 +245,9 @@ def _durations(told: Truth) -> dict[str, list[tuple[float, int]]]:
             continue
         found["e2e_s"].append((one.end - one.send, one.end))
         found["effective_e2e_s"].append((one.end - one.intended, one.end))
-        if stamps and stamps[0] < stamps[-1] and seen.completion is not None and seen.completion > 1:
-            found["tpot_s"].append(((stamps[-1] - stamps[0]) / (seen.completion - 1), stamps[-1]))
+        later = (seen.completion or 0) - max([1, *seen.tokens[:1]])  # tokens after the first chunk
+        if stamps and stamps[0] < stamps[-1] and later > 0:
+            found["tpot_s"].append(((stamps[-1] - stamps[0]) / later, stamps[-1]))
     found["tool_s"] = [(end - begin, end) for begin, end in told.tools]
     for job in told.jobs:
         if job["outcome"] in FINISHED:

@@ -24,9 +24,10 @@ MS = 1_000_000
 IDLE_MS = 2_000
 """`client.idle_timeout`; what is no stall stays below half of it."""
 TIMEOUT_MS = 60_000
+MOST_TOKENS = 4096
 
-PIECES = ("content", "reasoning", "reasoning_content", "call")
-NOISE = ("comment", "blank", "no choices", "no delta", "empty", "role", "retry")
+PIECES = ("content", "reasoning", "reasoning_content", "reasoning_details", "call", "call")
+NOISE = ("comment", "blank", "retry", "no data", "white data", "ping", "no choices", "no delta", "empty", "role")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Trouble:
-    """`error`: the server's own words inside the stream; `broken`: no chunk at all."""
+    """`error`: the server's own words inside the stream; `broken`: no chunk at all. There are several forms of each."""
 
     at: int
     kind: Literal["error", "broken"]
@@ -104,6 +105,8 @@ class Voice:
     fields: bool = False
     """`id:` lines in the events."""
     null_usage: bool = False
+    calls: Literal["numbered", "all 0", "no number", "named", "id alone"] = "numbered"
+    """How the pieces of a tool call tell which one it is."""
     framing: Literal["chunked", "by events", "length", "until close"] = "by events"
     whole: bool = True
     """What follows the byte that ends an event, of its line end and its frame, comes with it, and not with the next."""
@@ -124,6 +127,8 @@ class Reply:
     cached: int | None = None
     unseen: int = 0
     """Tokens that no chunk brought, counted at the end."""
+    absurd: Any = None
+    """What the server says at the end, in the place of the number of tokens; None: that number."""
     names: tuple[str, ...] = ("list_files", "read_file")
     voice: Voice = field(default_factory=Voice)
 
@@ -140,21 +145,22 @@ class Refusal:
 
 
 TEXTS = (
-    "a",
-    " wörld",
-    "日本語",
-    "🙂🙃",
-    "data: [DONE]",
-    "\n\n",
-    "\r\n",
-    "\u2028\x85",
-    '"\\',
-    "\0",
-    "}\n\n\r\n",
-    " ",
-    "[DONE]",
-    "ab" * 40,
+    *("a", " wörld", "日本語", "🙂🙃", " ", "\0", "\n\n", "\r\n", "\u2028\x85", '"\\', "\ud83d", "\ude42", "\udc00x"),
+    *("data: [DONE]", "[DONE]", "}\n\n\r\n", "ab" * 40),
 )
+FINISHES = (
+    "stop",
+    "length",
+    "tool_calls",
+    "function_call",
+    "content_filter",
+    "eos",
+    "end_turn",
+    "max_tokens",
+    "tool_use",
+)
+ABNORMAL = ("abort", "error", "cancelled", "whatever")
+ABSURD = (-1, 1 << 60, 7.5, "many", float("inf"), float("nan"))
 
 
 def often(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
@@ -174,6 +180,7 @@ def voices(draw: Any) -> Voice:
         over_lines=draw(often(False, False, True)),
         fields=draw(often(False, False, True)),
         null_usage=draw(st.booleans()),
+        calls=draw(often("numbered", "all 0", "no number", "named", "id alone")),
         framing=draw(often("by events", "chunked", "length", "until close")),
         whole=draw(often(True, True, False)),
         frames=draw(places),
@@ -201,23 +208,21 @@ def replies(draw: Any) -> Reply:
 
     if draw(st.booleans()):
         said.append(Noise(later(), "role"))
-    kinds = draw(st.lists(st.sampled_from(PIECES), min_size=1, max_size=2))
+    kinds, call = draw(st.lists(st.sampled_from(PIECES), min_size=1, max_size=2)), 0
     for number in range(draw(st.integers(0, 8))):
         noise()
         kind = kinds[number % len(kinds)]
         text, tokens = draw(st.sampled_from(TEXTS)), draw(often(1, 2, 5, 0))
-        call = draw(st.integers(0, 1)) if kind == "call" else 0
-        said.append(Piece(later(), kind, text, tokens, call))
+        call = max(call, draw(st.integers(0, 1)))
+        said.append(Piece(later(), kind, text, tokens, call if kind == "call" else 0))
     gap = draw(st.sampled_from([1, 10, 30]))
     for _ in range(draw(often(0, 0, 0, 5, 40, 90))):  # a steady stream
         at += gap
-        said.append(Piece(at, kinds[0], "tok", 1))
+        said.append(Piece(at, kinds[0], "tok", 1, call if kinds[0] == "call" else 0))
     usage = draw(st.sampled_from(["none", "end", "end", "finish", "always", "always"]))
     noise()
     if draw(often(True, True, False)):
-        said.append(
-            Finish(later(), draw(st.sampled_from(["stop", "length", "tool_calls", "function_call", "content_filter"])))
-        )
+        said.append(Finish(later(), draw(st.sampled_from(FINISHES * 2 + ABNORMAL))))
     noise()
     if usage in ("end", "always") and draw(often(True, True, False)):
         said.append(Counts(later()))
@@ -235,9 +240,9 @@ def replies(draw: Any) -> Reply:
         elif wrong == "cut short":
             said[place:], at, whole = [], before, True
         elif draw(st.booleans()):
-            said.insert(place, Trouble(before, wrong, draw(st.integers(0, 3))))
+            said.insert(place, Trouble(before, wrong, draw(st.integers(0, 7))))
         else:
-            said[place:], at, whole = [Trouble(before, wrong, draw(st.integers(0, 3)))], before, True
+            said[place:], at, whole = [Trouble(before, wrong, draw(st.integers(0, 7)))], before, True
     elif whole and said and isinstance(said[-1], Done) and draw(st.booleans()):
         after = draw(st.sampled_from(["comment", "error", "broken", "piece", "done"]))
         said.append(
@@ -250,8 +255,6 @@ def replies(draw: Any) -> Reply:
             }[after]
         )
     kind = draw(often("clean", "clean", "close", "reset", "never")) if whole else "clean"
-    if kind == "never" and any(isinstance(one, Trouble) for one in said):
-        kind = "close"
     voice = draw(voices())
     # A body of a known length ends with its last byte, and what never ends brings nothing more.
     end_at = max(at, head_at) if kind == "never" or (voice.framing, kind) == ("length", "clean") else later()
@@ -261,8 +264,9 @@ def replies(draw: Any) -> Reply:
         End(end_at, kind, torn=kind in ("close", "reset") and draw(st.booleans())),
         usage,
         prompt=draw(st.integers(0, 9000)),
-        cached=draw(st.sampled_from([None, 0, 0])),
+        cached=draw(st.sampled_from([None, 0, 0, 10_000])),
         unseen=draw(often(0, 3)),
+        absurd=draw(often(None, None, None, draw(st.sampled_from(ABSURD)))),
         voice=voice,
     )
 

@@ -71,6 +71,18 @@ class Run:
         """Half a millisecond after the window's whole ones, so that nothing comes just then."""
         return (self.warmup_ms + self.window_ms) * MS + MS // 2
 
+    @property
+    def most_tokens(self) -> int:
+        return self.planned if self.driver == "script" else 64
+
+    def awake(self, t: int) -> int:
+        """When the process gets to what is due at `t`."""
+        if self.freeze is None:
+            return t
+        begin = self.freeze[0] * MS + MS // 4
+        end = begin + self.freeze[1] * MS
+        return end if begin <= t < end else t
+
     def answer(self, agent: int, k: int) -> Reply | Refusal:
         return self.answers[(agent + k) % len(self.answers)]
 
@@ -207,7 +219,9 @@ def _spec(run: Run) -> StageSpec:
     schemas = [{"type": "function", "function": {"name": "list_files", "parameters": {}}}]
     driver: Any = ScriptDriver(system="You are an agent.", tools=schemas, context=CONTEXT, seed=7)
     if run.driver == "model":
-        driver = ModelDriver(system="You are an agent.", tools=schemas, context=CONTEXT, max_reply_tokens=64)
+        driver = ModelDriver(
+            system="You are an agent.", tools=schemas, context=CONTEXT, max_reply_tokens=run.most_tokens
+        )
     return StageSpec(
         run="r",
         shard=0,
@@ -243,7 +257,7 @@ def carry_out(run: Run, directory: Path) -> None:
 async def _stage(run: Run, directory: Path) -> None:
     loop, time, spec, ids = asyncio.get_running_loop(), clock(), _spec(run), count(1)
     assert isinstance(loop, NetworkLoop)
-    server = Server(run, run.stop_ns)
+    server = Server(run, run.awake(run.stop_ns))
     loop.respond = server.respond
     if run.freeze:
         loop.freeze(run.freeze[0] * MS + MS // 4, run.freeze[1] * MS)

@@ -6,7 +6,23 @@ from typing import Any
 
 from hypothesis import given
 from truth import expected
-from truth.generate import IDLE_MS, TIMEOUT_MS, TRUTH, Counts, Done, End, Finish, Piece, Reply, Voice, replies
+from truth.generate import (
+    IDLE_MS,
+    MOST_TOKENS,
+    MS,
+    TIMEOUT_MS,
+    TRUTH,
+    Counts,
+    Done,
+    End,
+    Finish,
+    Noise,
+    Piece,
+    Reply,
+    Trouble,
+    Voice,
+    replies,
+)
 from truth.network import NetworkLoop, clock
 from truth.to_bytes import arrivals
 
@@ -29,7 +45,7 @@ def asked(*answers: Any) -> list[tuple[int, int, Observation]]:
         try:
             for _ in answers:
                 at, one = time.now(), Observation()
-                await client.complete(ChatRequest([], [], 4096, pinned=False), one)
+                await client.complete(ChatRequest([], [], MOST_TOKENS, pinned=False), one)
                 seen.append((at, time.now(), one))
         finally:
             await client.close()
@@ -65,11 +81,30 @@ def as_found(at: int, over: int, seen: Observation) -> expected.Found:
 def test_what_is_seen_of_a_reply_is_what_the_server_did(reply: Reply) -> None:
     first, then = asked(reply, PLAIN)
     seen, true = as_found(*first), expected.found(reply)
-    if true.outcome != "complete":
+    if true.outcome != "complete":  # what may be an error, and how long it is silent, is looked at once a second
+        assert true.over <= seen.over <= true.over + 1000 * MS
         seen = dataclasses.replace(seen, over=true.over)
+    if true.outcome == "timeout":
+        seen.end = true.end
     assert seen == true
     assert first[2].coalesced == true.coalesced
     assert as_found(*then) == expected.found(PLAIN), "and the next reply is none the worse for it"
+
+
+def test_an_error_after_which_the_server_says_nothing_more_ends_its_reply_when_it_came() -> None:
+    tokens = tuple(Piece(10 * number, "content", "so", 1) for number in range(1, 41))
+    for trouble in (Trouble(410, "error", 0), Trouble(410, "broken", 2), Finish(410, "abort")):
+        at, over, seen = asked(Reply(5, (*tokens, trouble), End(410, "never")))[0]
+        assert seen.failure
+        assert seen.failure.kind == ("malformed" if trouble == Trouble(410, "broken", 2) else "in_band")
+        if isinstance(trouble, Trouble):
+            assert seen.end_ns - at == 410 * MS
+            assert over - at <= 1410 * MS, "and its agent does not wait for client.idle_timeout"
+
+
+def test_a_finish_reason_is_no_silence() -> None:
+    said = (Piece(10, "content", "so", 1), Finish(1500, "stop"), Noise(2500, "comment"), Done(3000))
+    assert as_found(*asked(Reply(5, said, End(3000, "clean")))[0]).outcome == "complete"
 
 
 def test_a_reset_inside_a_body_that_lasts_as_long_as_its_connection_is_a_reset() -> None:

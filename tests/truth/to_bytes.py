@@ -14,6 +14,8 @@ ERRORS: tuple[Any, ...] = (
     {"error": "CUDA out of memory"},
     {"object": "error", "message": "CUDA out of memory", "code": 500},
     {"error": {"message": "CUDA out of memory"}, "choices": []},
+    {"error_message": "CUDA out of memory"},
+    {"type": "error", "message": "CUDA out of memory"},
 )
 BROKEN = (b'{"choices": [{"delta": {"con', b"{]", b'{"choices": 7}', b"nonsense")
 
@@ -114,6 +116,12 @@ def _event(reply: Reply, place: int) -> tuple[bytes, int]:
             text = f": keep-alive{end}{end}"
         case Noise(kind="blank"):
             text = end
+        case Noise(kind="no data"):
+            text = f"{field.strip()}{end}{end}"
+        case Noise(kind="white data"):
+            text = f"{field} {end}{field}{end}{end}"
+        case Noise(kind="ping"):
+            text = f'event: ping{end}{field}{{"type": "ping"}}{end}{end}'
         case Noise(kind="retry"):
             text = f"retry: 3000{end}{end}"
         case Done(form=form):
@@ -121,16 +129,21 @@ def _event(reply: Reply, place: int) -> tuple[bytes, int]:
             if form != "whole":
                 return text.encode(), len(text)
         case Trouble(kind="broken", form=form):
-            text = f"{field}{BROKEN[form].decode()}{end}{end}"
+            text = f"{field}{BROKEN[form % len(BROKEN)].decode()}{end}{end}"
+        case Trouble(form=form) if form >= len(ERRORS):
+            words = "CUDA out of memory" if form % 2 else json.dumps(ERRORS[0])
+            text = f"event: error{end}{field}{words}{end}{end}"
         case _:
             text = _data(_json(reply, place), voice)
-    data = text.encode()
+    data = text.encode(errors="surrogatepass")
     # With CRLF the blank line is known from its CR.
     return data, len(data) - (end == "\r\n")
 
 
 def _data(value: Any, voice: Voice) -> str:
     text = json.dumps(value, ensure_ascii=voice.ascii, indent=1 if voice.over_lines else None)
+    if not voice.ascii and not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
+        text = json.dumps(value, indent=1 if voice.over_lines else None)  # half a character has no bytes
     field, end = "data: " if voice.space else "data:", voice.line_end
     lines = [field + line + end for line in text.split("\n")]
     return (f"id: 7{end}" if voice.fields else "") + "".join(lines) + end
@@ -153,6 +166,9 @@ def _json(reply: Reply, place: int) -> Any:
             choices = [{"index": 0, "delta": {"role": "assistant", "content": None}, "finish_reason": None}]
         case Piece(kind="call"):
             choices = [{"index": 0, "delta": {"tool_calls": [_fragment(reply, place)]}, "finish_reason": None}]
+        case Piece(kind="reasoning_details", text=text):
+            parts = [{"type": "reasoning.text", "text": text, "index": 0}]
+            choices = [{"index": 0, "delta": {"content": "", "reasoning_details": parts}, "finish_reason": None}]
         case Piece(kind=kind, text=text):
             choices = [{"index": 0, "delta": {kind: text}, "finish_reason": None}]
     chunk: dict[str, Any] = {"choices": choices}
@@ -169,8 +185,16 @@ def _fragment(reply: Reply, place: int) -> dict[str, Any]:
     assert isinstance(piece, Piece)
     function: dict[str, Any] = {"arguments": piece.text}
     fragment: dict[str, Any] = {"index": piece.call, "function": function}
-    if not any(isinstance(one, Piece) and (one.kind, one.call) == ("call", piece.call) for one in reply.said[:place]):
+    how = reply.voice.calls
+    before = [one for one in reply.said[:place] if isinstance(one, Piece) and one.kind == "call"]
+    if how == "all 0":
+        fragment["index"] = 0
+    elif how == "no number":
+        del fragment["index"]
+    first = all(one.call != piece.call for one in before)
+    if first or how in ("named", "id alone"):
         fragment |= {"id": f"call-{piece.call}", "type": "function"}
+    if first or how == "named":
         function["name"] = reply.names[piece.call]
     return fragment
 
@@ -189,4 +213,5 @@ def _usage(reply: Reply, place: int) -> dict[str, Any] | None:
     tokens = sum(one.tokens for one in reply.said[: place + 1] if isinstance(one, Piece))
     tokens += reply.unseen if isinstance(said, Counts | Finish) else 0
     details = None if reply.cached is None else {"cached_tokens": reply.cached}
-    return {"prompt_tokens": reply.prompt, "completion_tokens": tokens, "prompt_tokens_details": details}
+    told = tokens if reply.absurd is None or not isinstance(said, Counts | Finish) else reply.absurd
+    return {"prompt_tokens": reply.prompt, "completion_tokens": told, "prompt_tokens_details": details}
