@@ -56,6 +56,15 @@ class Found:
     retry_after: float | None = None
 
     @property
+    def for_tools(self) -> bool:
+        """It came whole, and its end says that there are calls in it."""
+        return self.outcome == "complete" and self.finish in ("tool_calls", "function_call")
+
+    @property
+    def lost_calls(self) -> bool:
+        return self.for_tools and not self.calls
+
+    @property
     def coalesced(self) -> int:
         return len(self.stamps) - len(set(self.stamps))
 

@@ -113,7 +113,7 @@ class _Life:
                 calls = len(seen.calls) if self.run.driver == "model" else int(turn < self.run.turns - 1)
                 for _ in range(calls):
                     self._tool()
-                if not calls:
+                if not calls and not (self.run.driver == "model" and seen.lost_calls):
                     return "answered"
             finally:
                 self.told.turns.append((self.agent, self.now, ok))
@@ -195,6 +195,10 @@ def numbers(run: Run, told: Truth) -> dict[str, Any]:
         "prompt": _total(one.seen.prompt for one in ended),
         "cached": _total(one.seen.cached for one in ended),
         "errors": dict(errors),
+        "lost_calls": {
+            "replies": sum(one.seen.for_tools for one in complete),
+            "lost": sum(one.seen.lost_calls for one in complete),
+        },
         "finish_reasons": dict(Counter(one.seen.finish for one in complete)),
         "started": sum(holds(job["begin"]) for job in told.jobs),
         "finished": len(finished),
@@ -291,6 +295,7 @@ def reasons(run: Run, told: Truth, found: dict[str, Any]) -> dict[str, bool | No
         "too few turns": found["turns"] < 10 * run.agents,
         "requests failed": failed * 100 > run.error_share * (failed + len(complete)),
         "off their planned length": off > 0.1 * run.planned * len(planned),
+        "tool calls were lost": found["lost_calls"]["lost"] > 0.05 * found["lost_calls"]["replies"],
         "no token counts": any(one.seen.completion is None or one.seen.prompt is None for one in complete),
         "token counts disagree": disagree,
         "agents died": found["alive"] < 0.95 * run.agents,

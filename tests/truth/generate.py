@@ -4,7 +4,7 @@ Times are milliseconds after the request. The bytes of something are whole at it
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from hypothesis import HealthCheck, settings
@@ -30,8 +30,21 @@ PIECES = ("content", "reasoning", "reasoning_content", "reasoning_details", "cal
 NOISE = ("comment", "blank", "retry", "no data", "white data", "ping", "no choices", "no delta", "empty", "role")
 
 
-@dataclass(frozen=True)
-class Piece:
+class Told:
+    """A dataclass whose repr leaves out what is as usual, so that a failure can be read."""
+
+    def __repr__(self) -> str:
+        told = ((one.name, getattr(self, one.name), one.default) for one in fields(self))  # type: ignore[arg-type]
+        shown = (f"{name}={value!r}" for name, value, usual in told if value != usual and value != Voice())
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """As Hypothesis asks."""
+        printer.text(repr(self))
+
+
+@dataclass(frozen=True, repr=False)
+class Piece(Told):
     """A chunk that bears text of the kind `kind`, for which the server counts `tokens`."""
 
     at: int
@@ -42,29 +55,29 @@ class Piece:
     """Which call it belongs to, of the kind `call`."""
 
 
-@dataclass(frozen=True)
-class Finish:
+@dataclass(frozen=True, repr=False)
+class Finish(Told):
     at: int
     reason: str
 
 
-@dataclass(frozen=True)
-class Counts:
+@dataclass(frozen=True, repr=False)
+class Counts(Told):
     """A chunk with nothing but the usage."""
 
     at: int
 
 
-@dataclass(frozen=True)
-class Noise:
+@dataclass(frozen=True, repr=False)
+class Noise(Told):
     """What means nothing."""
 
     at: int
     kind: str
 
 
-@dataclass(frozen=True)
-class Trouble:
+@dataclass(frozen=True, repr=False)
+class Trouble(Told):
     """`error`: the server's own words inside the stream; `broken`: no chunk at all. There are several forms of each."""
 
     at: int
@@ -72,14 +85,14 @@ class Trouble:
     form: int
 
 
-@dataclass(frozen=True)
-class Done:
+@dataclass(frozen=True, repr=False)
+class Done(Told):
     at: int
     form: Literal["whole", "no blank line", "no line end"] = "whole"
 
 
-@dataclass(frozen=True)
-class End:
+@dataclass(frozen=True, repr=False)
+class End(Told):
     """How the body ends: in good order, by FIN, by RST, or never; `torn`: inside an event."""
 
     at: int
@@ -90,8 +103,8 @@ class End:
 Said = Piece | Finish | Counts | Noise | Trouble | Done
 
 
-@dataclass(frozen=True)
-class Voice:
+@dataclass(frozen=True, repr=False)
+class Voice(Told):
     """How it is put into bytes; nothing of it may matter."""
 
     line_end: str = "\n"
@@ -116,8 +129,8 @@ class Voice:
     """Where reads end besides, modulo the length of all."""
 
 
-@dataclass(frozen=True)
-class Reply:
+@dataclass(frozen=True, repr=False)
+class Reply(Told):
     head_at: int
     said: tuple[Said, ...]
     end: End
@@ -133,8 +146,8 @@ class Reply:
     voice: Voice = field(default_factory=Voice)
 
 
-@dataclass(frozen=True)
-class Refusal:
+@dataclass(frozen=True, repr=False)
+class Refusal(Told):
     """An answer that is no stream."""
 
     at: int

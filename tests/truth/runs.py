@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 from hypothesis import strategies as st
-from truth.generate import MS, Counts, Done, End, Finish, Piece, Refusal, Reply, Voice, often, replies
+from truth.generate import MS, Counts, Done, End, Finish, Piece, Refusal, Reply, Told, Voice, often, replies
 from truth.network import NetworkLoop, clock
 from truth.to_bytes import arrivals
 
@@ -39,8 +39,8 @@ FULL = 60_000
 IDLE_MS = 60_000
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(Told):
     """One stage. Agent a gets `answers[(a + k) % n]` for its k-th request, counted from 0."""
 
     agents: int
@@ -91,16 +91,17 @@ class Run:
 def good(draw: Any, driver: str, planned: int) -> Reply:
     """A reply as servers give it nearly always."""
     at = first = draw(st.sampled_from([20, 50, 120, 300]))
-    gap, chunks = draw(st.sampled_from([1, 10, 20])), draw(st.integers(2, 6))
+    gap, chunks = draw(st.sampled_from([1, 10, 20])), draw(st.integers(1, 6))
     each = planned // chunks
     calls = driver == "model" and draw(often(True, True, False))
+    lost = not calls and draw(often(False, False, False, True))
     said: list[Any] = []
     for number in range(chunks):
         tokens = each + (planned - each * chunks) * (number == chunks - 1)
         said.append(Piece(at, "call" if calls else "content", "{}" if number == 0 else " ", tokens))
         at += gap * draw(often(1, 0, 5))
     at = max(at, first)
-    said.append(Finish(at, "tool_calls" if calls else "stop"))
+    said.append(Finish(at, "tool_calls" if calls or lost else "stop"))
     usage = draw(often("always", "end", "finish"))
     said += [Counts(at)] * (usage != "finish") + [Done(at)]
     kind = draw(often("clean", "clean", "close"))

@@ -76,6 +76,8 @@ def compare(run: Run, told: Any, stage: dict[str, Any]) -> None:
     assert stage["tokens_per_job"] == pytest.approx(true["tokens_per_job"])
     assert (tokens["prompt"], tokens["cached_prompt"]) == (true["prompt"], true["cached"])
     assert stage["errors"] == true["errors"]
+    assert stage["lost_calls"] == true["lost_calls"]
+    assert stage["tool_errors"].get("lost", 0) == true["lost_calls"]["lost"]
     assert stage["finish_reasons"] == true["finish_reasons"]
     assert (jobs["started"], jobs["finished"], jobs["outcomes"]) == (
         true["started"],
