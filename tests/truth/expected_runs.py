@@ -33,10 +33,10 @@ class Attempt:
 @dataclass
 class Truth:
     attempts: list[Attempt] = field(default_factory=list)
-    turns: list[tuple[int, int, bool | None]] = field(default_factory=list)
-    """Agent, end, and whether the completion succeeded; None: cut off."""
-    tools: list[tuple[int, int]] = field(default_factory=list)
-    """Start and end."""
+    turns: list[tuple[int, int, int, bool | None]] = field(default_factory=list)
+    """Agent, begin, end, and whether the completion succeeded; None: cut off."""
+    tools: list[tuple[int, int, int]] = field(default_factory=list)
+    """Start, end, and by how much it took longer than planned."""
     jobs: list[dict[str, Any]] = field(default_factory=list)
     lives: list[tuple[int, int, bool]] = field(default_factory=list)
     """Begin and end of each agent, and whether it crashed."""
@@ -116,7 +116,7 @@ class _Life:
                 if not calls and not (self.run.driver == "model" and seen.lost_calls):
                     return "answered"
             finally:
-                self.told.turns.append((self.agent, self.now, ok))
+                self.told.turns.append((self.agent, intended, self.now, ok))
         raise AssertionError
 
     def _attempt(self, job: dict[str, Any], answer: Any, intended: int) -> Found:
@@ -150,15 +150,12 @@ class _Life:
         self.called += 1
         if self.run.crash == (self.agent, self.called):
             raise Over
-        begin = self.now
-        try:
-            self._wait(begin + self.run.work_ms * MS)
-            planned = self.run.tool_ms * MS if self.run.driver == "script" else 0
-            if begin + planned > self.now:
-                self._wait(begin + planned)
-        except Over:
-            raise
-        self.told.tools.append((begin, self.now))
+        begin, planned = self.now, self.run.tool_ms * MS
+        self._wait(begin + self.run.work_ms * MS)
+        late = max(0, self.now - begin - planned) if self.run.driver == "script" else 0
+        if self.run.driver == "script" and begin + planned > self.now:
+            self._wait(begin + planned)
+        self.told.tools.append((begin, self.now, late))
 
 
 def numbers(run: Run, told: Truth) -> dict[str, Any]:
@@ -208,7 +205,7 @@ def numbers(run: Run, told: Truth) -> dict[str, Any]:
         "alive": sum(inside(begin, end) for begin, end, _ in told.lives) / 1e9 / seconds,
         "latency": latency,
         "agents": [_agent(number, told, tokens, holds, inside) for number in range(run.agents)],
-        "turns": sum(holds(end) and ok is True for _, end, ok in told.turns),
+        "turns": sum(holds(end) and ok is True for _, _, end, ok in told.turns),
     }
 
 
@@ -252,7 +249,7 @@ def _durations(told: Truth) -> dict[str, list[tuple[float, int]]]:
         later = (seen.completion or 0) - max([1, *seen.tokens[:1]])  # tokens after the first chunk
         if stamps and stamps[0] < stamps[-1] and later > 0:
             found["tpot_s"].append(((stamps[-1] - stamps[0]) / later, stamps[-1]))
-    found["tool_s"] = [(end - begin, end) for begin, end in told.tools]
+    found["tool_s"] = [(end - begin, end) for begin, end, _ in told.tools]
     for job in told.jobs:
         if job["outcome"] in FINISHED:
             found["job_s"].append((job["end"] - job["begin"], job["end"]))
@@ -270,7 +267,7 @@ def _agent(number: int, told: Truth, tokens: Any, holds: Any, inside: Any) -> di
     return {
         "agent": number,
         "output_tokens_per_s": None if not serving or unknown else got / serving,
-        "turns": sum(holds(end) and ok is True for agent, end, ok in told.turns if agent == number),
+        "turns": sum(holds(end) and ok is True for agent, _, end, ok in told.turns if agent == number),
         "jobs": sum(holds(job["end"]) and job["outcome"] in FINISHED for job in told.jobs if job["agent"] == number),
         "errors": sum(holds(one.end) and one.seen.outcome not in ("complete", "aborted") for one in mine),
     }
@@ -296,6 +293,7 @@ def reasons(run: Run, told: Truth, found: dict[str, Any]) -> dict[str, bool | No
         "requests failed": failed * 100 > run.error_share * (failed + len(complete)),
         "off their planned length": off > 0.1 * run.planned * len(planned),
         "tool calls were lost": found["lost_calls"]["lost"] > 0.05 * found["lost_calls"]["replies"],
+        "could not run the tools in time": _late(told, start, stop),
         "no token counts": any(one.seen.completion is None or one.seen.prompt is None for one in complete),
         "token counts disagree": disagree,
         "agents died": found["alive"] < 0.95 * run.agents,
@@ -313,6 +311,11 @@ def _stood_still(run: Run, start: int, stop: int) -> bool | None:
     begin = run.freeze[0] * MS + MS // 4
     lost, allowed = min(stop, begin + run.freeze[1] * MS) - max(start, begin), max(500 * MS, 0.02 * (stop - start))
     return True if lost - 21 * MS > allowed else None if lost > allowed else False
+
+
+def _late(told: Truth, start: int, stop: int) -> bool:
+    turns = sum(end - begin for _, begin, end, ok in told.turns if ok and start <= end < stop)
+    return 0 < turns < 10 * sum(late for _, end, late in told.tools if start <= end < stop)
 
 
 def _stalled(run: Run, told: Truth) -> bool:

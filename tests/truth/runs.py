@@ -135,7 +135,7 @@ def runs(draw: Any) -> Run:
     answers = usual * draw(st.integers(1, 2))
     if odd and not freezes:
         answers.append(draw(st.sampled_from(REFUSALS) | replies()))
-    tool, work, think = draw(st.sampled_from([0, 40, 200])), draw(often(0, 10, 333)), draw(often(0, 150))
+    tool, work, think = draw(st.sampled_from([0, 40, 200])), draw(often(0, 10, 60, 333)), draw(often(0, 150))
     turn = max(answer.end.at for answer in usual) + max(tool, work) + think
     warmup, window = draw(st.sampled_from([200, 1000])), min(10_000, max(100, turn * draw(st.integers(8, 20))))
     agents = draw(st.integers(1, 4))
