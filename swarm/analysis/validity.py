@@ -1,6 +1,5 @@
 """When a stage's numbers count. Each check returns why not: what, how much against which limit, and what to do."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -11,6 +10,7 @@ from swarm.analysis.plan import Limits
 from swarm.analysis.standstill import stood_still
 from swarm.analysis.trial import Trial
 from swarm.analysis.words import counted
+from swarm.recording.redaction import one_line
 from swarm.text import listed
 
 ALIVE_SHARE = 0.95
@@ -85,7 +85,7 @@ def _alive(trial: Trial, _: Limits) -> str | None:
     alive = trial.load.alive_ns / 1e9 / trial.seconds
     if alive >= needed:
         return None
-    crashes = [f"agent {agent} crashed: {_one_line(crash)}" for agent, crash in sorted(trial.load.crashes.items())]
+    crashes = [f"agent {agent} crashed: {one_line(crash)}" for agent, crash in sorted(trial.load.crashes.items())]
     return (
         f"agents died: {alive:.2f} of {agents:g} were alive on average, and {needed:.2f} are needed "
         f"({'; '.join(crashes) or 'they ended before their stage'}); the agent_end records of events.jsonl tell more"
@@ -100,7 +100,7 @@ def _parked(trial: Trial, _: Limits) -> str | None:
     number, agent = next(iter(idle.items()))
     turns = median(each.turns for each in trial.agents.values())
     others = f" (and so did {counted(len(idle) - 1, 'other agent')})" if len(idle) > 1 else ""
-    failed = f"; its last request failed: {_one_line(agent.failure)}" if agent.failure else ""
+    failed = f"; its last request failed: {one_line(agent.failure)}" if agent.failure else ""
     return (
         f"agents took no part: agent {number} ended no turn in the window, and the median agent {turns:g}{others}; it "
         f"spent its time {_doing(agent)}{failed}; see its records in events.jsonl, and the server's log"
@@ -126,7 +126,7 @@ def _waited(trial: Trial, _: Limits) -> str | None:
     return (
         f"agents were kept away: they waited {waited:.1f} s of {planned:.1f} s to try failed requests again "
         f"({_percent(1 - ALIVE_SHARE)} are allowed), agent {number} for {agent.waited_ns / 1e9:.1f} s "
-        f"({_one_line(agent.failure)}); make the server take the load, or lower client.retry_after_max"
+        f"({one_line(agent.failure)}); make the server take the load, or lower client.retry_after_max"
     )
 
 
@@ -136,7 +136,7 @@ def _lost(trial: Trial, _: Limits) -> str | None:
         return None
     each = [
         f"{shard.name} after {max(0, shard.t_ns - trial.began.t_ns) / 1e9:.1f} s with {_agents(shard.numbers)}: "
-        f"{_one_line(shard.reason)}"
+        f"{one_line(shard.reason)}"
         for _, shard in sorted(trial.lost.items())
     ]
     return f"shards were lost: {'; '.join(each)}; run it again"
@@ -274,7 +274,7 @@ def _errors(trial: Trial, limits: Limits) -> str | None:
     if failed <= limits.max_error_share * ended:
         return None
     kinds = ", ".join(f"{count} {kind}" for kind, count in errors.most_common())
-    example = _one_line(trial.requests.messages[errors.most_common(1)[0][0]])
+    example = one_line(trial.requests.messages[errors.most_common(1)[0][0]])
     return (
         f"requests failed: {failed} of {ended} ({_percent(failed / ended)}, and {_percent(limits.max_error_share)} are "
         f"allowed): {kinds}{f' ({example})' if example else ''}; see the attempts of events.jsonl, "
@@ -358,10 +358,3 @@ def _percent(share: float) -> str:
 
 def _ms(seconds: float) -> str:
     return f"{seconds * 1000:.3g} ms"
-
-
-def _one_line(text: str) -> str:
-    """The last line of what a server or a trace says, made safe to print, and short."""
-    lines = text.strip().splitlines()
-    line = re.sub(r"[^\x20-\x7e\u00a0-\uffff]", "?", lines[-1]) if lines else ""
-    return line if len(line) <= 120 else line[:119] + "…"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from swarm.cli.streams import print_path, printing
+from swarm.cli.streams import console, print_path, printing
 from swarm.errors import ExitCode, SwarmError, UsageError
 
 if TYPE_CHECKING:
@@ -147,8 +147,6 @@ def show(directory: Path, *, quiet: bool) -> dict[str, Any]:
 
     Where they cannot be written, as the disk is full or read-only, that is told, and they are shown all the same.
     """
-    from rich.console import Console
-
     from swarm.analysis.view import read_view
     from swarm.recording import rundir
     from swarm.report.html import to_html
@@ -159,7 +157,7 @@ def show(directory: Path, *, quiet: bool) -> dict[str, Any]:
         rundir.write_results(directory, results)
     if not quiet:
         with printing():
-            print_results(results, Console(width=None if sys.stdout.isatty() else PIPED_WIDTH))
+            print_results(results, console(sys.stdout, width=None if sys.stdout.isatty() else PIPED_WIDTH))
     with _saving(), busy(f"drawing {directory / rundir.REPORT}", quiet=quiet):
         rundir.write_whole(directory / rundir.REPORT, to_html([read_view(directory, results)]))
     return results
@@ -183,10 +181,9 @@ def analysed(directory: Path, *, quiet: bool = False) -> dict[str, Any]:
 
 def busy(doing: str, *, quiet: bool) -> "Status":
     """Says on a terminal what is being done, for as long as it is."""
-    from rich.console import Console
     from rich.markup import escape
 
-    return Console(stderr=True, quiet=quiet).status(escape(doing))
+    return console(sys.stderr, quiet=quiet).status(escape(doing))
 
 
 def exit_code(results: dict[str, Any]) -> ExitCode:

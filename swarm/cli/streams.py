@@ -1,14 +1,19 @@
-"""stdout and stderr that a closed pipe, a full disk or a narrow encoding cannot make a command fail in the middle."""
+"""stdout and stderr that a closed pipe, a full disk or a narrow encoding cannot make a command fail in the middle, and
+that no text of a server, a model or a file can take over: all of it comes through `shown`."""
 
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from swarm.errors import UsageError
+from swarm.recording.redaction import shown, styled
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class OutputError(UsageError):
@@ -34,6 +39,43 @@ class _Output(io.FileIO):
             if self._told and not isinstance(error, BrokenPipeError):
                 raise OutputError(f"the output cannot be written: {error.strerror}") from None
             return super().write(data)  # type: ignore[arg-type]
+
+
+class _Text(io.TextIOWrapper):
+    def write(self, text: str) -> int:
+        super().write(shown(text))
+        return len(text)
+
+    def styled(self, text: str) -> int:
+        """Writes a text as it is: see `swarm.recording.redaction.styled`."""
+        return super().write(text)
+
+
+class _Styled:
+    """A stream as rich takes it: what comes has its colours already."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        styled(self._stream, text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def console(stream: TextIO, **options: Any) -> "Console":
+    """A console of rich's on `sys.stdout` or `sys.stderr`, whose texts come through `shown` before they get colours."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class Shown(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                text, style, control = segment
+                yield segment if control else Segment(shown(text), style)
+
+    return Shown(file=_Styled(stream), **options)  # type: ignore[arg-type]
 
 
 def harden() -> None:
@@ -66,7 +108,7 @@ def print_path(path: Path) -> None:
 def _hardened(stream: TextIO, errors: str, *, told: bool) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
-    return io.TextIOWrapper(
+    return _Text(
         io.BufferedWriter(_Output(stream.fileno(), told=told)),
         encoding=stream.encoding,
         errors=errors,  # a "±" that the terminal cannot show costs no results

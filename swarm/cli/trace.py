@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from swarm.cli.common import PIPED_WIDTH
+from swarm.cli.streams import console
 from swarm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ def show(
     """Sessions, turns, lengths, pauses, and the best cache hit rate. `swarm trace FILE` does the same."""
     import json
 
-    from rich.console import Console
-
     from swarm.recording.rundir import write_whole
     from swarm.report.trace import print_trace, to_svg
     from swarm.trace.statistics import describe
@@ -59,7 +58,7 @@ def show(
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        print_trace(str(file), found, Console(width=None if sys.stdout.isatty() else PIPED_WIDTH))
+        print_trace(str(file), found, console(sys.stdout, width=None if sys.stdout.isatty() else PIPED_WIDTH))
 
 
 @app.command()

@@ -20,6 +20,7 @@ from swarm.engine.backends import simulated
 from swarm.engine.monitor import watch_client
 from swarm.errors import SwarmError, UsageError
 from swarm.recording.records import ClientSample, Record
+from swarm.recording.redaction import shown, styled
 from swarm.scenario.credentials import plain_address
 from swarm.scenario.schema import ClientSettings, Simulate
 from swarm.scratch import scratch
@@ -80,16 +81,17 @@ async def report_health(api_base: str | None, route: str, out: TextIO) -> bool:
     async for said in diagnose(api_base, "direct" if route == "direct" else "litellm"):
         if isinstance(said, Finding):
             wrong += said.ok is False
-        print(_line(said, out.isatty() and "NO_COLOR" not in os.environ), file=out, flush=True)
+        styled(out, _line(said, out.isatty() and "NO_COLOR" not in os.environ) + "\n")
+        out.flush()
     print(f"\n{wrong} thing{'s' * (wrong > 1)} to put right." if wrong else "\nNothing is wrong.", file=out)
     return not wrong
 
 
 def _line(said: Finding | str, colour: bool) -> str:
     if isinstance(said, str):
-        return said
+        return shown(said)
     mark, paint = _MARKS[said.ok]
-    return f"  \x1b[{paint}m{mark:4}\x1b[0m  {said.text}" if colour else f"  {mark:4}  {said.text}"
+    return f"  \x1b[{paint}m{mark:4}\x1b[0m  {shown(said.text)}" if colour else f"  {mark:4}  {shown(said.text)}"
 
 
 async def diagnose(api_base: str | None, route: Route) -> AsyncIterator[Finding | str]:

@@ -26,6 +26,7 @@ from swarm.proxy.apart import RecordingApart
 from swarm.proxy.recording import Totals
 from swarm.proxy.relay import GRACE_S, Relay, Upstream
 from swarm.recording.appender import RecordingError
+from swarm.recording.redaction import remember, shown, styled
 from swarm.scenario.credentials import plain_address, sendable, variable_name
 from swarm.trace.format import TraceHeader
 from swarm.trace.redact import Redactor, Rule
@@ -74,6 +75,7 @@ def upstream_key(name: str | None, environment: Mapping[str, str] = os.environ) 
         raise UsageError(f"--api-key-env: the environment variable {name} is not set; export {name}=...")
     if not sendable(key):
         raise UsageError(f"--api-key-env: the environment variable {name} {UNSENDABLE}")
+    remember(key)
     return key
 
 
@@ -221,7 +223,7 @@ class _View:
     def say(self, line: str) -> None:
         """Prints a line that stays."""
         if self._out is not None:
-            self._out.write(f"\r\x1b[K{line}\n" if self._terminal else f"{line}\n")
+            styled(self._out, f"\r\x1b[K{shown(line)}\n" if self._terminal else f"{shown(line)}\n")
             self._out.flush()
 
     def draw(self) -> None:
@@ -230,7 +232,7 @@ class _View:
             return
         self._drawn = line
         if self._terminal:
-            self._out.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
+            styled(self._out, f"\r\x1b[K{shown(line)[: shutil.get_terminal_size().columns - 1]}")
             self._out.flush()
         else:
             self.say(line)

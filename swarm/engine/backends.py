@@ -13,6 +13,7 @@ from swarm.client.base import Connection
 from swarm.client.gpu import DcgmReader, NvmlReader
 from swarm.client.wire import plain_session
 from swarm.errors import BackendError, UsageError
+from swarm.recording.redaction import remember
 from swarm.scenario.credentials import sendable
 from swarm.scenario.schema import Fault, Scenario, Simulate, Target
 
@@ -30,7 +31,7 @@ def connection(
 
     Raises UsageError for a missing environment variable, naming it.
     """
-    return Connection(
+    reach = Connection(
         api_base=f"{simulated_at}/v1" if simulated_at else target.api_base or "",
         model=target.model,
         api_key=_variable(target.api_key_env, f"targets.{target.name}.api_key_env", environment),
@@ -43,6 +44,8 @@ def connection(
         provider=scenario.litellm_provider,
         ca_file=scenario.client.ca_file,
     )
+    remember(*secrets_of(target, environment))
+    return reach
 
 
 def _variable(name: str | None, key: str, environment: Mapping[str, str]) -> str | None:

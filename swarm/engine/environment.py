@@ -14,6 +14,7 @@ from typing import Any
 from swarm import __version__
 from swarm.client.base import Connection
 from swarm.client.probe import Probe
+from swarm.recording.redaction import Redaction
 from swarm.scenario.schema import Scenario
 
 _LIBRARIES = ("aiohttp", "litellm", "msgspec", "hdrhistogram", "tenacity", "pydantic")
@@ -46,7 +47,9 @@ def describe_environment(
 
 def told(connection: Connection, facts: Probe) -> dict[str, Any]:
     """What a running target told of itself."""
-    return {"api_base": connection.api_base} | asdict(facts)
+    secrets = (connection.api_key or "", *connection.headers.values(), *connection.metrics_headers.values())
+    found: dict[str, Any] = Redaction(secrets).value({"api_base": connection.api_base} | asdict(facts))
+    return found
 
 
 def _commit() -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from swarm.exporter.buckets import Histogram
+from swarm.recording.redaction import shown
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Kind = Literal["gauge", "counter", "histogram", "summary"]
@@ -99,4 +100,4 @@ def number(value: float) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return shown(text).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

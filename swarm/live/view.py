@@ -14,6 +14,7 @@ from typing import TextIO
 from swarm.clock import Clock
 from swarm.recording.recorder import Sink
 from swarm.recording.records import AgentEnd, Attempt, ClientSample, Published, ShardLost, Stage
+from swarm.recording.redaction import one_line, shown, styled
 from swarm.recording.status import AgentStatus
 from swarm.recording.timing import TimingError
 
@@ -64,7 +65,7 @@ class LiveView(Sink):
     def say(self, line: str) -> None:
         """Prints a line that stays."""
         self._erase()
-        self._out.write(line + "\n")
+        self._out.write(shown(line) + "\n")
         self._out.flush()
 
     def add(self, record: Published) -> None:
@@ -82,7 +83,7 @@ class LiveView(Sink):
             agents = f"{len(record.numbers)} agent{'s' * (len(record.numbers) != 1)}"
             self.say(f"{record.name} was lost with {agents}: {record.reason}")
         elif isinstance(record, AgentEnd) and record.crash:
-            self.say(f"agent {record.agent} crashed: {record.crash.splitlines()[-1]}")
+            self.say(f"agent {record.agent} crashed: {one_line(record.crash)}")
 
     def draw(self) -> None:
         if self._stage is None:
@@ -90,14 +91,14 @@ class LiveView(Sink):
         now = self._clock.now()
         if self._terminal:
             size = shutil.get_terminal_size()
-            lines = [_fitting(line, size.columns - 1) for line in _frame(self._stage, now, size.lines)]
+            lines = [_fitting(shown(line), size.columns - 1) for line in _frame(self._stage, now, size.lines)]
             self._erase()
-            self._out.write("\n".join(map(_coloured, lines) if self._colour else lines) + "\n")
+            styled(self._out, "\n".join(map(_coloured, lines) if self._colour else lines) + "\n")
             self._drawn = len(lines)
         elif now >= self._next_plain_ns:
             self._next_plain_ns = now + round(PLAIN_S * 1e9)
             parts = [_headline(self._stage, now), _totals(self._stage), *_itself(self._stage)]
-            self._out.write("  ".join(parts) + "\n")
+            self._out.write(shown("  ".join(parts)) + "\n")
         self._out.flush()
 
     def close(self) -> None:
@@ -107,7 +108,7 @@ class LiveView(Sink):
 
     def _erase(self) -> None:
         if self._drawn:
-            self._out.write(f"\x1b[{self._drawn}F\x1b[J")
+            styled(self._out, f"\x1b[{self._drawn}F\x1b[J")
             self._drawn = 0
 
 

@@ -1,4 +1,5 @@
-"""Keeps secrets out of a run's files: those that it was given, and whatever looks like a key.
+"""Keeps secrets out of a run's files: those that it was given, and whatever looks like a key. And what a person is
+shown, on a terminal, in a log, a page or a label, comes through `shown`: no secrets, and no control characters.
 
 This runs while chunks arrive, so it must take microseconds: `swarm.trace.redact`, which has milliseconds, knows more.
 """
@@ -7,7 +8,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, TextIO
 
 PLACEHOLDER = "[redacted]"
 SHORTEST = 6
@@ -49,6 +50,15 @@ def _forms(secrets: tuple[str, ...]) -> list[str]:
     return sorted({*known, *escaped}, key=len, reverse=True)
 
 
+def _without(secrets: tuple[str, ...], text: str) -> str:
+    for form in _forms(secrets):
+        text = text.replace(form, PLACEHOLDER)
+    for mark, shape in _SHAPES:
+        if mark in text:
+            text = shape.sub(PLACEHOLDER, text)
+    return text
+
+
 @dataclass(frozen=True)
 class Redaction:
     """Replaces secrets by `PLACEHOLDER`; picklable, and its repr shows none."""
@@ -60,20 +70,48 @@ class Redaction:
         """Without secrets, and without the lone surrogates that no file can hold."""
         if not text.isascii():
             text = text.encode("utf-8", "replace").decode()
-        for form in _forms(self.secrets):
-            text = text.replace(form, PLACEHOLDER)
-        for mark, shape in _SHAPES:
-            if mark in text:
-                text = shape.sub(PLACEHOLDER, text)
-        return text
+        return _without(self.secrets, text)
 
     def value(self, value: Any) -> Any:
         """The same for every text in a JSON value, keys included."""
         match value:
             case str():
                 return self.text(value)
-            case list():
+            case list() | tuple():
                 return [self.value(item) for item in value]
             case dict():
                 return {self.text(key): self.value(item) for key, item in value.items()}
         return value
+
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""All but tab and line feed of C0, DEL, C1, and what turns the direction of a line or ends it."""
+_remembered: set[str] = set()
+
+
+def remember(*secrets: str) -> None:
+    """Secrets of this process, which `shown` takes out wherever they stand."""
+    _remembered.update(secrets)
+
+
+def plain(text: str) -> str:
+    """Without control characters: each becomes the six characters of its escape in JSON, such as \\u001b."""
+    if text.isprintable():
+        return text
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def shown(text: str) -> str:
+    """As a terminal, a log or a label may have it: without secrets and control characters."""
+    return plain(_without(tuple(sorted(_remembered)), text))
+
+
+def one_line(text: str, most: int = 120) -> str:
+    """The last line of what a server, a trace or a traceback says, as it is shown, and short."""
+    line = shown((text.strip().split("\n") or [""])[-1])
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def styled(out: TextIO, text: str) -> None:
+    """Writes a text with swarm's own colours and movements, in which all else has come through `shown`."""
+    getattr(out, "styled", out.write)(text)

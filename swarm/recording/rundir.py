@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from swarm.errors import UsageError
+from swarm.recording.redaction import plain
 
 SCENARIO = "scenario.yaml"
 ENVIRONMENT = "environment.json"
@@ -97,11 +98,14 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replaces a file's text at once: a reader, or a crash, finds the old text or the new. Raises UsageError."""
+    """Replaces a file's text at once: a reader, or a crash, finds the old text or the new. Raises UsageError.
+
+    Control characters are written as escapes, which JSON reads back as they were.
+    """
     beside = path.parent / f".{path.name}.{os.getpid()}"
     try:
         with beside.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
+            file.write(plain(text))
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

@@ -7,6 +7,7 @@ import yaml
 
 from swarm.catalogue import metric_of
 from swarm.errors import ScenarioError, UsageError
+from swarm.recording.redaction import plain
 from swarm.scenario.document import (
     Document,
     KeyPath,
@@ -62,7 +63,9 @@ def load_faults(given: str) -> list[Fault]:
 
 def dump_scenario(scenario: Scenario) -> str:
     """The resolved scenario as YAML that `load_scenario` reads back as the same scenario."""
-    return yaml.safe_dump(scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    values = scenario.model_dump(mode="json")
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return text if plain(text) == text else yaml.safe_dump(values, sort_keys=False)
 
 
 def _set(document: Document, setting: str) -> None:

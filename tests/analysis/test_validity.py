@@ -199,7 +199,7 @@ REASONS = [
     (
         dead_agent(4),
         "agents died: 3.40 of 4 were alive on average, and 3.80 are needed "
-        "(agent 3 crashed: ValueError: no ?[31mpath); the agent_end records of events.jsonl tell more",
+        "(agent 3 crashed: ValueError: no \\u001b[31mpath); the agent_end records of events.jsonl tell more",
     ),
     (
         idle_agents(),
