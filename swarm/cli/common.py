@@ -159,7 +159,7 @@ def show(directory: Path, *, quiet: bool) -> dict[str, Any]:
         with printing():
             print_results(results, console(sys.stdout, width=None if sys.stdout.isatty() else PIPED_WIDTH))
     with _saving(), busy(f"drawing {directory / rundir.REPORT}", quiet=quiet):
-        rundir.write_whole(directory / rundir.REPORT, to_html([read_view(directory, results)]))
+        rundir.write_whole(directory / rundir.REPORT, to_html([read_view(directory, results)]), private=True)
     return results
 
 

@@ -29,7 +29,8 @@ from swarm.recording.appender import RecordingError
 from swarm.recording.redaction import remember, shown, styled
 from swarm.scenario.credentials import plain_address, sendable, variable_name
 from swarm.trace.format import TraceHeader
-from swarm.trace.redact import Redactor, Rule
+from swarm.trace.redact import Redactor
+from swarm.trace.secret_rules import Rule
 
 HOST = "127.0.0.1"
 FRAME_S = 0.5

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from swarm.engine.stage import StageSpec
 from swarm.errors import UsageError
+from swarm.recording import rundir
 from swarm.scenario.schema import Scenario, Soak
 from swarm.text import listed
 
@@ -100,6 +101,7 @@ def locked(directory: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UsageError(f"{directory}: the soak is still running; it can be resumed once it has ended") from None
+        rundir.close_off(directory)
         yield
     finally:
         os.close(descriptor)

@@ -59,7 +59,7 @@ class RunSpec:
 
     def write(self, environment: Mapping[str, Any]) -> None:
         """The files that a run directory begins with. Raises UsageError."""
-        rundir.write_whole(self.directory / rundir.SCENARIO, dump_scenario(self.scenario))
+        rundir.write_whole(self.directory / rundir.SCENARIO, dump_scenario(self.scenario), private=True)
         rundir.write_json(self.directory / rundir.ENVIRONMENT, environment)
 
     def stages(self, salt: str, say: Callable[[str], None]) -> Iterator[tuple[int, int, StagePlan]]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from swarm.proxy.exchange import Exchange
 from swarm.proxy.recording import Recording, Totals
 from swarm.trace.format import TraceHeader, TraceWriter
-from swarm.trace.redact import Redactor, Rule
+from swarm.trace.redact import Redactor
+from swarm.trace.secret_rules import Rule
 
 _NICE = 10
 

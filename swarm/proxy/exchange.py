@@ -34,8 +34,8 @@ class Exchange:
     """The answer's body as it arrived, and when."""
     failure: Failure | None = None
     """What the network did to it."""
-    key: str = field(default="", repr=False)
-    """With which the client asked: it is in no trace, wherever else it turns up."""
+    keys: tuple[str, ...] = field(default=(), repr=False)
+    """With which the client asked: they are in no trace, wherever else they turn up."""
     left: bool = False
     """The client went away before the end."""
     too_long: bool = False

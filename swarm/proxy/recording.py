@@ -74,7 +74,7 @@ class Recording:
     def take(self, exchange: Exchange) -> Totals:
         """Writes a turn; once that fails, as on a full disk, no more are: `stopped` says so."""
         if self._totals.stopped is None:
-            self._redactor.learn(exchange.key)
+            self._redactor.learn(*exchange.keys)
             turn = read(exchange, self._in_openais, self._stored)
             if turn is None:
                 self._totals.unreadable += 1

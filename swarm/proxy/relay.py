@@ -27,6 +27,7 @@ from swarm.clock import Clock
 from swarm.proxy.answer import Answer, PlainAnswer, forwarded, refusal
 from swarm.proxy.anthropic import TranslatedAnswer, TranslationError, Translator
 from swarm.proxy.exchange import Api, Exchange, unpacked
+from swarm.proxy.keys import keys_of
 from swarm.proxy.usage import UsageFilter, rewritten
 
 MOST_REQUEST_BYTES = 64 << 20
@@ -157,7 +158,7 @@ class Relay:
         asked, ours = rewritten(body, model, usage=self._asks_usage and api == "openai")
         if ours:
             headers["Accept-Encoding"] = "identity"  # packed, its events could not be told apart
-        exchange = Exchange(api, body, self._clock.now(), key=_key(headers))
+        exchange = Exchange(api, body, self._clock.now(), keys=keys_of(http.headers, http.query_string))
         answer = PlainAnswer(http, UsageFilter() if ours else None)
         with self._kept(exchange):
             if not await self._relay(url, asked, headers, exchange, answer, may_refuse=ours):
@@ -173,7 +174,7 @@ class Relay:
         except TranslationError as error:
             return refusal("anthropic", 400, str(error))
         headers, url = self._translated_headers(http), self._upstream.url(f"/v1{_CHAT}")
-        exchange = Exchange("openai", asked.body, self._clock.now(), key=_key(headers))
+        exchange = Exchange("openai", asked.body, self._clock.now(), keys=keys_of(http.headers, http.query_string))
         answer = TranslatedAnswer(http, translator, asked)
         with self._kept(exchange):
             await self._relay(url, asked.body, headers, exchange, answer)
@@ -282,10 +283,6 @@ class _Count(msgspec.Struct):
 def _language(path: str) -> Api:
     """The words in which a client of this path expects an error."""
     return "anthropic" if path.removeprefix("/v1").startswith(_MESSAGES) else "openai"
-
-
-def _key(headers: CIMultiDict[str]) -> str:
-    return headers.get("x-api-key") or headers.get("Authorization", "").removeprefix("Bearer ").strip()
 
 
 def _words(failure: Failure | None) -> str:

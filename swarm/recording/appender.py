@@ -21,7 +21,7 @@ class RecordingError(SwarmError):
 
 
 class Appender:
-    """Appends lines to a new file. After `kill -9` at most the last line is torn.
+    """Appends lines to a new file, which is its owner's alone. After `kill -9` at most the last line is torn.
 
     A failed write loses nothing while the process lives: what did not reach the file stays in memory, and the next
     `flush` or `close` begins where the last one stopped.
@@ -39,7 +39,7 @@ class Appender:
             raise RecordingError(f"{path}: cannot be created: {error.strerror}") from error
 
     def _open(self) -> int:
-        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def add(self, line: bytes) -> None:
         """Takes one line, without its line end."""

@@ -5,6 +5,7 @@ and many processes may read while one writes: a nightly soak adds a row a night,
 Two writers wait for each other; a crash in the middle of one leaves the file as it was before (rollback journal).
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -107,6 +108,8 @@ def entries(path: Path) -> list[Entry]:
 def _opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
     """One transaction, committed at the end. Raises UsageError for a file that is none of ours, or of a newer swarm."""
     try:
+        if write:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # a new one is its owner's alone
         with closing(sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)) as database:
             database.row_factory = sqlite3.Row
             database.execute("PRAGMA foreign_keys = ON")
@@ -114,7 +117,7 @@ def _opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
             _prepare(database, path, write)
             yield database
             database.execute("COMMIT")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise UsageError(f"{path}: cannot be used as the history of runs: {error}") from error
 
 

@@ -16,23 +16,57 @@ SHORTEST = 6
 
 _WORD = "[A-Za-z0-9_-]"
 
+_DIGIT = "(?=[A-Za-z0-9._-]{0,40}[0-9])"
+"""What may begin a name in a program has a digit, or is one."""
+
+_MARKS = (
+    (16, "", "sk- gsk_ xai- nvapi- tvly- pplx- r8_ hf_ api_org_ csk- pcsk_ whsec_ xapp-"),
+    (20, "", "npm_ dop_v1_ doo_v1_ dor_v1_ pypi- github_pat_ gho_ ghp_ ghr_ ghs_ ghu_ lin_api_ lin_oauth_ ntn_ figd_"),
+    (20, "", "glpat- gldt- glft- glffct- glsoat- glrt- glcbt- glimt- glptt- glagent- gloas- GR1348941 glc_ glsa_"),
+    (
+        20,
+        "",
+        "shpat_ shpca_ shppa_ shpss_ NRAK- NRJS- NRII- NRIQ- pscale_ sbp_ sntrys_ sntryu_ fo1_ dckr_pat_ dckr_oat_",
+    ),
+    (20, "", "CCIPAT_ CCIPRJ_ bkua_ rubygems_ ATATT3 ATCTT3 FLWSECK fio-u- pnu_ rdme_ xkeysib- xsmtpsib- shippo_live_"),
+    (
+        20,
+        "",
+        "shippo_test_ tfp_ CFPAT- duffel_live_ duffel_test_ sq0atp- sq0csp- sq0idp- GOCSPX- AGE-SECRET-KEY-1 HRKU-",
+    ),
+    (20, "", "tskey- lsv2_ tgp_v1_ jina_ apify_api_ sgp_ phc_ phx_ pat-na1- pat-eu1- PMAK- tk-us- ctx7sk- nfp_"),
+    (20, _DIGIT, "pul- key- secret_ ops_ dapi oy2 EAAA EAAC LTAI AKID EZAK EZTK ATBB fw_ waka_ sdp_ e2b_ cfut_"),
+)
+"""Characters after the mark at least, what must follow it, and the marks."""
+
 KEY_SHAPES = (
-    ("sk-", f"sk-{_WORD}{{16,}}+"),  # OpenAI, Anthropic, OpenRouter, LiteLLM
-    *((mark, f"{mark}{_WORD}{{16,}}+") for mark in ("gsk_", "xai-", "nvapi-", "tvly-", "pplx-", "r8_", "hf_")),
-    *((mark, f"{mark}{_WORD}{{20,}}+") for mark in ("npm_", "dop_v1_", "pypi-", "glpat-", "github_pat_")),
-    *((f"gh{kind}_", f"gh{kind}_{_WORD}{{20,}}+") for kind in "oprsu"),
-    *((f"k_{kind}_", f"[rs]k_{kind}_[A-Za-z0-9]{{16,}}+") for kind in ("live", "test")),
-    *((mark, f"{mark}[A-Z0-9]{{16}}(?![A-Z0-9])") for mark in ("AKIA", "ASIA")),
+    *((mark, f"{mark}{next_}{_WORD}{{{least},}}+") for least, next_, marks in _MARKS for mark in marks.split()),
+    *((f"k_{kind}_", f"[rsp]k_{kind}_[A-Za-z0-9]{{16,}}+") for kind in ("live", "test")),
+    *((mark, f"{mark}[A-Z0-9]{{16}}(?![A-Z0-9])") for mark in ("AKIA", "ASIA", "ABIA", "ACCA")),
+    ("A3T", "A3T[A-Z0-9]{17}(?![A-Z0-9])"),
+    ("AKC", "AKC[A-Za-z0-9]{10,}+"),  # Artifactory
     ("AIza", f"AIza{_WORD}{{30,}}+"),
     ("ya29.", rf"ya29\.{_WORD}{{20,}}+"),
-    ("xox", "xox[a-z]-[A-Za-z0-9-]{10,}+"),
+    ("xox", r"xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{10,}+"),
     ("SG.", rf"SG\.{_WORD}{{16,32}}\.{_WORD}{{32,64}}"),
-    ("eyJ", rf"eyJ{_WORD}{{8,}}+\.{_WORD}{{8,}}+(?:\.{_WORD}*+)?"),  # a JSON web token
+    ("eyJ", rf"eyJ{_WORD}{{8,1000}}+={{0,2}}\.{_WORD}{{8,}}+={{0,2}}(?:\.{_WORD}*+)?"),  # a JSON web token
+    *((mark, rf"{mark[:-1]}\.{_DIGIT}{_WORD}{{20,}}+") for mark in ("hvs.", "hvb.", "hvr.", "mlsn.", "sl.")),
+    *((mark, rf"dp\.{mark[3:-1]}\.{_WORD}{{20,}}+") for mark in ("dp.pt.", "dp.st.", "dp.ct.", "dp.sa.", "dp.scim.")),
+    ("dt0", r"dt0[a-z]\d\d\.[A-Z0-9]{20,}+\.[A-Z0-9]{40,}+"),  # Dynatrace
+    (".atlasv1.", rf"[A-Za-z0-9]{{14}}\.atlasv1\.{_WORD}{{40,}}+"),  # Terraform
+    ("sha256~", rf"sha256~{_WORD}{{40,}}+"),  # OpenShift
+    ("hooks.slack.com/", r"hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9+/_-]{20,}+"),
+    ("/webhooks/", rf"/webhooks/[0-9]{{10,}}+/{_WORD}{{40,}}+"),  # Discord
+    ("-us", "[0-9a-z]{32}-us[0-9]{1,2}"),  # Mailchimp
+    (":AA", f"[0-9]{{8,10}}:AA{_WORD}{{33}}"),  # Telegram
 )
 """What a text must hold for a pattern to be worth trying, and the pattern, which takes linear time."""
 
-_SHAPES = (
-    *((mark, re.compile(f"(?<!{_WORD}){shape}")) for mark, shape in KEY_SHAPES),
+_LONG = re.compile("[A-Za-z0-9_.~/:-]{14,}+")
+"""What a key can be a part of: looked through for all the marks, it is a tenth of most texts."""
+
+_KEYS = tuple((mark, re.compile(f"(?<!{_WORD}){shape}")) for mark, shape in KEY_SHAPES)
+_OTHERS = (
     ("earer ", re.compile(r"(?<=earer )[A-Za-z0-9._~+/=-]{16,}")),
     ("://", re.compile(r"(?<=://)[^\s/@:]{1,256}:[^\s/@]{1,256}(?=@)")),  # user and password in an address
     (
@@ -53,7 +87,11 @@ def _forms(secrets: tuple[str, ...]) -> list[str]:
 def _without(secrets: tuple[str, ...], text: str) -> str:
     for form in _forms(secrets):
         text = text.replace(form, PLACEHOLDER)
-    for mark, shape in _SHAPES:
+    candidates = " ".join(_LONG.findall(text))
+    for mark, shape in _KEYS:
+        if mark in candidates:
+            text = shape.sub(PLACEHOLDER, text)
+    for mark, shape in _OTHERS:
         if mark in text:
             text = shape.sub(PLACEHOLDER, text)
     return text

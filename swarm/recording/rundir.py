@@ -42,9 +42,9 @@ def create(name: str, started: datetime, out: Path | None = None) -> Path:
 
 
 def _make(path: Path) -> Path:
-    """Makes a run directory. Raises UsageError when it exists already, or cannot be made."""
+    """Makes a run directory, its owner's alone. Raises UsageError when it exists already, or cannot be made."""
     try:
-        path.mkdir(parents=True)
+        path.mkdir(mode=0o700, parents=True)
     except FileExistsError:
         raise UsageError(f"{path}: exists already, and a run never overwrites; choose another --out") from None
     except OSError as error:
@@ -87,24 +87,37 @@ def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     return found
 
 
+def close_off(path: Path) -> None:
+    """Makes a run directory that is gone on with, and the files in it, their owner's alone, as new ones are."""
+    for file in (path, *path.iterdir()):
+        with suppress(OSError):  # another's
+            if not file.is_symlink():
+                file.chmod(file.stat().st_mode & 0o700)
+
+
 def write_results(directory: Path, results: object) -> None:
     """Writes `results.json`, whole or not at all. Raises UsageError."""
     write_json(directory / RESULTS, results)
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes a value as readable JSON, whole or not at all. Raises UsageError."""
-    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Writes a value as readable JSON, whole or not at all, for its owner alone. Raises UsageError."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", private=True)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, *, private: bool = False) -> None:
     """Replaces a file's text at once: a reader, or a crash, finds the old text or the new. Raises UsageError.
 
-    Control characters are written as escapes, which JSON reads back as they were.
+    `private`: for its owner alone, as all of a run directory is; else as the umask says. Control characters are
+    written as escapes, which JSON reads back as they were.
     """
     beside = path.parent / f".{path.name}.{os.getpid()}"
     try:
-        with beside.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        beside.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with open(
+            os.open(beside, flags, 0o600 if private else 0o666), "w", encoding="utf-8", errors="backslashreplace"
+        ) as file:
             file.write(plain(text))
             file.flush()
             os.fsync(file.fileno())

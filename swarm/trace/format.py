@@ -257,7 +257,7 @@ class TraceWriter:
 def write_trace(path: Path, trace: Trace) -> None:
     """Writes a trace whole or not at all, in the place of what was there. Raises UsageError."""
     lines = (msgspec.json.encode(line).decode() + "\n" for line in (trace.header, *trace.turns))
-    write_whole(path, "".join(lines))
+    write_whole(path, "".join(lines), private=True)
 
 
 def read_trace(path: Path) -> Trace:

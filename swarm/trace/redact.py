@@ -3,36 +3,25 @@
 A placeholder such as `[api-key 3f9a01c2]` names the rule; its digits tell two finds apart and nothing else, as a salt
 that is kept nowhere goes into them. Texts that were equal stay equal. Rules know shapes, not meanings: a password that
 looks like a word, where nothing says that it is one, stays.
-
-Each pattern takes time in proportion to the text, whatever is in it: repetitions are bounded, and none holds another
-that could match the same characters.
 """
 
 import getpass
 import hashlib
 import json
-import math
 import os
 import re
+from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
 from swarm.errors import UsageError
-from swarm.recording.redaction import KEY_SHAPES
+from swarm.trace.secret_rules import ALONE, KEYISH_NAME, SECRETS, Rule, looks_random, said_secret
 
-_ALONE = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
-"""Not inside a word; in a string that was escaped, the n of a line's end is none."""
-
-_KEYISH = (
-    r"(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|auth)"
-    r"[A-Za-z0-9_-]{0,30}"
-)
-_KEYISH_NAME = re.compile(_KEYISH, re.IGNORECASE)
 _NAME = r"[^\s/\\:\"'`<>|*?,;()\[\]{}]{1,64}"
 """Of a user, as part of a path."""
 _USER = "user"
@@ -40,69 +29,12 @@ _PLACEHOLDER = re.compile(rf"{_USER}(?:-[0-9a-f]{{8}})?")
 _NOT_TELLING = frozenset({"root", "user", "admin", "ubuntu", "debian", "node", "app", "shared", "public", "home"})
 _MOST_PATTERN_CHARS = 2000
 _KNOWN = "known-secret"
-_LEAST_KNOWN = 12
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What `pattern` finds is replaced: its group `secret` where it has one, else the whole match.
-
-    `replacement` is a template of `re.Match.expand`; None: a placeholder. `accepts` may let a find pass.
-    """
-
-    name: str
-    pattern: re.Pattern[str]
-    replacement: str | None = None
-    accepts: Callable[[str], bool] | None = None
-
-
-def looks_random(value: str) -> bool:
-    """Letters and digits mixed, 8 or more, of more than 2.5 bits each (Shannon's entropy of the characters' counts)."""
-    if len(value) < 8 or not re.search("[0-9]", value) or not re.search("[A-Za-z]", value):
-        return False
-    shares = (count / len(value) for count in Counter(value).values())
-    return -sum(share * math.log2(share) for share in shares) > 2.5
+_LEAST_KNOWN, _LEAST_RANDOM = 12, 6
+"""Characters of a secret that is learned: of any, and of one that looks random."""
 
 
 def _no_placeholder(name: str) -> bool:
     return not _PLACEHOLDER.fullmatch(name)
-
-
-def _no_word(value: str) -> bool:
-    return not re.fullmatch("[a-z-]+|[A-Za-z][a-z]+", value)
-
-
-SECRETS = (
-    Rule(
-        "private-key",
-        re.compile(
-            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-            r"(?:(?:\s|\\[nr]){0,4}(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset): [^\n\\]{0,200}){0,4}"
-            r"[A-Za-z0-9+/=\s\\]{0,20000}+(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
-        ),
-    ),
-    Rule("api-key", re.compile(f"{_ALONE}(?:{'|'.join(shape for _, shape in KEY_SHAPES)})")),
-    Rule(
-        "bearer-token",
-        re.compile(rf"{_ALONE}(?:bearer|basic)\s{{1,3}}(?P<secret>[A-Za-z0-9._~+/=-]{{16,4000}}+)", re.IGNORECASE),
-        accepts=_no_word,
-    ),
-    Rule("url-password", re.compile(r"(?<=://)[^\s/:@\"'`<>]{0,200}+:(?P<secret>[^\s/@\"'`<>\[\]]{1,300}+)@")),
-    Rule(
-        "assigned-secret",
-        re.compile(
-            rf"{_KEYISH}\\?[\"']?\s{{0,4}}(?:=>|:=|[:=])\s{{0,4}}\\?[\"']?(?P<secret>[^\s\"'`,;(){{}}\[\]<>\\]{{8,500}}+)",
-            re.IGNORECASE,
-        ),
-        accepts=looks_random,
-    ),
-    Rule(
-        "email",
-        re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}+@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,6}"),
-    ),
-    Rule("picture", re.compile(r"data:[\w.+/-]{1,100}+;base64,[A-Za-z0-9+/=_-]{64,}+")),
-)
-"""In the order in which they are tried."""
 
 
 def path_rules(home: Path, user: str, workspace: Path | None) -> tuple[Rule, ...]:
@@ -119,7 +51,7 @@ def path_rules(home: Path, user: str, workspace: Path | None) -> tuple[Rule, ...
         )
     )
     if len(user) >= 3 and user.lower() not in _NOT_TELLING:
-        rules.append(Rule("user", re.compile(rf"{_ALONE}{re.escape(user)}(?![A-Za-z0-9])"), _USER))
+        rules.append(Rule("user", re.compile(rf"{ALONE}{re.escape(user)}(?![A-Za-z0-9])"), _USER))
     return tuple(rules)
 
 
@@ -172,13 +104,25 @@ def _rule(where: str, entry: Any) -> Rule:
     return Rule(name, compiled, replacement)
 
 
+def _accepted(rule: Rule, match: re.Match[str], secret: str) -> bool:
+    if "name" in rule.pattern.groupindex and not KEYISH_NAME.search(match["name"]):
+        return False
+    return rule.accepts is None or rule.accepts(secret)
+
+
+def _base64(text: str) -> str:
+    return b64encode(text.encode("utf-8", "replace")).decode().rstrip("=")
+
+
 class Redactor:
     """Applies rules to texts and to JSON, and counts what they found."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = rules
         self._salt = os.urandom(32)
-        self._known: set[str] = set()
+        self._learned: set[str] = set()
+        self._known: list[str] = []
+        """Forms of what was learned, the longest first: one may be a part of another."""
         self.found: Counter[str] = Counter()
         """Finds by the rule's name."""
 
@@ -187,10 +131,14 @@ class Redactor:
         """Of the rules, each once."""
         return (*dict.fromkeys(rule.name for rule in self._rules), _KNOWN)
 
-    def learn(self, secret: str) -> None:
-        """A secret that is known as such, and is taken out wherever it stands; what may be a word is not."""
-        if len(secret) >= _LEAST_KNOWN:
-            self._known.add(secret)
+    def learn(self, *secrets: str) -> None:
+        """Secrets that are known as such, and are taken out wherever they stand, as they are, as in JSON, in an address
+        or in base64; what may be a word is not."""
+        for secret in secrets:
+            if secret not in self._learned and (len(secret) >= _LEAST_KNOWN or looks_random(secret, _LEAST_RANDOM)):
+                self._learned.add(secret)
+                forms = {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], _base64(secret)}
+                self._known = sorted(forms.union(self._known), key=len, reverse=True)
 
     def text(self, text: str) -> str:
         """The text without what the rules find, and in characters that UTF-8 has."""
@@ -198,7 +146,9 @@ class Redactor:
             if secret in text:
                 text = text.replace(secret, self._placeholder(_KNOWN, secret))
         for rule in self._rules:
-            text = rule.pattern.sub(lambda match, rule=rule: self._replaced(match, rule), text)  # type: ignore[misc]
+            if rule.mark not in text:
+                continue
+            text = self._applied(rule, text)
         return text.encode("utf-8", "replace").decode()
 
     def value(self, value: Any) -> Any:
@@ -206,14 +156,29 @@ class Redactor:
         if isinstance(value, str):
             return self._json_or_text(value)
         if isinstance(value, list):
-            return [self.value(item) for item in value]
+            return [self._listed(before, item) for before, item in zip([None, *value], value, strict=False)]
         if isinstance(value, dict):
-            return {self.text(str(name)): self._named(str(name), item) for name, item in value.items()}
+            said = value.get("name") or value.get("key")
+            return {
+                self.text(str(name)): self._named(
+                    said if name == "value" and isinstance(said, str) else str(name), item
+                )
+                for name, item in value.items()
+            }
         return value
+
+    def _listed(self, before: Any, item: Any) -> Any:
+        """An item of a list, which may be the arguments of a command: the option before it says what it is."""
+        if not isinstance(before, str) or not before.startswith("-") or not isinstance(item, str):
+            return self.value(item)
+        if before in ("-u", "--user", "-U", "--proxy-user") and re.fullmatch("[^:/]{0,100}:[^/]{3,}", item):
+            user, _, password = item.partition(":")
+            return item if password.isdecimal() else f"{user}:{self._placeholder('command-password', password)}"
+        return self._named(before, item)
 
     def _named(self, name: str, value: Any) -> Any:
         """The value of a key, which may be a secret because of the key's name."""
-        if isinstance(value, str) and _KEYISH_NAME.search(name) and looks_random(value):
+        if isinstance(value, str) and KEYISH_NAME.search(name) and said_secret(value):
             redacted = self.value(value)
             return self._placeholder("assigned-secret", value) if redacted == value else redacted
         return self.value(value)
@@ -229,16 +194,23 @@ class Redactor:
                 pass  # it only looks like JSON
         return self.text(text)
 
-    def _replaced(self, match: re.Match[str], rule: Rule) -> str:
-        group = "secret" if "secret" in match.re.groupindex else 0
-        secret = match[group]
-        if rule.accepts is not None and not rule.accepts(secret):
-            return match[0]
-        if rule.replacement is not None:
-            self.found[rule.name] += 1
-            return match.expand(rule.replacement)
-        before, after = match.start(group) - match.start(), match.end(group) - match.start()
-        return match[0][:before] + self._placeholder(rule.name, secret) + match[0][after:]
+    def _applied(self, rule: Rule, text: str) -> str:
+        """The text without what a rule finds; what it lets pass is looked at again, as it may hold another find."""
+        group = "secret" if "secret" in rule.pattern.groupindex else 0
+        parts, done, at = [], 0, 0
+        while (match := rule.pattern.search(text, at)) is not None:
+            begin, at = match.span(group)
+            if not _accepted(rule, match, match[group]):
+                at = begin if begin > match.start() else at
+                continue
+            if rule.replacement is None:
+                parts += [text[done:begin], self._placeholder(rule.name, match[group])]
+                done = at
+            else:
+                self.found[rule.name] += 1
+                parts += [text[done : match.start()], match.expand(rule.replacement)]
+                done = at = match.end()
+        return "".join([*parts, text[done:]]) if parts else text
 
     def _placeholder(self, rule: str, secret: str) -> str:
         self.found[rule] += 1

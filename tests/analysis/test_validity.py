@@ -276,7 +276,7 @@ REASONS = [
     (slow_tools(0.0, 4, planned_ns=None, waited_ns=ns(0.25)), SLOW_TOOLS),
     (
         failures(),
-        "requests failed: 3 of 13 (23.1 %, and 0 % are allowed): 2 timeout, 1 reset (timeout after 600 s?); "
+        "requests failed: 3 of 13 (23.1 %, and 0 % are allowed): 2 timeout, 1 reset (timeout after 600 s\\u0007); "
         "see the attempts of events.jsonl, or raise stage.max_error_share",
     ),
     (

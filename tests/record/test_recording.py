@@ -149,8 +149,8 @@ def test_no_planted_secret_reaches_the_file_in_whatever_place_and_chunks(tmp_pat
     pieces = [(reply[a:b], a + 1) for a, b in zip([0, *cuts], [*cuts, len(reply)], strict=True) if a < b]
     refused = {"status": 400, "headers": {}, "pieces": [(f'{{"error": "{secret}"}}'.encode(), 1)]}
     one = exchange(body, **({"pieces": pieces} | (refused if place == "error body" else {})))
-    one.key = put("key of the client", "")
-    if one.key:
+    one.keys = (put("key of the client", ""),)
+    if one.keys[0]:
         one.request = request(user(f"env: OTHER={secret}"))
     trace.take(one)
     assert len(trace.turns) == 1

@@ -76,7 +76,7 @@ async def test_a_stream_arrives_byte_for_byte_and_so_does_the_request():
         assert (received.headers["x-trace"], received.headers["authorization"]) == ("7", "Bearer k")
         assert received.headers["host"] == server.url.split("/")[2]
     (kept,) = through.kept
-    assert (kept.status, kept.failure, kept.left, kept.key) == (200, None, False, "k")
+    assert (kept.status, kept.failure, kept.left, kept.keys) == (200, None, False, ("k",))
     assert b"".join(data for data, _ in kept.pieces) == BODY
 
 

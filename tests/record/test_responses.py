@@ -81,7 +81,7 @@ async def test_a_stream_arrives_byte_for_byte_and_so_does_the_request():
                 assert (reply.status, reply.content_type) == (200, "text/event-stream")
                 assert await reply.read() == recorded("tools")
         assert [(got.path, got.body) for got in server.received] == [("/v1/responses", asked)] * 2
-    assert [(one.api, one.key, one.body()) for one in through.kept] == [("responses", "k", recorded("tools"))] * 2
+    assert [(one.api, one.keys, one.body()) for one in through.kept] == [("responses", ("k",), recorded("tools"))] * 2
     assert through.relay.passed == {}
 
 
