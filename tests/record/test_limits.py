@@ -104,8 +104,8 @@ async def test_a_client_that_does_not_fetch_its_answer_is_cut_off_and_others_are
         lazy.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(lazy, ("127.0.0.1", int(through.url.rpartition(":")[2])))
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        await loop.sock_sendall(lazy, head.encode() + body)
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        await loop.sock_sendall(lazy, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         await until(lambda: through.kept)
         assert (through.kept[0].left, through.relay.open) == (True, 0)
         await asyncio.wait_for(server.gone.wait(), 5)

@@ -291,7 +291,8 @@ async def test_an_http_1_0_client_gets_a_broken_stream_without_chunks(http, serv
     await http.post("/swarm/faults", json=[{"kind": "in-band-error"}])
     body = json.dumps(BODY).encode()
     reader, writer = await asyncio.open_connection(server.host, server.port)
-    writer.write(b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    head = b"POST /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
     reply = await reader.read()
     assert reply.partition(b"\r\n\r\n")[2].startswith(b'data: {"id"')
     assert reply.endswith(b"data: [DONE]\n\n")

@@ -186,7 +186,10 @@ async def test_the_stock_openai_client_streams_a_tool_call(server):
 async def raw(server, head, body):
     reader, writer = await asyncio.open_connection(server.host, server.port)
     data = json.dumps(body).encode()
-    writer.write(f"{head}\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
+    writer.write(
+        f"{head}\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+        + data
+    )
     return reader, writer
 
 
@@ -194,7 +197,7 @@ async def test_a_connection_is_used_again_after_a_stream(server):
     reader, writer = await raw(server, "POST /v1/chat/completions HTTP/1.1", pinned(2, stream=True))
     first = await reader.readuntil(b"\r\n0\r\n\r\n")
     assert first.count(b"data: ") == 4
-    writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     writer.close()
 
