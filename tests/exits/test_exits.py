@@ -21,11 +21,11 @@ from scripted_server import answer, scripted
 
 from swarm.cli import streams
 from swarm.clock import Clock
-from swarm.engine.doctor import Finding, _line
-from swarm.engine.record import _View
+from swarm.commands.doctor import Finding, _line
+from swarm.commands.record import _View
 from swarm.exporter.text import gauges, to_text
+from swarm.live.view import LiveView, StageView
 from swarm.proxy.recording import Totals
-from swarm.recording.live import LiveView, StageView
 from swarm.recording.records import AgentEnd, ShardLost
 from swarm.recording.redaction import PLACEHOLDER, one_line, plain, remember, shown
 from swarm.recording.rundir import write_json, write_whole
