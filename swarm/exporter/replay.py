@@ -107,7 +107,9 @@ def _play(directory: Path, info: RunInfo, survey: _Survey) -> Iterator[tuple[int
     notes = Notes()
     metrics = Metrics(info)
     statuses: dict[int, AgentStatus] = {}
-    events, samples = _Until(read_events(directory, notes)), _Until(read_server(directory, notes))
+    read = (read_events(directory, notes), read_server(directory, notes))
+    # A damaged line may name a target that the run has not.
+    events, samples = (_Until(one for one in of_file if one.target in info.targets) for of_file in read)
     changes = _Until(survey.changes)
     for t_ns in survey.moments:
         for record in events.take(t_ns):

@@ -17,6 +17,7 @@ from swarm.analysis.read import Notes, read_events, read_histograms, read_plan, 
 from swarm.analysis.results import analyse
 from swarm.cli import app
 from swarm.errors import UsageError
+from swarm.exporter.replay import openmetrics
 from swarm.recording import rundir
 from swarm.recording.records import Attempt, ServerSample
 
@@ -127,6 +128,14 @@ def test_a_huge_number_costs_its_line(directory: Path, key: str, number: bytes) 
 
     edit(directory / rundir.EVENTS, spoil)
     assert analyse(directory)["lines_left_out"] == 1
+
+
+@pytest.mark.parametrize("name", [rundir.EVENTS, rundir.SERVER])
+def test_lines_of_a_target_that_the_run_has_not_break_no_series(directory: Path, name: str) -> None:
+    edit(directory / name, lambda lines: lines.append(lines[0].replace(b'"moe"', b'"moo"')))
+    text = "".join(openmetrics(directory))
+    assert 'target="moe"' in text
+    assert "moo" not in text
 
 
 def test_a_run_with_damaged_lines_is_reported_with_a_note_everywhere(directory: Path) -> None:
