@@ -65,8 +65,8 @@ def load_of(scenario: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def digest(scenario: Mapping[str, Any]) -> str:
-    text = json.dumps(load_of(scenario), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    in_json = json.loads(json.dumps(load_of(scenario), skipkeys=True, default=str))  # YAML's keys may be of any types
+    return hashlib.sha256(json.dumps(in_json, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _hardware(environment: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ import pytest
 from conftest import Soaks
 
 from swarm.analysis.gates import ENOUGH_NIGHTS, Check, judge, summary
-from swarm.analysis.headline import entry_of, load_of
+from swarm.analysis.headline import digest, entry_of, load_of
 from swarm.errors import UsageError
 from swarm.recording import history
 from swarm.recording.history import Entry, StageEntry
@@ -184,6 +184,11 @@ from swarm.recording import history
 for day in range(int(sys.argv[2]), int(sys.argv[2]) + 20):
     history.add(Path(sys.argv[1]), entry(day))
 """
+
+
+def test_a_load_whose_keys_are_of_several_types_has_a_digest_too():
+    biased = [{"sampling": {"extra_body": {"logit_bias": {50256: bias, "198": 1, None: 0}}}} for bias in (-100, 100)]
+    assert len({digest(scenario) for scenario in (*biased, *biased, {})}) == 3
 
 
 def test_two_writers_at_once_lose_nothing(tmp_path: Path):
