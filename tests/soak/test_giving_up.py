@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Soaks, reasons
 from small_runs import write_project
+from soaks import Soaks, reasons
 from typer.testing import CliRunner
 
 from swarm.cli import app

@@ -13,7 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from conftest import Soaks
+from soaks import Soaks
 
 from swarm.analysis.gates import ENOUGH_NIGHTS, Check, judge, summary
 from swarm.analysis.headline import digest, entry_of, load_of

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest import Soaks, reasons
 from hypothesis import given
 from hypothesis import strategies as st
+from soaks import Soaks, reasons
 
 from swarm.analysis.results import analyse
 from swarm.analysis.schema import results_schema

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Soaks, reasons
+from soaks import Soaks, reasons
 from test_soak import everything
 
 from swarm.analysis.results import analyse
