@@ -124,7 +124,9 @@ def enough_jobs(trials: Sequence[Trial], agents: int) -> bool:
 def _achieved(trials: Sequence[Trial]) -> dict[str, Any]:
     # A broken-off stage has no agent's end on record.
     alive = (
-        (trial.load.alive_ns - idle_ns(trial.agents, trial.seconds)) / 1e9 / trial.seconds if trial.ended else None
+        max(0, trial.load.alive_ns - idle_ns(trial.agents, trial.seconds)) / 1e9 / trial.seconds
+        if trial.ended
+        else None
         for trial in trials
     )
     return {
