@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+from msgspec import convert
+from msgspec.structs import asdict
 
 from swarm.analysis.comparison import side_by_side
 from swarm.analysis.differences import ABSENT, Difference, differences, read_settings
 from swarm.analysis.results import analyse
 from swarm.errors import UsageError
 from swarm.recording import rundir
-
-Stage = dict[str, Any]
+from swarm.results import Compared, ComparedRow, ComparedRun, ComparedSetting, Results, StageResults, TargetResults
 
 
 @dataclass(frozen=True)
@@ -20,19 +21,16 @@ class Side:
 
     run: str
     label: str
-    target: dict[str, Any]
+    target: TargetResults
     predicted: bool
 
-    def stages(self) -> dict[int, Stage]:
-        return {stage["agents"]: stage for stage in self.target["stages"]}
+    def stages(self) -> dict[int, StageResults]:
+        return {stage.agents: stage for stage in self.target.stages}
 
 
-def compare_runs(directories: Sequence[Path]) -> dict[str, Any]:
-    """Two runs or more, the first one the baseline of all others; ready for JSON.
+def compare_runs(directories: Sequence[Path]) -> Compared:
+    """Two runs or more, the first one the baseline of all others.
 
-    `runs[]`: name, directory, started_at, verdict, predicted. `differences[]`: group, key, values: one a run, null
-    where it has no such setting. `comparison[]`: the keys of the results' own `comparison`, and `baseline_run`,
-    `candidate_run`, `valid` (both stages), `predicted` (either run). `unpaired[]`: what only one of them has.
     Raises UsageError for runs that have nothing in common to compare.
     """
     if len({directory.resolve() for directory in directories}) < len(directories) or len(directories) < 2:
@@ -44,21 +42,21 @@ def compare_runs(directories: Sequence[Path]) -> dict[str, Any]:
     if not comparison:
         raise UsageError("compare: the runs have no number of agents in common; run the same levels (--agents 1,4,8)")
     found = differences([read_settings(directory) for directory in directories], joined=joined)
-    return {
-        "runs": [
-            {
-                "name": name,
-                "directory": str(directory),
-                "started_at": result["started_at"],
-                "verdict": result["verdict"],
-                "predicted": result["predicted"],
-            }
+    return Compared(
+        runs=[
+            ComparedRun(
+                name=name,
+                directory=str(directory),
+                started_at=result.started_at,
+                verdict=result.verdict,
+                predicted=result.predicted,
+            )
             for name, directory, result in zip(names, directories, results, strict=True)
         ],
-        "differences": [_plain(one) for one in found],
-        "comparison": comparison,
-        "unpaired": list(_unpaired(names, results, pairs)),
-    }
+        differences=[_plain(one) for one in found],
+        comparison=comparison,
+        unpaired=list(_unpaired(names, results, pairs)),
+    )
 
 
 def _names(directories: Sequence[Path]) -> list[str]:
@@ -67,22 +65,22 @@ def _names(directories: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(directory) for directory in directories]
 
 
-def _pairs(names: Sequence[str], results: Sequence[dict[str, Any]]) -> tuple[list[tuple[Side, Side]], bool]:
+def _pairs(names: Sequence[str], results: Sequence[Results]) -> tuple[list[tuple[Side, Side]], bool]:
     """Baseline and candidate of each comparison, and whether the runs are joined.
 
     Targets of the same name belong together. Runs of one target each, all with different names, are what one machine
     could not serve together: they are joined, a dense model the baseline of MoE models, else the first run's.
     """
     sides = [
-        [Side(name, f"{target['name']} ({name})", target, result["predicted"]) for target in result["targets"]]
+        [Side(name, f"{target.name} ({name})", target, result.predicted) for target in result.targets]
         for name, result in zip(names, results, strict=True)
     ]
     single = [of_run[0] for of_run in sides if len(of_run) == 1]
-    joined = len(single) == len(sides) == len({side.target["name"] for side in single})
+    joined = len(single) == len(sides) == len({side.target.name for side in single})
     if joined:
-        alone = [replace(side, label=side.target["name"]) for side in single]
-        dense = next((side for side in alone if side.target["architecture"] == "dense"), alone[0])
-        moe = any(side.target["architecture"] == "moe" for side in alone)
+        alone = [replace(side, label=side.target.name) for side in single]
+        dense = next((side for side in alone if side.target.architecture == "dense"), alone[0])
+        moe = any(side.target.architecture == "moe" for side in alone)
         baseline = dense if moe else alone[0]
         return [(baseline, other) for other in alone if other is not baseline], True
     pairs = [
@@ -90,7 +88,7 @@ def _pairs(names: Sequence[str], results: Sequence[dict[str, Any]]) -> tuple[lis
         for baseline in sides[0]
         for of_run in sides[1:]
         for candidate in of_run
-        if candidate.target["name"] == baseline.target["name"]
+        if candidate.target.name == baseline.target.name
     ]
     if not pairs:
         raise UsageError(
@@ -100,36 +98,32 @@ def _pairs(names: Sequence[str], results: Sequence[dict[str, Any]]) -> tuple[lis
     return pairs, False
 
 
-def _rows(baseline: Side, candidate: Side) -> Iterator[dict[str, Any]]:
+def _rows(baseline: Side, candidate: Side) -> Iterator[ComparedRow]:
     below, above = baseline.stages(), candidate.stages()
     predicted = baseline.predicted or candidate.predicted
     for level in sorted(below.keys() & above.keys()):
         sides = {
-            "baseline": baseline.label,
-            "candidate": candidate.label,
             "baseline_run": baseline.run,
             "candidate_run": candidate.run,
-            "valid": bool(below[level]["valid"] and above[level]["valid"]),
+            "valid": below[level].valid and above[level].valid,
             "predicted": predicted,
         }
-        for row in side_by_side(below[level], above[level], predicted=predicted):
-            yield sides | row
+        for row in side_by_side(baseline.label, candidate.label, below[level], above[level], predicted=predicted):
+            yield convert(asdict(row) | sides, ComparedRow)
 
 
-def _plain(one: Difference) -> dict[str, Any]:
+def _plain(one: Difference) -> ComparedSetting:
     values = [None if value is ABSENT else value for value in one.values]
-    return {"group": one.group, "key": one.key, "values": values}
+    return ComparedSetting(group=one.group, key=one.key, values=values)
 
 
-def _unpaired(
-    names: Sequence[str], results: Sequence[dict[str, Any]], pairs: Sequence[tuple[Side, Side]]
-) -> Iterator[str]:
+def _unpaired(names: Sequence[str], results: Sequence[Results], pairs: Sequence[tuple[Side, Side]]) -> Iterator[str]:
     """What cannot be compared, as no other run has it."""
-    compared = {(side.run, side.target["name"]) for pair in pairs for side in pair}
+    compared = {(side.run, side.target.name) for pair in pairs for side in pair}
     for name, result in zip(names, results, strict=True):
-        for target in result["targets"]:
-            if (name, target["name"]) not in compared:
-                yield f"{target['name']} is only in {name}"
+        for target in result.targets:
+            if (name, target.name) not in compared:
+                yield f"{target.name} is only in {name}"
     for baseline, candidate in pairs:
         for side, other in ((baseline, candidate), (candidate, baseline)):
             for level in sorted(side.stages().keys() - other.stages().keys()):

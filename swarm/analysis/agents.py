@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
 from swarm.analysis.distribution import Distribution, percentile
 from swarm.recording.histograms import bucket
 from swarm.recording.records import FINISHED, Attempt, Job, Turn
+from swarm.results import AgentRates, AgentResults
 
 LONG_WAIT_NS = 6_000_000_000
 """Between a failed attempt and the next: longer than an agent backs off by itself after a failed job."""
@@ -90,20 +90,20 @@ def together(trials: Sequence[dict[int, Agent]]) -> dict[int, Agent]:
     return pooled
 
 
-def per_agent(agents: dict[int, Agent]) -> list[dict[str, Any]]:
+def per_agent(agents: dict[int, Agent]) -> list[AgentResults]:
     rows = []
     for number, agent in sorted(agents.items()):
         ttft = Distribution(agent.ttft_ns)
         rows.append(
-            {
-                "agent": number,
-                "output_tokens_per_s": agent.rate,
-                "ttft_s_p50": ttft.seconds(50),
-                "ttft_s_p95": ttft.seconds(95),
-                "turns": agent.turns,
-                "jobs": agent.jobs,
-                "errors": agent.errors,
-            }
+            AgentResults(
+                agent=number,
+                output_tokens_per_s=agent.rate,
+                ttft_s_p50=ttft.seconds(50),
+                ttft_s_p95=ttft.seconds(95),
+                turns=agent.turns,
+                jobs=agent.jobs,
+                errors=agent.errors,
+            )
         )
     return rows
 
@@ -142,10 +142,10 @@ def idle_ns(agents: dict[int, Agent], seconds: float) -> int:
     return sum(agent.present_ns if number in idle else agent.waited_ns for number, agent in agents.items())
 
 
-def spread(ascending: Sequence[float]) -> dict[str, float | None]:
+def spread(ascending: Sequence[float]) -> AgentRates:
     """Of the agents' output rates."""
-    percentiles = {f"p{percent}": percentile(ascending, percent) for percent in (10, 50, 90)}
-    return {**percentiles, "min": percentile(ascending, 0), "max": percentile(ascending, 100)}
+    low, p10, p50, p90, high = (percentile(ascending, percent) for percent in (0, 10, 50, 90, 100))
+    return AgentRates(p10=p10, p50=p50, p90=p90, min=low, max=high)
 
 
 def jain(values: Sequence[float]) -> float | None:

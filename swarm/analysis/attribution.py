@@ -8,14 +8,14 @@ between chunks (`swarm.analysis.gaps`). What cannot be told is "unknown".
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import get_args
 
 from swarm.analysis.gaps import Gaps, Stalls
 from swarm.analysis.window import Window
 from swarm.recording.observations import is_complete
 from swarm.recording.records import AgentEnd, AnyRecord, Attempt, ServerSample, Tool, Turn
+from swarm.results import Cause
 
-Cause = Literal["decode", "prefill", "cache", "queue", "preemption", "tools", "client", "unknown"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 TurnKey = tuple[str, int]
 """A turn of a script: its template, and its number."""

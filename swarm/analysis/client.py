@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from swarm.analysis.window import Window
 from swarm.recording.records import ClientSample
 from swarm.recording.timing import TimingError
+from swarm.results import ClientResults
 
 OTHERS_SHARE = 0.25
 """Of the machine's CPUs: from it on, processes that are not swarm's are worth telling of."""
@@ -119,26 +119,24 @@ def processes(clients: Iterable[Client]) -> dict[int, Process]:
     return dict(sorted(merged.items()))
 
 
-def summary(clients: Sequence[Client]) -> dict[str, Any]:
+def summary(clients: Sequence[Client]) -> ClientResults:
     """The `client` block of the results; None where there are no samples."""
     found = processes(clients)
     watched = sum(process.watched_ns for process in found.values())
     timing = timing_of(found)
     chunks = timing.chunks
     cpu_ns = sum(process.cpu_ns for process in found.values())
-    return {
-        "cpu_share": max(
-            (share for process in found.values() if (share := process.cpu_share) is not None), default=None
-        ),
-        "cpu_per_chunk_s": cpu_ns / chunks / 1e9 if chunks else None,
-        "lag_p99_s": timing.lag_p99_s(),
-        "timing_error_p99_s": timing.p99_s(),
-        "chunks_per_s": chunks * len(found) * 1e9 / watched if watched else None,
-        "coalesced_chunks": timing.coalesced if watched else None,
-        "coalesced_share": timing.coalesced / chunks if chunks else None,
-        "frozen_s": max((process.frozen_s for process in found.values()), default=None) if watched else None,
-        "stamp_source": ("kernel" if timing.by_kernel else "user") if watched else None,
-    }
+    return ClientResults(
+        cpu_share=max((share for process in found.values() if (share := process.cpu_share) is not None), default=None),
+        cpu_per_chunk_s=cpu_ns / chunks / 1e9 if chunks else None,
+        lag_p99_s=timing.lag_p99_s(),
+        timing_error_p99_s=timing.p99_s(),
+        chunks_per_s=chunks * len(found) * 1e9 / watched if watched else None,
+        coalesced_chunks=timing.coalesced if watched else None,
+        coalesced_share=timing.coalesced / chunks if chunks else None,
+        frozen_s=max((process.frozen_s for process in found.values()), default=None) if watched else None,
+        stamp_source=("kernel" if timing.by_kernel else "user") if watched else None,
+    )
 
 
 def timing_of(found: Mapping[int, Process]) -> TimingError:

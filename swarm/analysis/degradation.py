@@ -1,29 +1,40 @@
 """What N agents lose against one, in one place: each number over the same trials of the same target."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from swarm.analysis import contention
 from swarm.analysis.distribution import Distribution
 from swarm.analysis.trial import Trial
+from swarm.results import Inflation
 
 Pairs = Sequence[tuple[Trial, Trial]]
 """Each trial at N agents with the same trial of one agent."""
 
 
-def degradation(agents: int, pairs: Pairs, comparable_jobs: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Degradation:
+    """Ratios to one agent; the names are those of the results."""
+
+    retention: float | None
+    decode_retention: float | None
+    slowdown: float | None
+    scaling_efficiency: float | None
+    ttft_inflation: Inflation
+    itl_inflation: Inflation
+
+
+def degradation(agents: int, pairs: Pairs, comparable_jobs: bool) -> Degradation:
     """Geometric means over the trials; None without a pair, and the slowdown where too few jobs finished."""
     templates = [(trial.templates, base.templates) for trial, base in pairs]
-    retention = contention.retention(templates)
-    return {
-        "retention": retention,
-        "contention": None if retention is None else 1 - retention,
-        "decode_retention": contention.decode_retention(templates),
-        "slowdown": contention.slowdown(templates) if comparable_jobs else None,
-        "scaling_efficiency": _efficiency(agents, pairs),
-        "ttft_inflation": _inflation("ttft", pairs),
-        "itl_inflation": _inflation("itl", pairs),
-    }
+    return Degradation(
+        retention=contention.retention(templates),
+        decode_retention=contention.decode_retention(templates),
+        slowdown=contention.slowdown(templates) if comparable_jobs else None,
+        scaling_efficiency=_efficiency(agents, pairs),
+        ttft_inflation=_inflation("ttft", pairs),
+        itl_inflation=_inflation("itl", pairs),
+    )
 
 
 def _efficiency(agents: int, pairs: Pairs) -> float | None:
@@ -33,14 +44,15 @@ def _efficiency(agents: int, pairs: Pairs) -> float | None:
     return None if found is None else found / agents
 
 
-def _inflation(metric: str, pairs: Pairs) -> dict[str, float | None]:
+def _inflation(metric: str, pairs: Pairs) -> Inflation:
     """A latency's percentiles at N / alone."""
     both = [tuple(Distribution(trial.distributions.get(metric, {})) for trial in pair) for pair in pairs]
-    found = {}
-    for percent in (50, 95):
+
+    def at(percent: float) -> float | None:
         ratios = [_over(loaded.seconds(percent), alone.seconds(percent)) for loaded, alone in both]
-        found[f"p{percent}"] = contention.geometric_mean([ratio for ratio in ratios if ratio is not None])
-    return found
+        return contention.geometric_mean([ratio for ratio in ratios if ratio is not None])
+
+    return Inflation(p50=at(50), p95=at(95))
 
 
 def _over(loaded: float | None, alone: float | None) -> float | None:

@@ -3,9 +3,10 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Final
 
 from swarm.recording.histograms import highest_of, middle_of
+from swarm.results import DecodeRates, Latency, OrInfinite, WithFailures
 
 
 def rank(percentile: float, count: int) -> int:
@@ -24,7 +25,7 @@ def mean(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-INFINITY = "inf"
+INFINITY: Final = "inf"
 """As JSON has no number for it."""
 
 
@@ -42,27 +43,29 @@ class Distribution:
         """The `place`-th smallest value, from 1."""
         return highest_of(self._buckets[bisect_left(self._upto, place)])
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> Latency:
         """`count`, and in seconds `mean`, `p50`, `p90`, `p95`, `p99`, `max`; None of no values."""
         n = self.count
         if not n:
-            return {"count": 0, "mean": None, "p50": None, "p90": None, "p95": None, "p99": None, "max": None}
+            return Latency(count=0)
         at = {f"p{percent}": self.at_rank(rank(percent, n)) / 1e9 for percent in (50, 90, 95, 99)}
-        return {"count": n, "mean": self._sum / n / 1e9, **at, "max": self.at_rank(n) / 1e9}
+        return Latency(count=n, mean=self._sum / n / 1e9, max=self.at_rank(n) / 1e9, **at)
 
     def seconds(self, percent: float) -> float | None:
         return self.at_rank(rank(percent, self.count)) / 1e9 if self.count else None
 
-    def rates(self) -> dict[str, float | None]:
+    def rates(self) -> DecodeRates:
         """p10, p50, p90 of 1 / value, per second: the slowest values are the lowest rates."""
         n = self.count
-        return {f"p{percent}": 1e9 / self.at_rank(n + 1 - rank(percent, n)) if n else None for percent in (10, 50, 90)}
+        p10, p50, p90 = (1e9 / self.at_rank(n + 1 - rank(percent, n)) if n else None for percent in (10, 50, 90))
+        return DecodeRates(p10=p10, p50=p50, p90=p90)
 
-    def with_failures(self, failed: int) -> dict[str, float | str | None]:
+    def with_failures(self, failed: int) -> WithFailures:
         """p50, p95, p99 in seconds, where `failed` more values are infinitely large ("inf")."""
         n = self.count + failed
-        places = {f"p{percent}": rank(percent, n) for percent in (50, 95, 99)}
-        return {
-            name: (self.at_rank(place) / 1e9 if place <= self.count else INFINITY) if n else None
-            for name, place in places.items()
-        }
+
+        def at(percent: int) -> OrInfinite:
+            place = rank(percent, n)
+            return (self.at_rank(place) / 1e9 if place <= self.count else INFINITY) if n else None
+
+        return WithFailures(p50=at(50), p95=at(95), p99=at(99))

@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Literal
 
+from swarm import results
 from swarm.analysis import robust
-from swarm.analysis.minutes import Row
 from swarm.catalogue import MIB, Drift, Number, numbers
+from swarm.results import SoakWindow
 
 BLOCK = 10
 """Windows in a block."""
@@ -35,7 +36,7 @@ Block = tuple[float, float]
 """Hours since the soak's start, and the median of its windows."""
 
 
-def drift(rows: Sequence[Row], window_s: float) -> list[dict[str, Any]]:
+def drift(rows: Sequence[SoakWindow], window_s: float) -> list[results.Drift]:
     """A finding, or why there is none, for each metric; `rows` are those of `swarm.analysis.minutes`."""
     return [_judge(number, rows, window_s) for number in numbers(lambda metric: metric.drift)]
 
@@ -44,11 +45,11 @@ def _rule(number: Number) -> Drift:
     return number.metric.drift[number.stat]
 
 
-def _judge(number: Number, rows: Sequence[Row], window_s: float) -> dict[str, Any]:
+def _judge(number: Number, rows: Sequence[SoakWindow], window_s: float) -> results.Drift:
     blocks = _blocks(number, rows, window_s)
-    if not any(row[number.column] is not None for row in rows):
+    if not any(getattr(row, number.column) is not None for row in rows):
         return _no(number, "not measured")
-    if _rule(number).follows_load and len({row["agents"] for row in rows}) > 1 and not _comparable(rows):
+    if _rule(number).follows_load and len({row.agents for row in rows}) > 1 and not _comparable(rows):
         return _no(number, "not tested: the load never came back to a number of agents that it had before")
     if len(blocks) < ENOUGH:
         needed = (ENOUGH + START_UP) * BLOCK * window_s / 3600
@@ -56,42 +57,49 @@ def _judge(number: Number, rows: Sequence[Row], window_s: float) -> dict[str, An
     return _finding(number, blocks)
 
 
-def _no(number: Number, why: str | None) -> dict[str, Any]:
-    return {
-        "metric": number.column,
-        "finding": None,
-        "why_not": why,
-        "worse": False,
-        "since_h": None,
-        "change": None,
-        "change_ci99": None,
-        "unit": _UNITS[_rule(number).unit],
-        "text": f"{number.label}: {why or 'no change'}",
-    }
+def _no(number: Number, why: str | None) -> results.Drift:
+    return results.Drift(
+        metric=number.column,
+        finding=None,
+        why_not=why,
+        worse=False,
+        since_h=None,
+        change=None,
+        change_ci99=None,
+        unit=_UNITS[_rule(number).unit],
+        text=f"{number.label}: {why or 'no change'}",
+    )
 
 
-_UNITS = {"share": "share", "points": "points", "per_window": "per_window", "bytes": "bytes_per_h"}
+_UNITS: dict[str, Literal["share", "points", "per_window", "bytes_per_h"]] = {
+    "share": "share",
+    "points": "points",
+    "per_window": "per_window",
+    "bytes": "bytes_per_h",
+}
 
 
-def _comparable(rows: Sequence[Row]) -> set[int]:
+def _comparable(rows: Sequence[SoakWindow]) -> set[int]:
     """Numbers of agents that were at work both in the first and in the last third of the soak."""
     third = max(1, len(rows) // 3)
-    first, last = ({row["agents"] for row in part} for part in (rows[:third], rows[-third:]))
+    first, last = ({row.agents for row in part} for part in (rows[:third], rows[-third:]))
     return first & last
 
 
-def _blocks(number: Number, rows: Sequence[Row], window_s: float) -> list[Block]:
+def _blocks(number: Number, rows: Sequence[SoakWindow], window_s: float) -> list[Block]:
     """Medians of ten windows each, without the start-up; what follows the load is scaled to the same load."""
     usable = [
-        row for row in rows if row[number.column] is not None and (_rule(number).disturbed_too or not row["disturbed"])
+        row
+        for row in rows
+        if getattr(row, number.column) is not None and (_rule(number).disturbed_too or not row.disturbed)
     ]
     scale = {}
-    if _rule(number).follows_load and len({row["agents"] for row in rows}) > 1:
+    if _rule(number).follows_load and len({row.agents for row in rows}) > 1:
         scale = _scales(number, usable, _comparable(rows))
-        usable = [row for row in usable if row["agents"] in scale]
+        usable = [row for row in usable if row.agents in scale]
     groups: dict[int, list[float]] = defaultdict(list)
     for row in usable:
-        groups[row["number"] // BLOCK].append(row[number.column] * scale.get(row["agents"], 1.0))
+        groups[row.number // BLOCK].append(getattr(row, number.column) * scale.get(row.agents, 1.0))
     # A share of errors is seldom more than 0 in the median window, however many fail.
     middle = (lambda values: sum(values) / len(values)) if _rule(number).unit in ("points", "per_window") else median
     return [
@@ -101,18 +109,18 @@ def _blocks(number: Number, rows: Sequence[Row], window_s: float) -> list[Block]
     ]
 
 
-def _scales(number: Number, rows: Sequence[Row], levels: set[int]) -> dict[int, float]:
+def _scales(number: Number, rows: Sequence[SoakWindow], levels: set[int]) -> dict[int, float]:
     """What brings each number of agents to the median of all of them; none for one whose median is 0."""
     values: dict[int, list[float]] = defaultdict(list)
     for row in rows:
-        if row["agents"] in levels:
-            values[row["agents"]].append(row[number.column])
+        if row.agents in levels:
+            values[row.agents].append(getattr(row, number.column))
     medians = {agents: median(of_it) for agents, of_it in values.items()}
     whole = median(medians.values()) if medians else 0.0
     return {agents: whole / middle for agents, middle in medians.items() if middle}
 
 
-def _finding(number: Number, blocks: Sequence[Block]) -> dict[str, Any]:
+def _finding(number: Number, blocks: Sequence[Block]) -> results.Drift:
     """A trend, or a step where one explains the values better or where only one is sure."""
     hours, values = [hour for hour, _ in blocks], [value for _, value in blocks]
     cuts = robust.changes(values, CHANGE_P, SHORTEST)
@@ -143,20 +151,20 @@ def _scaled(found: robust.Estimate, factor: float) -> robust.Estimate:
     return robust.Estimate(*(part * factor for part in found))
 
 
-def _found(number: Number, change: robust.Estimate, hours: Sequence[float], at: int | None) -> dict[str, Any]:
+def _found(number: Number, change: robust.Estimate, hours: Sequence[float], at: int | None) -> results.Drift:
     """`at`: of a step, the first block behind it; None: a trend."""
     since = hours[0] if at is None else (hours[at - 1] + hours[at]) / 2
-    return {
-        "metric": number.column,
-        "finding": "trend" if at is None else "step",
-        "why_not": None,
-        "worse": (change.value > 0) == (number.metric.better == "lower"),
-        "since_h": since,
-        "change": change.value,
-        "change_ci99": [change.low, change.high],
-        "unit": _UNITS[_rule(number).unit],
-        "text": _text(number, change, since, hours[-1], at is not None),
-    }
+    return results.Drift(
+        metric=number.column,
+        finding="trend" if at is None else "step",
+        why_not=None,
+        worse=(change.value > 0) == (number.metric.better == "lower"),
+        since_h=since,
+        change=change.value,
+        change_ci99=[change.low, change.high],
+        unit=_UNITS[_rule(number).unit],
+        text=_text(number, change, since, hours[-1], at is not None),
+    )
 
 
 def _is_step(hours: Sequence[float], values: Sequence[float], cuts: Sequence[int], slope: float) -> bool:

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 from swarm.analysis import robust
 from swarm.analysis.drift import BLOCK, ENOUGH, START_UP
@@ -16,6 +16,7 @@ from swarm.analysis.headline import finite
 from swarm.analysis.words import counted
 from swarm.catalogue import Number, gated
 from swarm.recording.history import Entry, StageEntry
+from swarm.results import Results, StageResults
 
 Status = Literal["passed", "failed", "invalid", "skipped"]
 TOLERANCE = 0.05
@@ -38,8 +39,8 @@ class Check:
 
 
 def judge(
-    results: dict[str, Any],
-    baseline: dict[str, Any] | None = None,
+    results: Results,
+    baseline: Results | None = None,
     night: Entry | None = None,
     before: Sequence[Entry] = (),
     tolerance: float | None = None,
@@ -87,46 +88,46 @@ def _gates(checks: Sequence[Check]) -> str:
     return ", ".join(f"{count} of {all_of[gate]} {gate}" for gate, count in skipped.items())
 
 
-def _stages(results: dict[str, Any]) -> Iterable[tuple[str, str, dict[str, Any]]]:
+def _stages(results: Results) -> Iterable[tuple[str, str, StageResults]]:
     """The name of a stage, its target and itself."""
-    for target in results["targets"]:
-        for stage in target["stages"]:
-            yield f"{target['name']} at {counted(stage['agents'], 'agent')}", target["name"], stage
+    for target in results.targets:
+        for stage in target.stages:
+            yield f"{target.name} at {counted(stage.agents, 'agent')}", target.name, stage
 
 
-def _validity(results: dict[str, Any]) -> Iterable[Check]:
+def _validity(results: Results) -> Iterable[Check]:
     for name, _, stage in _stages(results):
-        reasons = "; ".join(stage["invalid_reasons"])
-        yield Check("validity", name, "passed" if stage["valid"] else "invalid", reasons or "valid")
+        reasons = "; ".join(stage.invalid_reasons)
+        yield Check("validity", name, "passed" if stage.valid else "invalid", reasons or "valid")
 
 
-def _thresholds(results: dict[str, Any]) -> Iterable[Check]:
-    for row in results["thresholds"]:
-        value = row["reason"] or f"it is {row['value']:g}" if row["value"] != "inf" else "it is infinite"
-        yield Check("threshold", f"{row['target']}: {row['expression']}", _status(row["passed"]), str(value))
+def _thresholds(results: Results) -> Iterable[Check]:
+    for row in results.thresholds:
+        value = row.reason or f"it is {row.value:g}" if row.value != "inf" else "it is infinite"
+        yield Check("threshold", f"{row.target}: {row.expression}", _status(row.passed), str(value))
 
 
-def _drift(results: dict[str, Any]) -> Iterable[Check]:
-    for row in (results.get("soak") or {}).get("drift", ()):
-        status: Status = "failed" if row["worse"] else "skipped" if row["why_not"] else "passed"
-        yield Check("drift", row["metric"], status, row["text"])
+def _drift(results: Results) -> Iterable[Check]:
+    for row in results.soak.drift if results.soak else ():
+        status: Status = "failed" if row.worse else "skipped" if row.why_not else "passed"
+        yield Check("drift", row.metric, status, row.text)
 
 
 def _status(passed: bool) -> Status:
     return "passed" if passed else "failed"
 
 
-def _baseline(results: dict[str, Any], baseline: dict[str, Any], tolerance: float | None) -> Iterable[Check]:
-    known = {(target, stage["agents"]): (stage, baseline) for _, target, stage in _stages(baseline)}
-    ours = {(target, stage["agents"]) for _, target, stage in _stages(results)}
+def _baseline(results: Results, baseline: Results, tolerance: float | None) -> Iterable[Check]:
+    known = {(target, stage.agents): (stage, baseline) for _, target, stage in _stages(baseline)}
+    ours = {(target, stage.agents) for _, target, stage in _stages(results)}
     for name, target, stage in _stages(baseline):
-        if (target, stage["agents"]) not in ours:
+        if (target, stage.agents) not in ours:
             yield Check("baseline", name, "skipped", "the run has no such stage")
     for name, target, stage in _stages(results):
-        before = known.get((target, stage["agents"]))
+        before = known.get((target, stage.agents))
         for number in gated():
             title = f"{name}: {number.label}"
-            if before is None or not before[0]["valid"]:
+            if before is None or not before[0].valid:
                 why = "the baseline has no such stage" if before is None else "the baseline's stage is invalid"
                 yield Check("baseline", title, "skipped", why)
                 continue
@@ -171,18 +172,18 @@ def _against_baseline(
     return Check("baseline", title, _status(not worse), text.replace("%", " %"))
 
 
-def _values(number: Number, stage: dict[str, Any], results: dict[str, Any]) -> list[float]:
+def _values(number: Number, stage: StageResults, results: Results) -> list[float]:
     """As many independent values as there are: of a soak medians of ten windows, else a value a trial."""
-    soak = results.get("soak")
+    soak = results.soak
     if soak:
         blocks: dict[int, list[float]] = defaultdict(list)
-        for row in soak["windows"]:
-            if not row["disturbed"] and row[number.column] and row["number"] >= START_UP * BLOCK:
-                blocks[row["number"] // BLOCK].append(row[number.column])
+        for row in soak.windows:
+            if not row.disturbed and getattr(row, number.column) and row.number >= START_UP * BLOCK:
+                blocks[row.number // BLOCK].append(getattr(row, number.column))
         whole = [median(values) for values in blocks.values() if len(values) >= BLOCK // 2]
         if len(whole) >= ENOUGH:
             return whole
-    trials = [finite(number, trial) for trial in stage["trials_detail"] if trial["status"] == "run"]
+    trials = [finite(number, trial) for trial in stage.trials_detail if trial.status == "run"]
     return [value for value in (trials if None not in trials else [finite(number, stage)]) if value]
 
 

@@ -11,46 +11,47 @@ from swarm.analysis.lookup import value_of
 from swarm.catalogue import Number, kept
 from swarm.recording import rundir
 from swarm.recording.history import Entry, StageEntry
+from swarm.results import Measured, Results
 
 _LOAD = ("route", "agents", "sampling", "tasks")
 _OF_STAGE = ("warmup", "duration", "trials")
 _OF_SOAK = ("pattern", "window", "base", "period")
 
 
-def entry_of(directory: Path, results: dict[str, Any]) -> Entry:
+def entry_of(directory: Path, results: Results) -> Entry:
     """The run as the history keeps it. Raises UsageError when `directory` is not a run directory."""
     scenario, environment = rundir.read_scenario(directory), rundir.read_environment(directory)
     told = environment.get("targets") or {}
-    kind = "soak" if results.get("soak") else "predict" if results["predicted"] else "run"
-    started_at = results["started_at"] or ""
+    kind = "soak" if results.soak else "predict" if results.predicted else "run"
+    started_at = results.started_at or ""
     return Entry(
         id=f"{started_at} {rundir.name_of(directory)}",
         started_at=started_at,
-        name=results["name"],
+        name=results.name,
         kind=kind,
-        verdict=results["verdict"],
-        predicted=results["predicted"],
+        verdict=results.verdict,
+        predicted=results.predicted,
         directory=rundir.printable(directory.resolve()),
         scenario=digest(scenario),
         hardware=_hardware(environment),
         swarm=__version__,
         stages=tuple(
             StageEntry(
-                target=target["name"],
-                model=target["model"],
-                engine=(told.get(target["name"]) or {}).get("version"),
-                agents=stage["agents"],
-                valid=stage["valid"],
+                target=target.name,
+                model=target.model,
+                engine=(told.get(target.name) or {}).get("version"),
+                agents=stage.agents,
+                valid=stage.valid,
                 numbers={each.name: value for each in kept() if (value := finite(each, stage)) is not None},
             )
-            for target in results["targets"]
-            for stage in target["stages"]
-            if stage["status"] == "run"
+            for target in results.targets
+            for stage in target.stages
+            if stage.status == "run"
         ),
     )
 
 
-def finite(number: Number, stage: dict[str, Any]) -> float | None:
+def finite(number: Number, stage: Measured) -> float | None:
     """None where it was not measured, or is infinite."""
     value = value_of(stage, number)
     return None if value == float("inf") else value

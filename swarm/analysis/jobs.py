@@ -3,7 +3,7 @@
 from collections import Counter
 
 from swarm.analysis.window import Window
-from swarm.recording.records import FINISHED, Job
+from swarm.recording.records import FINISHED, Job, JobOutcome
 
 ENOUGH_PER_AGENT = 4
 """Below this many finished jobs per agent, job times tell which jobs happened to finish, and not how fast."""
@@ -17,7 +17,7 @@ class Jobs:
         self.started = 0
         self.tokens = 0
         """Completion tokens of the finished ones, all of their turns."""
-        self.outcomes: Counter[str] = Counter()
+        self.outcomes: Counter[JobOutcome] = Counter()
 
     def add(self, job: Job) -> bool:
         """Whether the job ended in the window."""

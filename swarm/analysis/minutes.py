@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+
+from msgspec.structs import replace
 
 from swarm.analysis.distribution import percentile
 from swarm.analysis.plan import SoakPlan
@@ -16,7 +17,18 @@ from swarm.analysis.standstill import allowed_s
 from swarm.analysis.window import Window, tokens_in
 from swarm.catalogue import Number, gated
 from swarm.recording.observations import is_complete
-from swarm.recording.records import FINISHED, AnyRecord, Attempt, ClientSample, Job, ServerSample, Stage, StageEnd
+from swarm.recording.records import (
+    FINISHED,
+    AnyRecord,
+    Attempt,
+    ClientSample,
+    ErrorKind,
+    Job,
+    ServerSample,
+    Stage,
+    StageEnd,
+)
+from swarm.results import SoakWindow
 
 KEPT_NS = 1200 * 1_000_000_000
 """Longer than a request takes, which tells of its first token at its end."""
@@ -24,7 +36,6 @@ STALL_S, STALL_TIMES = 10.0, 10.0
 """A wait for the next token is a stall when it is longer than this, and than so many times the soak's usual longest."""
 STORM_SHARE = 0.2
 """Of a window's requests: when more fail, its latencies are those of the survivors."""
-Row = dict[str, Any]
 
 
 @dataclass
@@ -86,7 +97,7 @@ class Minute:
     window: Window
     tokens: float = 0.0
     requests: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
+    errors: Counter[ErrorKind] = field(default_factory=Counter)
     longest_wait_ns: int = 0
     frozen_ns: Counter[int] = field(default_factory=Counter)
     """Shard -> how long it stood still."""
@@ -239,7 +250,7 @@ class Minutes:
             minute.settle()
             self._settled += 1
 
-    def rows(self, max_lag_s: float) -> list[Row]:
+    def rows(self, max_lag_s: float) -> list[SoakWindow]:
         """A row per window, in the order of time; one that broke off and was measured again is there twice."""
         rows = []
         for segment_number, segment in enumerate(self.segments):
@@ -249,10 +260,10 @@ class Minutes:
                 minute = self._numbered(number, segment_number)
                 rows.append(self._row(first + number, minute, before, segment))
                 before = minute
-        _disturbed(rows, max_lag_s)
-        return rows
+        usual_wait_s = median(row.longest_wait_s for row in rows) if rows else 0.0
+        return [replace(row, disturbed=_disturbed(row, usual_wait_s, max_lag_s)) for row in rows]
 
-    def _row(self, number: int, minute: Minute, before: Minute | None, segment: Segment) -> Row:
+    def _row(self, number: int, minute: Minute, before: Minute | None, segment: Segment) -> SoakWindow:
         minute.settle()
         stop_ns = min(minute.window.stop_ns, segment.until_ns)
         seconds = (stop_ns - minute.window.start_ns) / 1e9
@@ -264,24 +275,24 @@ class Minutes:
             counters[0] = before.server.preemptions[1]
             restarted = restarted or before.server.started_at.isdisjoint(server.started_at)
         levels = self.plan.levels
-        return {
-            "number": number,
-            "t_s": minute.window.start_ns / 1e9,
-            "agents": levels[min(number, len(levels) - 1)],
-            "whole": stop_ns - minute.window.start_ns == self._width_ns,
-            "output_tokens_per_s": minute.tokens / seconds if seconds else None,
-            "requests": minute.requests,
-            "errors": dict(sorted(minute.errors.items())),
-            "error_share": failed / ended if ended else None,
+        return SoakWindow(
+            number=number,
+            t_s=minute.window.start_ns / 1e9,
+            agents=levels[min(number, len(levels) - 1)],
+            whole=stop_ns - minute.window.start_ns == self._width_ns,
+            output_tokens_per_s=minute.tokens / seconds if seconds else None,
+            requests=minute.requests,
+            errors=dict(sorted(minute.errors.items())),
+            error_share=failed / ended if ended else None,
             **minute.percentiles,
-            "longest_wait_s": minute.longest_wait_ns / 1e9,
-            "kv_usage": server.kv_usage / server.kv_samples if server.kv_samples else None,
-            "preemptions": max(0.0, counters[1] - counters[0]) if counters and not restarted else None,
-            "client_rss_bytes": minute.rss_bytes,
-            "client_open_files": minute.open_files,
-            "server_rss_bytes": server.resident_bytes,
-            "disturbed": "the server restarted" if restarted else _stood_still(minute, seconds),
-        }
+            longest_wait_s=minute.longest_wait_ns / 1e9,
+            kv_usage=server.kv_usage / server.kv_samples if server.kv_samples else None,
+            preemptions=max(0.0, counters[1] - counters[0]) if counters and not restarted else None,
+            client_rss_bytes=minute.rss_bytes,
+            client_open_files=minute.open_files,
+            server_rss_bytes=server.resident_bytes,
+            disturbed="the server restarted" if restarted else _stood_still(minute, seconds),
+        )
 
 
 def _stood_still(minute: Minute, seconds: float) -> str | None:
@@ -289,20 +300,19 @@ def _stood_still(minute: Minute, seconds: float) -> str | None:
     return f"the load generator stood still for {lost:.3g} s" if lost > allowed_s(seconds) else None
 
 
-def _disturbed(rows: list[Row], max_lag_s: float) -> None:
-    """Says of each window what happened in it, if anything did, that its numbers are about instead of the load."""
-    usual_wait = median(row["longest_wait_s"] for row in rows) if rows else 0.0
-    for row in rows:
-        lag, share, wait = row["lag_s_p99"], row["error_share"], row["longest_wait_s"]
-        if row["disturbed"]:
-            continue
-        if not row["whole"]:
-            row["disturbed"] = "cut short"
-        elif wait > max(STALL_S, STALL_TIMES * usual_wait):
-            row["disturbed"] = f"a stall of {wait:.1f} s"
-        elif share is not None and share > STORM_SHARE:
-            row["disturbed"] = f"{share * 100:.0f} % of the requests failed"
-        elif not row["requests"]:
-            row["disturbed"] = "nothing was answered"
-        elif lag is not None and lag > max_lag_s:
-            row["disturbed"] = f"the load generator was {lag * 1000:.0f} ms late (p99)"
+def _disturbed(row: SoakWindow, usual_wait_s: float, max_lag_s: float) -> str | None:
+    """What happened in a window, if anything did, that its numbers are about instead of the load."""
+    lag, share, wait = row.lag_s_p99, row.error_share, row.longest_wait_s
+    if row.disturbed:
+        return row.disturbed
+    if not row.whole:
+        return "cut short"
+    if wait > max(STALL_S, STALL_TIMES * usual_wait_s):
+        return f"a stall of {wait:.1f} s"
+    if share is not None and share > STORM_SHARE:
+        return f"{share * 100:.0f} % of the requests failed"
+    if not row.requests:
+        return "nothing was answered"
+    if lag is not None and lag > max_lag_s:
+        return f"the load generator was {lag * 1000:.0f} ms late (p99)"
+    return None

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -16,7 +16,7 @@ from swarm.scenario.units import parse_duration, parse_share
 @dataclass(frozen=True)
 class Target:
     name: str
-    architecture: str
+    architecture: Literal["moe", "dense"]
     model: str | None
     gpus: Annotated[int, msgspec.Meta(ge=1)]
 
@@ -56,7 +56,7 @@ class Plan:
     name: str
     started_at: str | None
     predicted: bool
-    driver: str
+    driver: Literal["script", "model", "trace"]
     targets: tuple[Target, ...]
     levels: tuple[Annotated[int, msgspec.Meta(ge=1)], ...]
     trials: int

@@ -4,7 +4,7 @@ from collections import Counter
 
 from swarm.analysis.window import Window
 from swarm.recording.observations import ended_for_tools, is_complete, lost_calls
-from swarm.recording.records import Attempt
+from swarm.recording.records import Attempt, ErrorKind
 
 
 class Requests:
@@ -13,7 +13,7 @@ class Requests:
     def __init__(self, window: Window) -> None:
         self._window = window
         self.complete = 0
-        self.errors: Counter[str] = Counter()
+        self.errors: Counter[ErrorKind] = Counter()
         self.messages: dict[str, str] = {}
         """The first message of each kind of error."""
         self.finish_reasons: Counter[str] = Counter()

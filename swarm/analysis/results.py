@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from swarm.analysis import usl
 from swarm.analysis.capacity import answer, judge
@@ -19,14 +19,15 @@ from swarm.analysis.words import counted
 from swarm.recording import rundir
 from swarm.recording.histograms import StageKey
 from swarm.recording.records import SIGNALS, Stage
+from swarm.results import Capacity, Results, TargetResults
 from swarm.scenario.thresholds import parse_slo
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 Trials = dict[StageKey, Trial]
 
 
-def analyse(directory: Path) -> dict[str, Any]:
-    """The results of a run, whole or broken off, ready for JSON; the same for the same files.
+def analyse(directory: Path) -> Results:
+    """The results of a run, whole or broken off; the same for the same files.
 
     Raises UsageError when `directory` is not a run directory or a file in it is damaged.
     """
@@ -40,38 +41,38 @@ def analyse(directory: Path) -> dict[str, Any]:
     capacity = _capacity(plan, targets) if plan.capacity else None
     asked = _border(capacity) if capacity else None
     reasons = [
-        f"{target['name']} with {counted(stage['agents'], 'agent')}: {reason}"
+        f"{target.name} with {counted(stage.agents, 'agent')}: {reason}"
         for target in targets
-        for stage in target["stages"]
-        if asked is None or (target["name"], stage["agents"]) in asked
-        for reason in stage["invalid_reasons"]
+        for stage in target.stages
+        if asked is None or (target.name, stage.agents) in asked
+        for reason in stage.invalid_reasons
     ]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "name": plan.name,
-        "started_at": plan.started_at,
-        "verdict": "invalid" if reasons else "valid",
-        "invalid_reasons": reasons,
-        "notes": [f"{note} ({count})" if count > 1 else note for note, count in sorted(notes.items())],
-        "lines_left_out": notes.lines_left_out,
-        "broken_off": _broken_off(trials, targets),
-        "predicted": plan.predicted,
-        "load": digest(rundir.read_scenario(directory)),
-        "driver": plan.driver,
-        "targets": targets,
-        "comparison": comparison,
-        "crossings": crossings(comparison),
-        "capacity": capacity,
-        "thresholds": evaluate(plan.thresholds, targets),
-        "soak": soak_block(minutes, plan.limits.max_lag_s) if minutes else None,
-    }
+    return Results(
+        schema_version=SCHEMA_VERSION,
+        name=plan.name,
+        started_at=plan.started_at,
+        verdict="invalid" if reasons else "valid",
+        invalid_reasons=reasons,
+        notes=[f"{note} ({count})" if count > 1 else note for note, count in sorted(notes.items())],
+        lines_left_out=notes.lines_left_out,
+        broken_off=_broken_off(trials, targets),
+        predicted=plan.predicted,
+        load=digest(rundir.read_scenario(directory)),
+        driver=plan.driver,
+        targets=targets,
+        comparison=comparison,
+        crossings=crossings(comparison),
+        capacity=capacity,
+        thresholds=evaluate(plan.thresholds, targets),
+        soak=soak_block(minutes, plan.limits.max_lag_s) if minutes else None,
+    )
 
 
-def _broken_off(trials: Trials, targets: Sequence[dict[str, Any]]) -> bool:
+def _broken_off(trials: Trials, targets: Sequence[TargetResults]) -> bool:
     """Whether the run was killed or interrupted; one that stopped by itself, as its budget was spent, was not."""
     ends = [trial.ended for trial in trials.values()]
     early = {end.interrupted for end in ends if end} - {None}
-    tried = (detail["status"] for target in targets for stage in target["stages"] for detail in stage["trials_detail"])
+    tried = (detail.status for target in targets for stage in target.stages for detail in stage.trials_detail)
     return None in ends or not early.isdisjoint(SIGNALS) or ("skipped" in tried and not early)
 
 
@@ -102,7 +103,7 @@ def read_trials(directory: Path, notes: Notes, soaked: Window | None, explain: b
     return trials
 
 
-def _target(plan: Plan, target: Target, trials: Trials) -> dict[str, Any]:
+def _target(plan: Plan, target: Target, trials: Trials) -> TargetResults:
     planned = dict.fromkeys(plan.levels, plan.trials)
     counts = _tried(target.name, trials) or {1: 1} if plan.capacity else planned
 
@@ -113,14 +114,14 @@ def _target(plan: Plan, target: Target, trials: Trials) -> dict[str, Any]:
         stage(level, of_level(level, count), of_level(1, count), target.gpus, plan.limits)
         for level, count in counts.items()
     ]
-    return {
-        "name": target.name,
-        "architecture": target.architecture,
-        "model": target.model,
-        "gpus": target.gpus,
-        "stages": stages,
-        "usl": usl.fit({one["agents"]: one["throughput"]["output_tokens_per_s"] for one in stages if one["valid"]}),
-    }
+    return TargetResults(
+        name=target.name,
+        architecture=target.architecture,
+        model=target.model,
+        gpus=target.gpus,
+        stages=stages,
+        usl=usl.fit({one.agents: one.throughput.output_tokens_per_s for one in stages if one.valid}),
+    )
 
 
 def _tried(target: str, trials: Trials) -> dict[int, int]:
@@ -128,28 +129,28 @@ def _tried(target: str, trials: Trials) -> dict[int, int]:
     return {level: number for name, level, number in sorted(trials) if name == target}
 
 
-def _capacity(plan: Plan, targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _capacity(plan: Plan, targets: Sequence[TargetResults]) -> Capacity:
     assert plan.capacity
     slos = [parse_slo(text) for text in plan.capacity.slo]
-    return {
-        "slo": list(plan.capacity.slo),
-        "most": plan.capacity.most,
-        "targets": [
+    return Capacity(
+        slo=list(plan.capacity.slo),
+        most=plan.capacity.most,
+        targets=[
             answer(
-                target["name"],
+                target.name,
                 {
-                    one["agents"]: judge(one, slos, predicted=plan.predicted)
-                    for one in target["stages"]
-                    if one["status"] == "run"
+                    one.agents: judge(one, slos, predicted=plan.predicted)
+                    for one in target.stages
+                    if one.status == "run"
                 },
                 plan.capacity.most,
                 predicted=plan.predicted,
             )
             for target in targets
         ],
-    }
+    )
 
 
-def _border(capacity: dict[str, Any]) -> set[tuple[str, int]]:
+def _border(capacity: Capacity) -> set[tuple[str, int | None]]:
     """The stages that the answers stand on: of a search, no others need be valid."""
-    return {(found["target"], found[end]) for found in capacity["targets"] for end in ("agents", "next")}
+    return {(found.target, level) for found in capacity.targets for level in (found.agents, found.next)}

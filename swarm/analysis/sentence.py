@@ -1,11 +1,12 @@
 """What a run means, in a sentence or two, from its results alone."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from swarm.analysis.why import why
 from swarm.analysis.words import counted
+from swarm.results import Results, StageResults
 
-Stages = dict[str, dict[int, dict[str, Any]]]
+Stages = dict[str, dict[int, StageResults]]
 """Target -> level -> stage, of those stages that are valid and saw agents write."""
 
 
@@ -13,10 +14,10 @@ SPEED = "agent_output_tokens_per_s.p50"
 PREDICTED = "Predicted by the contention model, not measured."
 
 
-def sentences(results: dict[str, Any]) -> list[str]:
+def sentences(results: Results) -> list[str]:
     """What must not be used, what the numbers mean, and how far they can be trusted."""
-    if results["capacity"]:
-        said = (PREDICTED if results["predicted"] else "", *carried(results))
+    if results.capacity:
+        said = (PREDICTED if results.predicted else "", *carried(results))
         return [line for line in (*said, unequal(results)) if line]
     told = (
         warning(results),
@@ -31,48 +32,47 @@ def sentences(results: dict[str, Any]) -> list[str]:
     return [line for line in told if line]
 
 
-def carried(results: dict[str, Any]) -> list[str]:
+def carried(results: Results) -> list[str]:
     """Of a search for capacity: its answer for each target."""
-    return [found["sentence"] for found in results["capacity"]["targets"]]
+    return [found.sentence for found in results.capacity.targets] if results.capacity else []
 
 
-def wins(results: dict[str, Any]) -> list[str]:
+def wins(results: Results) -> list[str]:
     """Which of two targets writes faster per agent at which levels, as far as trials tell; and where that changes."""
-    pairs = {(row["baseline"], row["candidate"]): None for row in results["comparison"]}
+    pairs = {(row.baseline, row.candidate): None for row in results.comparison}
     lines = []
     for baseline, candidate in pairs:
         rows = [
             row
-            for row in results["comparison"]
-            if (row["baseline"], row["candidate"], row["metric"]) == (baseline, candidate, SPEED)
-            and row["significant"] is not None
+            for row in results.comparison
+            if (row.baseline, row.candidate, row.metric) == (baseline, candidate, SPEED) and row.significant is not None
         ]
         parts = [
-            _won(candidate, [row for row in rows if row["significant"] and row["ratio"] > 1]),
+            _won(candidate, {row.agents: row.ratio for row in rows if row.significant and row.ratio and row.ratio > 1}),
             _won(
-                baseline,
-                [{**row, "ratio": 1 / row["ratio"]} for row in rows if row["significant"] and row["ratio"] < 1],
+                baseline, {row.agents: 1 / row.ratio for row in rows if row.significant and row.ratio and row.ratio < 1}
             ),
-            _even([row["agents"] for row in rows if not row["significant"]]),
+            _even([row.agents for row in rows if not row.significant]),
         ]
         if any(parts):
-            crossed = [found for found in results["crossings"] if found["metric"] == SPEED and found["significant"]]
+            crossed = [found for found in results.crossings if found.metric == SPEED and found.significant]
             at = "".join(
-                f" The curves cross at about {found['agents']:.0f} agents."
+                f" The curves cross at about {found.agents:.0f} agents."
                 for found in crossed
-                if (found["baseline"], found["candidate"]) == (baseline, candidate)
+                if (found.baseline, found.candidate) == (baseline, candidate)
             )
             text = ", ".join(part for part in parts if part)
             lines.append(f"Per agent, {text} ({_trials(results)}).{at}")
     return lines
 
 
-def _won(name: str, rows: list[dict[str, Any]]) -> str:
-    if not rows:
+def _won(name: str, times: Mapping[int, float]) -> str:
+    """`times`: how much faster, by level."""
+    if not times:
         return ""
-    ratios = sorted({f"{row['ratio']:.1f}x" for row in rows}, key=lambda text: float(text[:-1]))
+    ratios = sorted({f"{ratio:.1f}x" for ratio in times.values()}, key=lambda text: float(text[:-1]))
     range_of = ratios[0] if len(ratios) == 1 else f"{ratios[0]} to {ratios[-1]}"
-    return f"{name} is significantly faster at {_listed([row['agents'] for row in rows])} agents ({range_of})"
+    return f"{name} is significantly faster at {_listed([*times])} agents ({range_of})"
 
 
 def _even(levels: list[int]) -> str:
@@ -84,29 +84,29 @@ def _listed(levels: list[int]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _trials(results: dict[str, Any]) -> str:
-    trials = min(stage["trials"] for target in results["targets"] for stage in target["stages"])
+def _trials(results: Results) -> str:
+    trials = min(stage.trials for target in results.targets for stage in target.stages)
     return f"95 %, {trials} trials"
 
 
-def peaks(results: dict[str, Any]) -> list[str]:
+def peaks(results: Results) -> list[str]:
     """At how many agents a target writes the most in all, where the scaling law is sure that it has a peak."""
     return [
-        f"{target['name']} writes the most in all at about {peak['value']:.0f} agents "
-        f"({peak['ci95'][0]:.0f} to {peak['ci95'][1]:.0f}, Universal Scalability Law)."
-        for target in results["targets"]
-        if (peak := target["usl"]["peak_agents"])
+        f"{target.name} writes the most in all at about {peak.value:.0f} agents "
+        f"({peak.ci95[0]:.0f} to {peak.ci95[1]:.0f}, Universal Scalability Law)."
+        for target in results.targets
+        if (peak := target.usl.peak_agents) and peak.ci95
     ]
 
 
-def warning(results: dict[str, Any]) -> str:
+def warning(results: Results) -> str:
     """That the run is a prediction, and how much of it does not count; empty when it was measured and all counts."""
-    return " ".join(filter(None, (PREDICTED if results["predicted"] else "", _invalid(results))))
+    return " ".join(filter(None, (PREDICTED if results.predicted else "", _invalid(results))))
 
 
-def _invalid(results: dict[str, Any]) -> str:
-    stages = [stage for target in results["targets"] for stage in target["stages"]]
-    bad = sum(not stage["valid"] for stage in stages)
+def _invalid(results: Results) -> str:
+    stages = [stage for target in results.targets for stage in target.stages]
+    bad = sum(not stage.valid for stage in stages)
     if not bad:
         return ""
     if len(stages) == 1:
@@ -115,11 +115,11 @@ def _invalid(results: dict[str, Any]) -> str:
     return f"{bad} of {len(stages)} stages {whose} numbers must not be used."
 
 
-def meaning(results: dict[str, Any]) -> str:
+def meaning(results: Results) -> str:
     """How fast each agent is, how much of its speed alone it keeps, and which model is faster at the highest level."""
     usable = _usable(results)
     if not usable:
-        ran = any(stage["window_s"] for target in results["targets"] for stage in target["stages"])
+        ran = any(stage.window_s for target in results.targets for stage in target.stages)
         return "No stage is valid, so nothing can be concluded." if ran else "Nothing was measured."
     level = _common_level(usable)
     if level is None:
@@ -127,7 +127,7 @@ def meaning(results: dict[str, Any]) -> str:
     return _alike(usable, level)
 
 
-def jobs(results: dict[str, Any]) -> str:
+def jobs(results: Results) -> str:
     """How long a job takes, at the level that `meaning` speaks of; empty where too few jobs finished."""
     usable = _usable(results)
     level = _common_level(usable)
@@ -136,7 +136,7 @@ def jobs(results: dict[str, Any]) -> str:
     parts = []
     for name, stages in usable.items():
         stage = stages[level]
-        seconds, slower = stage["latency"]["job_s"]["p50"], stage["slowdown"]
+        seconds, slower = stage.latency["job_s"].p50, stage.slowdown
         if seconds is None:
             return ""
         alone = f" ({slower:.1f}x its time alone)" if slower is not None and level > 1 else ""
@@ -144,9 +144,9 @@ def jobs(results: dict[str, Any]) -> str:
     return f"A job takes {', '.join(parts)}."
 
 
-def unequal(results: dict[str, Any]) -> str:
+def unequal(results: Results) -> str:
     """Said of agents that a model drove; empty of scripted ones."""
-    if results["driver"] != "model" or not _usable(results):
+    if results.driver != "model" or not _usable(results):
         return ""
     return (
         "The model decided what its agents did, so levels and models were not compared on equal work; "
@@ -154,20 +154,20 @@ def unequal(results: dict[str, Any]) -> str:
     )
 
 
-def caveat(results: dict[str, Any]) -> str:
+def caveat(results: Results) -> str:
     """What the reader must not conclude."""
     usable = _usable(results)
-    if not usable or results["predicted"]:
+    if not usable or results.predicted:
         return ""
-    trials = min(stage["trials"] for stages in usable.values() for stage in stages.values())
+    trials = min(stage.trials for stages in usable.values() for stage in stages.values())
     return "Measured once: small differences may be chance; a claim needs 3 trials or more." if trials == 1 else ""
 
 
 def _alike(usable: Stages, level: int) -> str:
     at = {name: stages[level] for name, stages in usable.items()}
-    rate = {name: stage["agent_output_tokens_per_s"]["p50"] for name, stage in at.items()}
-    kept = {name: stage["retention"] for name, stage in at.items()}
-    contended = level > 1 and None not in kept.values()
+    rate = {name: stage.agent_output_tokens_per_s.p50 or 0.0 for name, stage in at.items()}
+    kept = {name: stage.retention for name, stage in at.items() if stage.retention is not None}
+    contended = level > 1 and kept.keys() == at.keys()
     first, *others = at
     if contended:
         speed = f"{_rate(rate[first])} tok/s each while served"
@@ -195,14 +195,14 @@ def _faster(rate: dict[str, float], kept: dict[str, float]) -> str:
     return f"; {fast} {still}writes {times:.1f}x as fast per agent"
 
 
-def _usable(results: dict[str, Any]) -> Stages:
+def _usable(results: Results) -> Stages:
     stages = {
-        target["name"]: {
-            stage["agents"]: stage
-            for stage in target["stages"]
-            if stage["valid"] and stage["agent_output_tokens_per_s"]["p50"] is not None
+        target.name: {
+            stage.agents: stage
+            for stage in target.stages
+            if stage.valid and stage.agent_output_tokens_per_s.p50 is not None
         }
-        for target in results["targets"]
+        for target in results.targets
     }
     return {name: levels for name, levels in stages.items() if levels}
 

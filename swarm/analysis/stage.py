@@ -1,9 +1,12 @@
 """The numbers of one stage (a target at one level), from one trial or from several."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
+from swarm import results
 from swarm.analysis.agents import idle_ns, jain, per_agent, rates, shares, spread, together
 from swarm.analysis.attribution import attribution
 from swarm.analysis.client import processes, summary, timing_of
@@ -20,32 +23,60 @@ from swarm.analysis.validity import counters_skipped, too_few_turns, trial_reaso
 from swarm.analysis.words import counted
 from swarm.catalogue import latencies
 from swarm.recording.records import WindowEnd
+from swarm.results import (
+    Achieved,
+    ErrorAdjusted,
+    Jobs,
+    Latency,
+    LostCalls,
+    Measured,
+    StageResults,
+    Throughput,
+    Tokens,
+    TrialResults,
+)
 
 OF_JOBS = ("job", "ttfat")
 FIRST_TOKENS = 8
 """More tokens than this in a first chunk came before it: speculative decoding makes fewer in one step."""
+Entry = TypeVar("Entry", bound=Measured)
+Kind = TypeVar("Kind", bound=str)
 NOT_RUN = "not run: the run ended before this stage began"
 
 
 def stage(
     agents: int, trials: Sequence[Trial | None], alone: Sequence[Trial | None], gpus: int, limits: Limits
-) -> dict[str, Any]:
+) -> StageResults:
     """One entry of `stages`. `trials`, `alone`: of this level and of one agent, by trial; None: not run."""
     base = _valid_base(alone, limits)
     why = [trial_reasons(trial, limits) if trial else [NOT_RUN] for trial in trials]
     details = [
-        {"trial": number, **_entry(agents, [trial], [partner], gpus, limits, reasons)}
+        _as(TrialResults, _entry(agents, [trial], [partner], gpus, limits, reasons), trial=number)
         for number, (trial, partner, reasons) in enumerate(zip(trials, base, why, strict=True), 1)
     ]
     entry = _entry(agents, trials, base, gpus, limits, _reasons(agents, trials, why))
     if any(trials) and any(alone) and not any(base):
-        entry["notes"].append("contention and slowdown are left out, as the stage of one agent is invalid")
+        entry.notes.append("contention and slowdown are left out, as the stage of one agent is invalid")
     # The trials of a prediction differ in the order of their jobs alone: they tell nothing of how a real server varies.
     confidence = intervals(details if limits.real_time else [])
-    entry["throughput"]["output_tokens_per_s_ci95"] = confidence["output_tokens_per_s"]
-    for detail, trial in zip(details, trials, strict=True):
-        detail["throughput"]["output_tokens_per_s_ci95"] = trial.output.ci95() if trial and trial.seconds else None
-    return {**entry, "ci95": confidence, "trials_detail": details}
+    whole = _as(StageResults, entry, ci95=confidence, trials_detail=list(map(_with_ci95, details, trials)))
+    return replace(whole, throughput=_known_to(whole.throughput, confidence["output_tokens_per_s"]))
+
+
+def _with_ci95(detail: TrialResults, trial: Trial | None) -> TrialResults:
+    """One trial's own interval, over batches of its window."""
+    interval = trial.output.ci95() if trial and trial.seconds else None
+    return replace(detail, throughput=_known_to(detail.throughput, interval))
+
+
+def _known_to(rates: Throughput, interval: list[float] | None) -> Throughput:
+    return replace(rates, output_tokens_per_s_ci95=interval)
+
+
+def _as(kind: type[Entry], measured: Measured, **more: Any) -> Entry:
+    """`measured` with the keys that a `kind` has besides."""
+    fields: dict[str, Any] = {key: getattr(measured, key) for key in Measured.__struct_fields__}
+    return kind(**fields, **more)
 
 
 def _valid_base(alone: Sequence[Trial | None], limits: Limits) -> list[Trial | None]:
@@ -75,53 +106,64 @@ def _entry(
     gpus: int,
     limits: Limits,
     reasons: list[str],
-) -> dict[str, Any]:
+) -> Measured:
+    """Distributions and counts pooled, rates averaged over the trials; None where nothing was measured."""
     ran = [trial for trial in trials if trial]
-    pairs = [(trial, base) for trial, base in zip(trials, alone, strict=True) if trial and base]
-    return {
-        "agents": agents,
-        "trials": len(trials),
-        "status": "run" if ran else "skipped",
-        "valid": not reasons,
-        "invalid_reasons": reasons,
-        "notes": _notes(agents, ran, limits) if ran else [],
-        **measured(agents, ran, pairs, gpus),
-    }
-
-
-def measured(agents: int, ran: Sequence[Trial], pairs: Sequence[tuple[Trial, Trial]], gpus: int) -> dict[str, Any]:
-    """Everything measured: distributions and counts pooled, rates averaged over the trials; None where nothing was.
-
-    `pairs`: each trial with the same trial of one agent, for what compares the two.
-    """
-    trials = [trial for trial in ran if trial.seconds]
-    pairs = [(trial, base) for trial, base in pairs if trial.seconds and base.seconds]
-    pooled = together([trial.agents for trial in trials])
-    enough = enough_jobs(trials, agents)
-    comparable_jobs = enough and enough_jobs([base for _, base in pairs], 1)
-    return {
-        "window_s": mean(trial.seconds for trial in trials),
-        "achieved": _achieved(trials),
-        "throughput": _throughput(trials, gpus, enough),
-        **_latencies(trials, enough),
-        "agent_output_tokens_per_s": spread(rates(pooled)),
-        "per_agent": per_agent(pooled),
-        "fairness_jain": mean(jain(shares(trial.agents, trial.seconds)) for trial in trials),
-        **degradation(agents, pairs, comparable_jobs),
-        "tokens_per_job": _tokens_per_job(trials) if enough else None,
-        "warmup": _warmup(warmup([trial.output for trial in trials])),
-        **_counts(trials),
-        "attribution": attribution([(trial.causes, base.causes) for trial, base in pairs]),
-        "client": summary([trial.client for trial in trials]),
-        "shards": shards(ran),
-    }
+    timed = [trial for trial in ran if trial.seconds]
+    pairs = [
+        (trial, base)
+        for trial, base in zip(trials, alone, strict=True)
+        if trial and base and trial.seconds and base.seconds
+    ]
+    pooled = together([trial.agents for trial in timed])
+    enough = enough_jobs(timed, agents)
+    distributions = _distributions(timed)
+    failed = sum(trial.requests.errors.total() for trial in timed)
+    lost = degradation(agents, pairs, enough and enough_jobs([base for _, base in pairs], 1))
+    tokens = _tokens(timed)
+    return Measured(
+        agents=agents,
+        trials=len(trials),
+        status="run" if ran else "skipped",
+        valid=not reasons,
+        invalid_reasons=reasons,
+        notes=_notes(agents, ran, limits) if ran else [],
+        window_s=mean(trial.seconds for trial in timed),
+        achieved=_achieved(timed),
+        throughput=_throughput(timed, gpus, enough),
+        latency=_latency(distributions, enough),
+        decode_tokens_per_s=distributions["tpot"].rates(),
+        error_adjusted=ErrorAdjusted(e2e_s=distributions["e2e"].with_failures(failed)),
+        agent_output_tokens_per_s=spread(rates(pooled)),
+        per_agent=per_agent(pooled),
+        fairness_jain=mean(jain(shares(trial.agents, trial.seconds)) for trial in timed),
+        retention=lost.retention,
+        contention=None if lost.retention is None else 1 - lost.retention,
+        decode_retention=lost.decode_retention,
+        slowdown=lost.slowdown,
+        scaling_efficiency=lost.scaling_efficiency,
+        ttft_inflation=lost.ttft_inflation,
+        itl_inflation=lost.itl_inflation,
+        tokens_per_job=_tokens_per_job(timed) if enough else None,
+        warmup=_warmup(warmup([trial.output for trial in timed])),
+        prefix_cache_hit_rate=_hit_rate(tokens),
+        tokens=tokens,
+        jobs=_jobs(timed),
+        errors=_sum(trial.requests.errors for trial in timed),
+        tool_errors=_tool_errors(timed),
+        lost_calls=_lost_calls(timed),
+        finish_reasons=_sum(trial.requests.finish_reasons for trial in timed),
+        attribution=attribution([(trial.causes, base.causes) for trial, base in pairs]),
+        client=summary([trial.client for trial in timed]),
+        shards=shards(ran),
+    )
 
 
 def enough_jobs(trials: Sequence[Trial], agents: int) -> bool:
     return sum(trial.jobs.finished for trial in trials) >= ENOUGH_PER_AGENT * agents
 
 
-def _achieved(trials: Sequence[Trial]) -> dict[str, Any]:
+def _achieved(trials: Sequence[Trial]) -> Achieved:
     # A broken-off stage has no agent's end on record.
     alive = (
         max(0, trial.load.alive_ns - idle_ns(trial.agents, trial.seconds)) / 1e9 / trial.seconds
@@ -129,12 +171,12 @@ def _achieved(trials: Sequence[Trial]) -> dict[str, Any]:
         else None
         for trial in trials
     )
-    return {
-        "in_flight_mean": mean(trial.load.in_flight_ns / 1e9 / trial.seconds for trial in trials),
-        "in_flight_max": max((trial.load.most_in_flight() for trial in trials), default=None),
-        "agents_alive_mean": mean(alive),
-        "server_running_mean": mean(trial.server_running_mean for trial in trials),
-    }
+    return Achieved(
+        in_flight_mean=mean(trial.load.in_flight_ns / 1e9 / trial.seconds for trial in trials),
+        in_flight_max=max((trial.load.most_in_flight() for trial in trials), default=None),
+        agents_alive_mean=mean(alive),
+        server_running_mean=mean(trial.server_running_mean for trial in trials),
+    )
 
 
 def _tokens_per_job(trials: Sequence[Trial]) -> float | None:
@@ -142,71 +184,75 @@ def _tokens_per_job(trials: Sequence[Trial]) -> float | None:
     return sum(trial.jobs.tokens for trial in trials) / sum(trial.jobs.finished for trial in trials) or None
 
 
-def _warmup(found: Warmup | None) -> dict[str, float | None]:
-    return {
-        "seconds": found.seconds if found else None,
-        "transient_s": found.transient_s if found else None,
-        "bias": found.bias if found else None,
-    }
+def _warmup(found: Warmup | None) -> results.Warmup:
+    return results.Warmup(
+        seconds=found.seconds if found else None,
+        transient_s=found.transient_s if found else None,
+        bias=found.bias if found else None,
+    )
 
 
-def _throughput(trials: Sequence[Trial], gpus: int, enough: bool) -> dict[str, Any]:
+def _throughput(trials: Sequence[Trial], gpus: int, enough: bool) -> Throughput:
     jobs_per_h = mean(trial.jobs.finished * 3600 / trial.seconds for trial in trials) if enough else None
+    return Throughput(
+        output_tokens_per_s=mean(trial.output_rate for trial in trials),
+        output_tokens_per_s_ci95=None,
+        requests_per_s=mean(trial.requests.complete / trial.seconds for trial in trials),
+        jobs_per_h=jobs_per_h,
+        jobs_per_h_per_gpu=None if jobs_per_h is None else jobs_per_h / gpus,
+    )
+
+
+def _distributions(trials: Sequence[Trial]) -> dict[str, Distribution]:
+    """Each latency, by the name of its observation, over all trials."""
     return {
-        "output_tokens_per_s": mean(trial.output_rate for trial in trials),
-        "output_tokens_per_s_ci95": None,
-        "requests_per_s": mean(trial.requests.complete / trial.seconds for trial in trials),
-        "jobs_per_h": jobs_per_h,
-        "jobs_per_h_per_gpu": None if jobs_per_h is None else jobs_per_h / gpus,
+        metric.observation: Distribution(
+            sum((trial.distributions.get(metric.observation, Counter()) for trial in trials), Counter[int]())
+        )
+        for metric in latencies()
     }
 
 
-def _latencies(trials: Sequence[Trial], enough: bool) -> dict[str, Any]:
-    names = {metric.key: metric.observation for metric in latencies()}
-    distributions = {
-        metric: Distribution(sum((trial.distributions.get(metric, Counter()) for trial in trials), Counter[int]()))
-        for metric in names.values()
-    }
-    latency = {key: distributions[metric].stats() for key, metric in names.items()}
+def _latency(distributions: Mapping[str, Distribution], enough: bool) -> dict[str, Latency]:
+    """`enough`: jobs finished to tell their times; else only their number is told."""
+    found = {metric.key: distributions[metric.observation].stats() for metric in latencies()}
     if not enough:
-        for metric in OF_JOBS:
-            latency[f"{metric}_s"] = {**Distribution({}).stats(), "count": distributions[metric].count}
-    failed = sum(trial.requests.errors.total() for trial in trials)
-    return {
-        "latency": latency,
-        "decode_tokens_per_s": distributions["tpot"].rates(),
-        "error_adjusted": {"e2e_s": distributions["e2e"].with_failures(failed)},
-    }
+        found |= {f"{metric}_s": Latency(count=distributions[metric].count) for metric in OF_JOBS}
+    return found
 
 
-def _counts(trials: Sequence[Trial]) -> dict[str, Any]:
+def _tokens(trials: Sequence[Trial]) -> Tokens:
     prompt = cached = completion = None
     for trial in trials:
         prompt = plus(prompt, trial.requests.prompt_tokens)
         cached = plus(cached, trial.requests.cached_tokens)
         completion = plus(completion, trial.requests.completion_tokens)
+    return Tokens(prompt=_whole(prompt), cached_prompt=_whole(cached), completion=_whole(completion))
+
+
+def _whole(tokens: float | None) -> int | None:
+    return None if tokens is None else round(tokens)
+
+
+def _hit_rate(tokens: Tokens) -> float | None:
+    return tokens.cached_prompt / tokens.prompt if tokens.cached_prompt is not None and tokens.prompt else None
+
+
+def _jobs(trials: Sequence[Trial]) -> Jobs:
     outcomes = _sum(trial.jobs.outcomes for trial in trials)
-    return {
-        "prefix_cache_hit_rate": cached / prompt if cached is not None and prompt else None,
-        "tokens": {
-            "prompt": prompt,
-            "cached_prompt": cached,
-            "completion": None if completion is None else round(completion),
-        },
-        "jobs": {
-            "started": sum(trial.jobs.started for trial in trials) if trials else None,
-            "finished": sum(trial.jobs.finished for trial in trials) if trials else None,
-            "censored": outcomes.get("censored", 0) if trials else None,
-            "outcomes": outcomes,
-        },
-        "errors": _sum(trial.requests.errors for trial in trials),
-        "tool_errors": _tool_errors(trials),
-        "lost_calls": {
-            "replies": sum(trial.requests.ended_for_tools for trial in trials) if trials else None,
-            "lost": sum(trial.requests.lost_calls for trial in trials) if trials else None,
-        },
-        "finish_reasons": _sum(trial.requests.finish_reasons for trial in trials),
-    }
+    return Jobs(
+        started=sum(trial.jobs.started for trial in trials) if trials else None,
+        finished=sum(trial.jobs.finished for trial in trials) if trials else None,
+        censored=outcomes.get("censored", 0) if trials else None,
+        outcomes=outcomes,
+    )
+
+
+def _lost_calls(trials: Sequence[Trial]) -> LostCalls:
+    return LostCalls(
+        replies=sum(trial.requests.ended_for_tools for trial in trials) if trials else None,
+        lost=sum(trial.requests.lost_calls for trial in trials) if trials else None,
+    )
 
 
 def _tool_errors(trials: Sequence[Trial]) -> dict[str, int]:
@@ -214,8 +260,8 @@ def _tool_errors(trials: Sequence[Trial]) -> dict[str, int]:
     return _sum([*(trial.tool_errors for trial in trials), +lost])
 
 
-def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
-    return dict(sorted(sum(counters, Counter[str]()).items()))
+def _sum(counters: Iterable[Counter[Kind]]) -> dict[Kind, int]:
+    return dict(sorted(sum(counters, Counter[Kind]()).items()))
 
 
 def _notes(agents: int, trials: Sequence[Trial], limits: Limits) -> list[str]:

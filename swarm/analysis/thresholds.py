@@ -1,37 +1,38 @@
 """Thresholds held against the results."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from swarm import results
 from swarm.analysis.distribution import INFINITY
 from swarm.analysis.lookup import lookup
+from swarm.results import TargetResults
 from swarm.scenario.thresholds import Threshold, parse_threshold
 
 
-def evaluate(expressions: Sequence[str], targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def evaluate(expressions: Sequence[str], targets: Sequence[TargetResults]) -> list[results.Threshold]:
     """The `thresholds` of the results: one entry for each expression and target that it speaks of.
 
     A value that was not measured fails its threshold, with the reason "no value".
     """
     rows = []
     for threshold in map(parse_threshold, expressions):
-        meant = [target for target in targets if threshold.target in ("*", target["name"])]
-        rows += [_row(threshold, target["name"], _value(threshold, target)) for target in meant]
+        meant = [target for target in targets if threshold.target in ("*", target.name)]
+        rows += [_row(threshold, target.name, _value(threshold, target)) for target in meant]
         if not meant:
             rows.append(_row(threshold, threshold.target, None))
     return rows
 
 
-def _value(threshold: Threshold, target: dict[str, Any]) -> float | None:
-    stage = next((stage for stage in target["stages"] if stage["agents"] == threshold.agents), None)
+def _value(threshold: Threshold, target: TargetResults) -> float | None:
+    stage = next((stage for stage in target.stages if stage.agents == threshold.agents), None)
     return lookup(stage, threshold.key, threshold.stat) if stage else None
 
 
-def _row(threshold: Threshold, target: str, value: float | None) -> dict[str, Any]:
-    return {
-        "expression": threshold.expression,
-        "target": target,
-        "value": INFINITY if value == float("inf") else value,
-        "passed": value is not None and threshold.holds(value),
-        "reason": "no value" if value is None else None,
-    }
+def _row(threshold: Threshold, target: str, value: float | None) -> results.Threshold:
+    return results.Threshold(
+        expression=threshold.expression,
+        target=target,
+        value=INFINITY if value == float("inf") else value,
+        passed=value is not None and threshold.holds(value),
+        reason="no value" if value is None else None,
+    )

@@ -7,9 +7,9 @@ form; the error of a rate measured over a window is relative, too.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from swarm.analysis.paired import t_quantile
+from swarm.results import Estimate, ScalingLaw
 
 LEAST_LEVELS = 6
 """Three unknowns need more than three points to be doubted: with 1, 4 and 8 agents any curve would fit."""
@@ -18,7 +18,7 @@ MOST_MISFIT = 0.15
 Matrix = list[list[float]]
 
 
-def fit(rates: Mapping[int, float | None]) -> dict[str, Any]:
+def fit(rates: Mapping[int, float | None]) -> ScalingLaw:
     """The law fitted to output tokens per second by level. `reason` says why where it is not, and the rest is None.
 
     `alone` (tokens per second of one agent), `contention`, `coherency`, `peak_agents`: each {value, ci95}, intervals by
@@ -27,8 +27,9 @@ def fit(rates: Mapping[int, float | None]) -> dict[str, Any]:
     """
     measured = {level: rate for level, rate in sorted(rates.items()) if rate}
     if len(measured) < LEAST_LEVELS:
-        return _none(
-            f"the Universal Scalability Law needs {LEAST_LEVELS} valid levels, and there are {len(measured)}: three "
+        return ScalingLaw(
+            reason=f"the Universal Scalability Law needs {LEAST_LEVELS} valid levels, and there are "
+            f"{len(measured)}: three "
             "unknowns fit almost any three points; scaling_efficiency tells what each level keeps"
         )
     rows = [[x * rate / level for x in (1.0, level - 1.0, level * (level - 1.0))] for level, rate in measured.items()]
@@ -37,30 +38,28 @@ def fit(rates: Mapping[int, float | None]) -> dict[str, Any]:
     free, inverse = found
     best = _within_bounds(rows, free)
     if best[0] <= 0:
-        return _none("the output does not follow the Universal Scalability Law: it grows faster than the agents do")
+        return ScalingLaw(
+            reason="the output does not follow the Universal Scalability Law: it grows faster than the agents do"
+        )
     squares = [(1 - sum(a * x for a, x in zip(row, best, strict=True))) ** 2 for row in rows]
     misfit = math.sqrt(sum(squares) / len(squares))
     if misfit > MOST_MISFIT:
-        return _none(
-            f"the output does not follow the Universal Scalability Law: its best fit is off by {misfit:.0%}; a prefix "
+        return ScalingLaw(
+            reason="the output does not follow the Universal Scalability Law: its best fit is off by "
+            f"{misfit:.0%}; a prefix "
             "cache that overflows bends the curve like this".replace("%", " %")
         )
     spread = sum(squares) / (len(rows) - 3)
     covariance = [[spread * cell for cell in row] for row in inverse]
     half = t_quantile(len(rows) - 3)
     coherency = _share(best, covariance, 2, half)
-    return {
-        "reason": None,
-        "alone": _around(1 / best[0], half * math.sqrt(covariance[0][0]) / best[0] ** 2),
-        "contention": _share(best, covariance, 1, half),
-        "coherency": coherency,
-        "peak_agents": _peak(best, covariance, half) if coherency["ci95"][0] > 0 else None,
-        "misfit": misfit,
-    }
-
-
-def _none(reason: str) -> dict[str, Any]:
-    return {"reason": reason, **dict.fromkeys(("alone", "contention", "coherency", "peak_agents", "misfit"))}
+    return ScalingLaw(
+        alone=_around(1 / best[0], half * math.sqrt(covariance[0][0]) / best[0] ** 2),
+        contention=_share(best, covariance, 1, half),
+        coherency=coherency,
+        peak_agents=_peak(best, covariance, half) if coherency.ci95 and coherency.ci95[0] > 0 else None,
+        misfit=misfit,
+    )
 
 
 def _within_bounds(rows: Matrix, free: Sequence[float]) -> list[float]:
@@ -106,18 +105,18 @@ def _inverse(matrix: Matrix) -> Matrix | None:
     return [row[size:] for row in rows]
 
 
-def _share(best: Sequence[float], covariance: Matrix, place: int, half: float) -> dict[str, Any]:
+def _share(best: Sequence[float], covariance: Matrix, place: int, half: float) -> Estimate:
     """A coefficient over the first one, by the delta method; never below 0."""
     value = best[place] / best[0]
     variance = covariance[place][place] - 2 * value * covariance[0][place] + value**2 * covariance[0][0]
     return _around(value, half * math.sqrt(max(0.0, variance)) / best[0])
 
 
-def _around(value: float, half: float) -> dict[str, Any]:
-    return {"value": value, "ci95": [max(0.0, value - half), value + half]}
+def _around(value: float, half: float) -> Estimate:
+    return Estimate(value=value, ci95=[max(0.0, value - half), value + half])
 
 
-def _peak(best: Sequence[float], covariance: Matrix, half: float) -> dict[str, Any] | None:
+def _peak(best: Sequence[float], covariance: Matrix, half: float) -> Estimate | None:
     """Where X(N) is largest: sqrt((1 - contention) / coherency); its interval on a logarithmic scale."""
     base, contention, coherency = best
     if base <= contention:
@@ -126,4 +125,4 @@ def _peak(best: Sequence[float], covariance: Matrix, half: float) -> dict[str, A
     slope = (0.5 / (base - contention), -0.5 / (base - contention), -0.5 / coherency)
     variance = sum(slope[i] * slope[j] * covariance[i][j] for i in range(3) for j in range(3))
     times = math.exp(half * math.sqrt(max(0.0, variance)))
-    return {"value": value, "ci95": [value / times, value * times]}
+    return Estimate(value=value, ci95=[value / times, value * times])

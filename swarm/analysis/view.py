@@ -10,6 +10,7 @@ from swarm.analysis.read import Notes, read_histograms
 from swarm.analysis.timeline import Timeline, read_timelines
 from swarm.catalogue import latencies
 from swarm.recording import rundir
+from swarm.results import Results
 
 TICKS_PER_HALF = 5
 """Points of a curve each time that the share of values above it halves, as HdrHistogram prints them."""
@@ -23,7 +24,7 @@ class View:
     """A run for a page; `name` is its directory's."""
 
     name: str
-    results: dict[str, Any]
+    results: Results
     scenario: str
     environment: dict[str, Any]
     timelines: list[Timeline]
@@ -31,7 +32,7 @@ class View:
     """(target, agents) -> metric -> its distribution over all trials."""
 
 
-def read_view(directory: Path, results: dict[str, Any]) -> View:
+def read_view(directory: Path, results: Results) -> View:
     """`results` are the run's own, as `analyse` makes them. Raises UsageError where a file cannot be read."""
     notes = Notes()  # the results tell them already
     shown = [metric.observation for metric in latencies() if metric.curve]

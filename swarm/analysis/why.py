@@ -1,6 +1,8 @@
 """Why agents got slower, in a line for each target, from a run's results alone."""
 
-from typing import Any
+from collections.abc import Mapping
+
+from swarm.results import Cause, Results
 
 NAMES = {
     "decode": "decode",
@@ -16,18 +18,18 @@ NAMES = {
 WORTH_SAYING = 0.05
 
 
-def why(results: dict[str, Any]) -> list[str]:
+def why(results: Results) -> list[str]:
     """Such as "dense at 8: slower mostly because of queueing 62 %, decode 30 %.": at the highest valid level."""
     lines = []
-    for target in results["targets"]:
-        told = [stage for stage in target["stages"] if stage["valid"] and stage["attribution"]]
+    for target in results.targets:
+        told = [(stage.agents, stage.attribution) for stage in target.stages if stage.valid and stage.attribution]
         if told:
-            stage = max(told, key=lambda stage: stage["agents"])
-            lines.append(f"{target['name']} at {stage['agents']}: {_causes(stage['attribution'])}.")
+            agents, shares = max(told, key=lambda one: one[0])
+            lines.append(f"{target.name} at {agents}: {_causes(shares)}.")
     return lines
 
 
-def _causes(shares: dict[str, float]) -> str:
+def _causes(shares: Mapping[Cause, float]) -> str:
     """The causes that are worth saying, the largest first."""
     largest = sorted(((share, NAMES[cause]) for cause, share in shares.items() if share >= WORTH_SAYING), reverse=True)
     mostly = "mostly " if largest[0][0] >= 0.5 else ""

@@ -62,10 +62,12 @@ def capacity(
     outcome = find_capacity(
         loaded, out, None if quiet else sys.stderr, virtual=predict, profiles=_profiles(profile), sharing=among
     )
+    from swarm.results import plain
+
     results = results_of(outcome, quiet=quiet or as_json)
     with printing():
         if as_json:
-            print(json.dumps({"directory": str(outcome.directory), **results["capacity"]}, indent=2))
+            print(json.dumps({"directory": str(outcome.directory), **plain(results.capacity)}, indent=2))
         else:
             print_path(outcome.directory)
     raise typer.Exit(ending(outcome, results))

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from swarm.engine.runspec import Outcome
+    from swarm.results import Results
     from swarm.scaleout.sharing import Sharing
     from swarm.scenario.schema import Scenario
 
@@ -142,7 +143,7 @@ def ask_for_hosts(hosts: list[str], yes: bool) -> None:
     typer.confirm(f"{warning} Go on?", abort=True, err=True)
 
 
-def show(directory: Path, *, quiet: bool) -> dict[str, Any]:
+def show(directory: Path, *, quiet: bool) -> "Results":
     """Recomputes `results.json` and `report.html`, and prints the results for people.
 
     Where they cannot be written, as the disk is full or read-only, that is told, and they are shown all the same.
@@ -171,7 +172,7 @@ def _saving() -> Iterator[None]:
         print(f"note: {error}; the other files hold all that it is computed from", file=sys.stderr)
 
 
-def analysed(directory: Path, *, quiet: bool = False) -> dict[str, Any]:
+def analysed(directory: Path, *, quiet: bool = False) -> "Results":
     """The results of a run, computed anew, which takes seconds where it is long."""
     from swarm.analysis.results import analyse
 
@@ -186,18 +187,18 @@ def busy(doing: str, *, quiet: bool) -> "Status":
     return console(sys.stderr, quiet=quiet).status(escape(doing))
 
 
-def exit_code(results: dict[str, Any]) -> ExitCode:
+def exit_code(results: "Results") -> ExitCode:
     """Of a search: invalid where the answer stands on a stage that is; a failed gate where a target carries no agent.
     Of other runs: invalid before a failed gate, which is a drift or a threshold."""
-    if results.get("capacity"):
-        answers = results["capacity"]["targets"]
-        if not all(found["conclusive"] for found in answers):
+    if results.capacity:
+        answers = results.capacity.targets
+        if not all(found.conclusive for found in answers):
             return ExitCode.INVALID
-        return ExitCode.OK if all(found["agents"] for found in answers) else ExitCode.GATE
-    if results["verdict"] != "valid":
+        return ExitCode.OK if all(found.agents for found in answers) else ExitCode.GATE
+    if results.verdict != "valid":
         return ExitCode.INVALID
-    drifted = any(finding["worse"] for finding in (results.get("soak") or {}).get("drift", ()))
-    passed = all(threshold["passed"] for threshold in results["thresholds"])
+    drifted = results.soak is not None and any(finding.worse for finding in results.soak.drift)
+    passed = all(threshold.passed for threshold in results.thresholds)
     return ExitCode.GATE if drifted or not passed else ExitCode.OK
 
 
@@ -213,7 +214,7 @@ def finish(outcome: "Outcome", *, quiet: bool) -> NoReturn:
     raise typer.Exit(ending(outcome, results))
 
 
-def results_of(outcome: "Outcome", *, quiet: bool) -> dict[str, Any]:
+def results_of(outcome: "Outcome", *, quiet: bool) -> "Results":
     """As `show`; the first signal does not break it off, be it of the run or of now. What was measured is never lost:
     where a bug of ours is in the way of its results, that is shown in full, and where the rest lies."""
     from swarm.engine.stop import first_signal_kept
@@ -239,14 +240,14 @@ def _saved(directory: Path) -> str:
     )
 
 
-def ending(outcome: "Outcome", results: dict[str, Any]) -> ExitCode:
+def ending(outcome: "Outcome", results: "Results") -> ExitCode:
     """The exit code of a command that ran a scenario: the verdict's, whatever could not be written or printed."""
     if outcome.by_signal:
         return ExitCode.INTERRUPTED
     return ExitCode.BACKEND if outcome.unreachable else exit_code(results)
 
 
-def _remember(directory: Path, results: dict[str, Any]) -> None:
+def _remember(directory: Path, results: "Results") -> None:
     """Adds a finished run to the history beside it; where that fails it is told, and costs the run nothing."""
     from swarm.analysis.headline import entry_of
     from swarm.recording import history

@@ -21,14 +21,15 @@ def compare(
 
     from swarm.analysis.across import compare_runs
     from swarm.report.compared import to_markdown, to_text
+    from swarm.results import plain
 
     if as_json and markdown:
         raise UsageError("--json and --markdown: choose one")
     compared = compare_runs(runs)
     with printing():
         if as_json:
-            print(json.dumps(compared, indent=2))
+            print(json.dumps(plain(compared), indent=2))
         else:
             print(to_markdown(compared) if markdown else to_text(compared))
-    if not all(row["valid"] for row in compared["comparison"]):
+    if not all(row.valid for row in compared.comparison):
         raise typer.Exit(ExitCode.INVALID)

@@ -1,7 +1,7 @@
 """`swarm check` and `swarm history`: the gates of CI, and all the runs so far."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from swarm.errors import ExitCode, UsageError
 HistoryFile = Annotated[
     Path | None, typer.Option("--history", metavar="FILE", help="Default: history.sqlite beside the run directories.")
 ]
+
+if TYPE_CHECKING:
+    from swarm.results import Results
 
 
 def check(
@@ -51,9 +54,9 @@ def check(
     before = past.entries(history or run.resolve().parent / past.FILE)
     held = _baseline(run, results, baseline) if baseline else None
     checks = gates.judge(results, held, entry, before, allowed, allow_uncompared=allow_uncompared)
-    line = gates.summary(results["name"], results["started_at"], checks)
+    line = gates.summary(results.name, results.started_at, checks)
     if junit:
-        write_whole(junit, shown.to_junit((results["name"], checks)))
+        write_whole(junit, shown.to_junit((results.name, checks)))
     with printing():
         if markdown:
             print(shown.to_markdown(line, checks))
@@ -63,21 +66,22 @@ def check(
     raise typer.Exit(ExitCode.INVALID if "invalid" in found else ExitCode.GATE if "failed" in found else ExitCode.OK)
 
 
-def _baseline(run: Path, results: dict[str, Any], baseline: Path) -> dict[str, Any]:
+def _baseline(run: Path, results: "Results", baseline: Path) -> "Results":
     """The results of the baseline. Raises UsageError where it cannot be compared with the run."""
     found = _results_of(run, baseline)
-    if found["predicted"] != results["predicted"]:
-        said, is_one = ("predicted", "measured") if found["predicted"] else ("measured", "predicted")
+    if found.predicted != results.predicted:
+        said, is_one = ("predicted", "measured") if found.predicted else ("measured", "predicted")
         raise UsageError(f"--baseline {baseline}: was {said}, and {run} is {is_one}; give a baseline of the same kind")
     return found
 
 
-def _results_of(run: Path, baseline: Path) -> dict[str, Any]:
+def _results_of(run: Path, baseline: Path) -> "Results":
     """Raises UsageError where they are none, or were made under another load than the run."""
     import json
 
     from swarm.analysis.headline import digest, load_of
     from swarm.recording.rundir import read_scenario
+    from swarm.results import read_results
 
     directory = baseline if baseline.is_dir() else baseline.parent
     if (directory / "scenario.yaml").exists():
@@ -87,16 +91,15 @@ def _results_of(run: Path, baseline: Path) -> dict[str, Any]:
     if baseline.is_dir():
         return analysed(baseline)
     try:
-        found: dict[str, Any] = json.loads(baseline.read_text(encoding="utf-8"))
-        if found["schema_version"] != 1 or not isinstance(found["targets"], list):
-            raise ValueError("another schema_version")
-        if not isinstance(found["predicted"], bool):
-            raise ValueError("it does not say whether it was predicted")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        document = json.loads(baseline.read_text(encoding="utf-8"))
+        if isinstance(document, dict) and "load" not in document:
+            raise UsageError(
+                f"--baseline {baseline}: does not say under which load it was made; give its run directory"
+            )
+        found = read_results(document)
+    except (OSError, ValueError) as error:
         raise UsageError(f"--baseline {baseline}: not a results.json: {error}") from None
-    if "load" not in found:
-        raise UsageError(f"--baseline {baseline}: does not say under which load it was made; give its run directory")
-    if found["load"] != digest(read_scenario(run)):
+    if found.load != digest(read_scenario(run)):
         raise UsageError(f"--baseline {baseline}: was made under another load")
     return found
 

@@ -54,8 +54,10 @@ def report(
 
             write_whole(openmetrics, "".join(series(directory)))
     if as_json:
+        from swarm.results import plain
+
         with printing():
-            print(json.dumps(found if len(runs) > 1 else found[0], indent=2))
+            print(json.dumps(plain(found if len(runs) > 1 else found[0]), indent=2))
     if junit:
         from swarm.analysis.gates import judge
         from swarm.report.checks import to_junit
@@ -68,5 +70,5 @@ def report(
         from swarm.report.html import to_html
 
         write_whole(html, to_html([read_view(run, results) for run, results in zip(runs, found, strict=True)]))
-    codes = {exit_code(results) for results in found if not results["broken_off"]} - {ExitCode.OK}
+    codes = {exit_code(results) for results in found if not results.broken_off} - {ExitCode.OK}
     raise typer.Exit(min(codes, default=ExitCode.OK))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from swarm.analysis.capacity import border, judge, next_level
 from swarm.analysis.plan import Limits
@@ -22,6 +22,7 @@ from swarm.recording.histograms import bucket
 from swarm.recording.observations import observations
 from swarm.recording.recorder import Sink
 from swarm.recording.records import Published, Record, ServerSample, Stage
+from swarm.results import Probe
 from swarm.scaleout.sharing import ALONE, Sharing
 from swarm.scenario.schema import Capacity, Scenario, Simulate, Target
 from swarm.scenario.thresholds import parse_slo
@@ -40,7 +41,7 @@ class Search(Sink):
         self._relative = [slo.key for slo in self._slos if metric_of(slo.key).relative]
         self._waiting: list[Published] = []
         self._trials: dict[str, dict[int, list[Trial]]] = {target.name: {} for target in scenario.targets}
-        self.probes: dict[str, dict[int, dict[str, Any]]] = {target.name: {} for target in scenario.targets}
+        self.probes: dict[str, dict[int, Probe]] = {target.name: {} for target in scenario.targets}
         """Target -> level -> what `judge` makes of all its trials."""
 
     def add(self, record: Published) -> None:
@@ -95,8 +96,8 @@ class Search(Sink):
         )
 
 
-def _tried(probes: Mapping[int, dict[str, Any]], level: int) -> int:
-    return int(probes[level]["trials"]) if level in probes else 0
+def _tried(probes: Mapping[int, Probe], level: int) -> int:
+    return int(probes[level].trials) if level in probes else 0
 
 
 def _observe(trial: Trial, record: Record) -> None:
@@ -110,10 +111,10 @@ def _limits(scenario: Scenario) -> Limits:
     return Limits(client.max_lag, client.max_cpu, stage.max_error_share, stage.max_lost_calls)
 
 
-def _line(target: str, probe: dict[str, Any]) -> str:
-    values = ", ".join(f"{value['slo']}: {_shown(value['value'])}" for value in probe["values"])
-    verdict = "holds" if probe["holds"] else "does not hold" if probe["valid"] else "invalid"
-    return f"{target}, {counted(probe['agents'], 'agent')}, trial {probe['trials']}: {verdict} ({values})"
+def _line(target: str, probe: Probe) -> str:
+    values = ", ".join(f"{value.slo}: {_shown(value.value)}" for value in probe.values)
+    verdict = "holds" if probe.holds else "does not hold" if probe.valid else "invalid"
+    return f"{target}, {counted(probe.agents, 'agent')}, trial {probe.trials}: {verdict} ({values})"
 
 
 def _shown(value: float | str | None) -> str:

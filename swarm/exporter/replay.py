@@ -52,9 +52,9 @@ def openmetrics(directory: Path) -> Iterator[str]:
     Raises UsageError when `directory` is not a run directory, or is damaged, or does not say when it was made.
     """
     results = analyse(directory)
-    if results["started_at"] is None:
+    if results.started_at is None:
         raise UsageError(f"{directory}: without {rundir.ENVIRONMENT} nobody knows when it was made")
-    started = datetime.fromisoformat(results["started_at"]).timestamp()
+    started = datetime.fromisoformat(results.started_at).timestamp()
     survey = _survey(read_events(directory, Notes()))
     written = OpenMetrics()
     scenario, environment = rundir.read_scenario(directory), rundir.read_environment(directory)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from swarm.errors import UsageError
@@ -97,7 +98,7 @@ def close_off(path: Path) -> None:
 
 def write_results(directory: Path, results: object) -> None:
     """Writes `results.json`, whole or not at all. Raises UsageError."""
-    write_json(directory / RESULTS, results)
+    write_json(directory / RESULTS, msgspec.to_builtins(results))
 
 
 def write_json(path: Path, value: object) -> None:

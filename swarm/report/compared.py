@@ -1,14 +1,11 @@
 """Runs side by side, for people: what differs in their configuration first, then the numbers with their confidence."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 from swarm.catalogue import better_is_lower
+from swarm.results import Compared, ComparedRow, ComparedRun, Comparison
 from swarm.text import MOST_SETTINGS, listed
-
-Compared = dict[str, Any]
-Row = dict[str, Any]
 
 COLUMNS = ("agents", "metric", "baseline", "candidate", "ratio", "95 % interval", "")
 MANY = 20
@@ -17,28 +14,28 @@ MANY = 20
 
 def to_text(compared: Compared) -> str:
     """For a terminal."""
-    lines = [*_aligned([["run", run["name"], run["started_at"] or "-", _standing(run)] for run in compared["runs"]])]
+    lines = [*_aligned([["run", run.name, run.started_at or "-", _standing(run)] for run in compared.runs])]
     lines += ["", *_differences_text(compared)]
     for (baseline, candidate), rows in _by_pair(compared):
-        cells = [list(COLUMNS), *([str(row["agents"]), row["metric"], *cells_of(row)] for row in rows)]
+        cells = [list(COLUMNS), *([str(row.agents), row.metric, *cells_of(row)] for row in rows)]
         lines += ["", f"{candidate} against {baseline}", *_aligned(cells, right={0, 2, 3, 4})]
     return "\n".join([*lines, "", *conclusions(compared)])
 
 
 def to_markdown(compared: Compared) -> str:
     """For a pull request."""
-    lines = [f"- `{run['name']}`, {run['started_at'] or '-'}, {_standing(run)}" for run in compared["runs"]]
+    lines = [f"- `{run.name}`, {run.started_at or '-'}, {_standing(run)}" for run in compared.runs]
     lines.append("")
-    names = [f"`{run['name']}`" for run in compared["runs"]]
-    if compared["differences"]:
+    names = [f"`{run.name}`" for run in compared.runs]
+    if compared.differences:
         lines += [_line(["differs", *names]), _line(["---"] * (len(names) + 1))]
-        lines += [_line([f"{one['key']}", *map(_shown, one["values"])]) for one in compared["differences"]]
+        lines += [_line([f"{one.key}", *map(_shown, one.values)]) for one in compared.differences]
     else:
         lines.append(ALIKE)
     for (baseline, candidate), rows in _by_pair(compared):
         head = ["agents", "metric", baseline, candidate, *COLUMNS[4:]]
         lines += ["", _line(head), _line(["--:", "---", "--:", "--:", "--:", "---", "---"])]
-        lines += [_line([str(row["agents"]), f"`{row['metric']}`", *cells_of(row)]) for row in rows]
+        lines += [_line([str(row.agents), f"`{row.metric}`", *cells_of(row)]) for row in rows]
     return "\n".join([*lines, "", *conclusions(compared)])
 
 
@@ -47,9 +44,9 @@ ALIKE = "The runs are configured alike."
 
 def conclusions(compared: Compared) -> Iterator[str]:
     """What the numbers allow to be said, and what they do not."""
-    rows = compared["comparison"]
-    known = [row for row in rows if row["significant"] is not None]
-    differing = [row for row in known if row["significant"]]
+    rows = compared.comparison
+    known = [row for row in rows if row.significant is not None]
+    differing = [row for row in known if row.significant]
     if known and not differing:
         yield "No significant difference."
     elif known:
@@ -57,34 +54,34 @@ def conclusions(compared: Compared) -> Iterator[str]:
         yield f"{share} comparisons differ significantly (95 % t interval of the trial-paired log ratio)."
         if len(known) >= MANY:
             yield f"Of {len(known)} comparisons without any true difference about {len(known) / 20:.0f} would."
-    elif any(row["predicted"] for row in rows):
+    elif any(row.predicted for row in rows):
         yield "Predicted: ratios of the contention model, without intervals."
     else:
         yield "Significance is not known: that takes three trials of both, in valid stages."
-    if invalid := sorted({row["agents"] for row in rows if not row["valid"]}):
+    if invalid := sorted({row.agents for row in rows if not row.valid}):
         yield f"Invalid at level {listed(invalid)}: not compared there."
-    yield from (f"Not compared: {one}." for one in compared["unpaired"])
+    yield from (f"Not compared: {one}." for one in compared.unpaired)
 
 
-def cells_of(row: Row) -> list[str]:
+def cells_of(row: Comparison) -> list[str]:
     """Baseline, candidate, ratio, interval, verdict."""
-    interval = f"{row['ci95'][0]:.3f} .. {row['ci95'][1]:.3f}" if row["ci95"] else ""
-    ratio = "-" if row["ratio"] is None else f"{row['ratio']:.3f}"
-    return [_value(row["baseline_value"]), _value(row["candidate_value"]), ratio, interval, verdict(row)]
+    interval = f"{row.ci95[0]:.3f} .. {row.ci95[1]:.3f}" if row.ci95 else ""
+    ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
+    return [_value(row.baseline_value), _value(row.candidate_value), ratio, interval, verdict(row)]
 
 
-def verdict(row: Row) -> str:
+def verdict(row: Comparison) -> str:
     """In words, whether the two differ."""
-    if not row.get("valid", True):
+    if not getattr(row, "valid", True):
         return "invalid stage"
-    if row["ratio"] is None or row["significant"] is None:
+    if row.ratio is None or row.significant is None:
         return ""
-    if not row["significant"]:
+    if not row.significant:
         return "no significant difference"
-    lower = better_is_lower(row["metric"])
+    lower = better_is_lower(row.metric)
     if lower is None:
         return "differs"
-    return "better" if (row["ratio"] < 1) == lower else "worse"
+    return "better" if (row.ratio < 1) == lower else "worse"
 
 
 def _value(value: float | None) -> str:
@@ -94,21 +91,21 @@ def _value(value: float | None) -> str:
     return f"{value:,.{digits}f}"
 
 
-def _standing(run: Mapping[str, Any]) -> str:
-    return f"{run['verdict']}, predicted" if run["predicted"] else str(run["verdict"])
+def _standing(run: ComparedRun) -> str:
+    return f"{run.verdict}, predicted" if run.predicted else str(run.verdict)
 
 
-def _by_pair(compared: Compared) -> Iterator[tuple[tuple[str, str], list[Row]]]:
-    for pair, rows in groupby(compared["comparison"], key=lambda row: (row["baseline"], row["candidate"])):
+def _by_pair(compared: Compared) -> Iterator[tuple[tuple[str, str], list[ComparedRow]]]:
+    for pair, rows in groupby(compared.comparison, key=lambda row: (row.baseline, row.candidate)):
         yield pair, list(rows)
 
 
 def _differences_text(compared: Compared) -> Iterator[str]:
-    if not compared["differences"]:
+    if not compared.differences:
         yield ALIKE
         return
     yield "These settings differ:"
-    rows = [["", one["group"], one["key"], *map(_shown, one["values"])] for one in compared["differences"]]
+    rows = [["", one.group, one.key, *map(_shown, one.values)] for one in compared.differences]
     yield from _aligned(rows)
 
 

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, get_args
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -23,9 +23,10 @@ from swarm.report.charts import COLOURS, stacked
 from swarm.report.compared import verdict
 from swarm.report.html_curves import Series, degradation, percentiles
 from swarm.report.table import SERVED, columns, notes, percent, rows
+from swarm.results import Cause, Comparison, Results
 from swarm.text import MOST_SETTINGS, listed
 
-CAUSES = ("decode", "prefill", "cache", "queue", "preemption", "tools", "client", "unknown")
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 """In the order of their bars, each with a colour in the style sheet."""
 MOST_TIMELINES = 12
 """On a page; those of the most agents come first."""
@@ -57,7 +58,7 @@ def to_html(views: Sequence[View]) -> str:
     script, style = _asset("page.js"), _asset("page.css")
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return page.from_string(_asset("page.html.j2")).render(
-        title=" and ".join(view.results["name"] for view in views),
+        title=" and ".join(view.results.name for view in views),
         version=__version__,
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -67,7 +68,7 @@ def to_html(views: Sequence[View]) -> str:
         columns=columns(),
         served=SERVED,
         rows=[group for view in views for group in _groups(view, several=len(views) > 1)],
-        any_invalid=any(view.results["verdict"] != "valid" for view in views),
+        any_invalid=any(view.results.verdict != "valid" for view in views),
         series=series,
         panels=degradation(series),
         interval_note=_interval_note(views),
@@ -91,14 +92,14 @@ def _asset(name: str) -> str:
 
 def _series(views: Sequence[View]) -> Iterator[Series]:
     """Every target of every run; with the run's name where another run has a target of the same name."""
-    names = [target["name"] for view in views for target in view.results["targets"]]
+    names = [target.name for view in views for target in view.results.targets]
     colour = 0
     for view in views:
-        for target in view.results["targets"]:
-            name = target["name"]
+        for target in view.results.targets:
+            name = target.name
             label = name if names.count(name) == 1 else f"{name} ({view.name})"
             curves = {agents: found for (of, agents), found in view.curves.items() if of == name}
-            yield Series(label, colour, target, curves, not view.results["predicted"])
+            yield Series(label, colour, target, curves, not view.results.predicted)
             colour += 1
 
 
@@ -107,9 +108,9 @@ def _timelines(views: Sequence[View], series: Sequence[Series]) -> list[tuple[st
     found = []
     labels = iter(series)
     for view in views:
-        for target in view.results["targets"]:
+        for target in view.results.targets:
             label = next(labels).label
-            own = [timeline for timeline in view.timelines if timeline.target == target["name"]]
+            own = [timeline for timeline in view.timelines if timeline.target == target.name]
             own.sort(key=lambda timeline: -timeline.agents)
             found += [(place, label, timeline) for place, timeline in enumerate(own)]
     shown = sorted(found, key=lambda item: item[0])[:MOST_TIMELINES]
@@ -119,27 +120,27 @@ def _timelines(views: Sequence[View], series: Sequence[Series]) -> list[tuple[st
 def _run(view: View) -> Run:
     results = view.results
     begun = {(timeline.target, timeline.agents) for timeline in view.timelines}
-    broken = any(stage["status"] == "skipped" for target in results["targets"] for stage in target["stages"])
-    valid = results["verdict"] == "valid"
+    broken = any(stage.status == "skipped" for target in results.targets for stage in target.stages)
+    valid = results.verdict == "valid"
     badges = [("valid", "VALID") if valid else ("invalid", "INVALID")]
-    badges += [("warn", "PREDICTED")] if results["predicted"] else []
+    badges += [("warn", "PREDICTED")] if results.predicted else []
     badges += [("warn", "BROKEN OFF")] if broken and begun else []
     environment, server = _environment(view.environment)
     lead = meaning(results)
     return Run(
         name=view.name,
-        started=results["started_at"],
+        started=results.started_at,
         badges=badges,
         lead=lead,
         lines=[line for line in sentences(results) if line != lead],
-        reasons=results["invalid_reasons"],
+        reasons=results.invalid_reasons,
         passed=_passed(results),
         thresholds=[
             (
-                f"{one['target']}: {one['expression']} ({'no value' if one['value'] is None else one['value']})",
-                one["passed"],
+                f"{one.target}: {one.expression} ({'no value' if one.value is None else one.value})",
+                one.passed,
             )
-            for one in results["thresholds"]
+            for one in results.thresholds
         ],
         notes=notes(results),
         environment=environment,
@@ -148,9 +149,9 @@ def _run(view: View) -> Run:
     )
 
 
-def _passed(results: Mapping[str, Any]) -> str:
+def _passed(results: Results) -> str:
     checked = ("errors", "reply lengths", "token counts", "no latency lost", "no silence at the end")
-    if results["predicted"]:
+    if results.predicted:
         return f"Every stage passed every check that a prediction can fail: agents alive, {', '.join(checked)}."
     return f"Every stage passed every check: agents alive, load generator fast enough, {', '.join(checked)}."
 
@@ -158,20 +159,20 @@ def _passed(results: Mapping[str, Any]) -> str:
 def _groups(view: View, *, several: bool) -> Iterator[list[list[str]]]:
     """The table's rows by target; the name stands in the first row of each."""
     cells = rows(view.results)
-    for target in view.results["targets"]:
-        own = [row for row in cells if row[0] == target["name"]]
-        name = f"{target['name']} ({view.name})" if several else target["name"]
+    for target in view.results.targets:
+        own = [row for row in cells if row[0] == target.name]
+        name = f"{target.name} ({view.name})" if several else target.name
         yield [[name if not place else "", *row[1:]] for place, row in enumerate(own)]
 
 
 def _interval_note(views: Sequence[View]) -> str:
-    measured = [view.results for view in views if not view.results["predicted"]]
+    measured = [view.results for view in views if not view.results.predicted]
     if not measured:
         return (
             "Predicted: trials differ in the order of the jobs alone and tell nothing of how a real server varies, so "
             "that there are no intervals."
         )
-    if all(stage["trials"] == 1 for results in measured for target in results["targets"] for stage in target["stages"]):
+    if all(stage.trials == 1 for results in measured for target in results.targets for stage in target.stages):
         return "One trial of each stage: no interval can be given, and small differences may be chance."
     return (
         "Whiskers are 95 % intervals of the mean over trials (Student's t), faint dots the single trials; "
@@ -187,7 +188,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparedTargets:
     """Two targets of a run: a row for each metric, a cell for each level."""
 
     baseline: str
@@ -197,16 +198,16 @@ class Comparison:
     note: str
 
 
-def _comparisons(view: View) -> Iterator[Comparison]:
-    found = view.results["comparison"]
-    for baseline, candidate in {(row["baseline"], row["candidate"]): None for row in found}:
-        own = [row for row in found if (row["baseline"], row["candidate"]) == (baseline, candidate)]
-        levels = sorted({row["agents"] for row in own})
-        metrics: dict[str, dict[int, Cell]] = {row["metric"]: {} for row in own}
+def _comparisons(view: View) -> Iterator[ComparedTargets]:
+    found = view.results.comparison
+    for baseline, candidate in {(row.baseline, row.candidate): None for row in found}:
+        own = [row for row in found if (row.baseline, row.candidate) == (baseline, candidate)]
+        levels = sorted({row.agents for row in own})
+        metrics: dict[str, dict[int, Cell]] = {row.metric: {} for row in own}
         for row in own:
-            metrics[row["metric"]][row["agents"]] = _cell(row)
-        known = any(row["significant"] is not None for row in own)
-        yield Comparison(
+            metrics[row.metric][row.agents] = _cell(row)
+        known = any(row.significant is not None for row in own)
+        yield ComparedTargets(
             baseline,
             candidate,
             [counted(level, "agent") for level in levels],
@@ -221,15 +222,15 @@ def _comparisons(view: View) -> Iterator[Comparison]:
         )
 
 
-def _cell(row: dict[str, Any]) -> Cell:
-    if row["ratio"] is None:
+def _cell(row: Comparison) -> Cell:
+    if row.ratio is None:
         return Cell("-", "", "")
-    interval = f"[{row['ci95'][0]:.2f}, {row['ci95'][1]:.2f}]" if row["ci95"] else ""
-    return Cell(f"{row['ratio']:.2f}", interval, verdict(row))
+    interval = f"[{row.ci95[0]:.2f}, {row.ci95[1]:.2f}]" if row.ci95 else ""
+    return Cell(f"{row.ratio:.2f}", interval, verdict(row))
 
 
 @dataclass(frozen=True)
-class Cause:
+class CauseRow:
     """Of one stage: where the time came from that it needed more than one agent alone."""
 
     label: str
@@ -239,12 +240,12 @@ class Cause:
     shares: list[str]
 
 
-def _causes(series: Series) -> Iterator[Cause]:
+def _causes(series: Series) -> Iterator[CauseRow]:
     for stage in series.stages:
-        if found := stage["attribution"]:
-            shares = {str(name): found[name] or 0.0 for name in CAUSES}
+        if found := stage.attribution:
+            shares = {str(name): found[name] for name in CAUSES}
             texts = [percent(found[name]) for name in CAUSES]
-            yield Cause(series.label, stage["agents"], stage["valid"], stacked(shares), texts)
+            yield CauseRow(series.label, stage.agents, stage.valid, stacked(shares), texts)
 
 
 def _environment(environment: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -269,7 +270,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _no_causes(series: Sequence[Series]) -> str:
-    levels = {stage["agents"] for one in series for stage in one.stages}
+    levels = {stage.agents for one in series for stage in one.stages}
     if not levels:
         return "Nothing was measured."
     if levels == {1} or 1 not in levels:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
@@ -13,8 +12,7 @@ from swarm.catalogue import Number, latencies, numbers
 from swarm.report.charts import LEFT, RIGHT, Line, Point, chart, scale_of, seconds
 from swarm.report.plot import Axis
 from swarm.report.table import number
-
-Stage = dict[str, Any]
+from swarm.results import StageResults, TargetResults
 
 NARROW, WIDE = 300, 390
 """Units across: of the pictures that stand four in a row, and three."""
@@ -26,15 +24,15 @@ class Series:
 
     label: str
     colour: int
-    target: dict[str, Any]
+    target: TargetResults
     curves: Mapping[int, Mapping[str, Curve]]
     """Agents -> metric -> distribution."""
     measured: bool
     """False of a prediction, whose trials are alike and tell nothing of chance."""
 
     @property
-    def stages(self) -> list[Stage]:
-        return [stage for stage in self.target["stages"] if stage["window_s"]]
+    def stages(self) -> list[StageResults]:
+        return [stage for stage in self.target.stages if stage.window_s]
 
 
 NINES = {1.0: "0", 2.0: "50", 10.0: "90", 1e2: "99", 1e3: "99.9", 1e4: "99.99", 1e5: "99.999", 1e6: "99.9999"}
@@ -90,33 +88,33 @@ def _points(panel: Number, series: Series) -> Iterator[Point]:
             continue
         trials = [
             found * _scale(panel)
-            for trial in stage["trials_detail"]
-            if trial["valid"] and (found := value_of(trial, panel)) is not None
+            for trial in stage.trials_detail
+            if trial.valid and (found := value_of(trial, panel)) is not None
         ]
         interval = _interval(panel, stage, min(trials, default=0.0)) if series.measured else None
         yield Point(
-            stage["agents"],
+            stage.agents,
             value * _scale(panel),
             interval,
             tuple(trials) if len(trials) > 1 and series.measured else (),
-            stage["valid"],
+            stage.valid,
             _title(panel, series.label, stage, value * _scale(panel), interval),
         )
 
 
-def _interval(panel: Number, stage: Stage, least: float) -> tuple[float, float] | None:
-    found = stage["ci95"].get(panel.name)
-    if not found or not stage["valid"]:
+def _interval(panel: Number, stage: StageResults, least: float) -> tuple[float, float] | None:
+    found = stage.ci95.get(panel.name)
+    if not found or not stage.valid:
         return None
     low, high = (value * _scale(panel) for value in found)
     return (max(low, least / 2) if panel.metric.log else low), high  # 0 has no logarithm
 
 
-def _title(panel: Number, label: str, stage: Stage, value: float, interval: tuple[float, float] | None) -> str:
-    text = f"{label}, {counted(stage['agents'], 'agent')}: {_shown(panel, value)} {_unit(panel)}".rstrip()
+def _title(panel: Number, label: str, stage: StageResults, value: float, interval: tuple[float, float] | None) -> str:
+    text = f"{label}, {counted(stage.agents, 'agent')}: {_shown(panel, value)} {_unit(panel)}".rstrip()
     if interval:
         text += f" (95 %: {_shown(panel, interval[0])} to {_shown(panel, interval[1])})"
-    return text if stage["valid"] else f"{text}, INVALID"
+    return text if stage.valid else f"{text}, INVALID"
 
 
 def _shown(panel: Number, value: float) -> str:

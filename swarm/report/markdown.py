@@ -2,7 +2,8 @@
 
 from swarm.analysis.sentence import sentences
 from swarm.report.soak import soak_lines
-from swarm.report.table import SERVED, Results, columns, notes, reasons, rows
+from swarm.report.table import SERVED, columns, notes, reasons, rows
+from swarm.results import Results
 
 
 def to_markdown(results: Results) -> str:
@@ -14,9 +15,9 @@ def to_markdown(results: Results) -> str:
     lines += [f"- invalid: {reason}" for reason in reasons(results)]
     lines += [f"- {line}" for line in soak_lines(results)]
     lines += [
-        f"- {'passed' if threshold['passed'] else 'FAILED'}: `{threshold['expression']}` "
-        f"({'no value' if threshold['value'] is None else threshold['value']})"
-        for threshold in results["thresholds"]
+        f"- {'passed' if threshold.passed else 'FAILED'}: `{threshold.expression}` "
+        f"({'no value' if threshold.value is None else threshold.value})"
+        for threshold in results.thresholds
     ]
     lines += [f"- note: {note}" for note in notes(results)]
     return "\n".join(lines)

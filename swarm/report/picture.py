@@ -6,8 +6,8 @@ import re
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from swarm.report.table import Results
 from swarm.report.terminal import print_results
+from swarm.results import Results
 
 WIDTH = 120
 """Characters a line."""
@@ -17,6 +17,6 @@ def to_svg(results: Results) -> str:
     """What `print_results` prints, `WIDTH` characters wide; without the fonts that rich would fetch from a server."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     print_results(results, console)
-    picture = console.export_svg(title=f"swarm: {results['name']}", theme=MONOKAI)
+    picture = console.export_svg(title=f"swarm: {results.name}", theme=MONOKAI)
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
     return picture.replace("font-family: Fira Code,", "font-family: Fira Code, Menlo, Consolas, DejaVu Sans Mono,")

@@ -2,61 +2,62 @@
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any
+
+from swarm.results import Results, Soak
 
 SHOWN = 8
 """Stretches of disturbed windows that are named one by one."""
 
 
-def soak_lines(results: dict[str, Any]) -> list[str]:
+def soak_lines(results: Results) -> list[str]:
     """Empty for a run that is no soak. Findings for the worse begin with "WORSE"."""
-    soak = results.get("soak")
+    soak = results.soak
     if not soak:
         return []
     return [_headline(soak), *_parts(soak), *_disturbances(soak), *_drift(soak)]
 
 
-def _headline(soak: dict[str, Any]) -> str:
-    windows = len(soak["windows"])
+def _headline(soak: Soak) -> str:
+    windows = len(soak.windows)
     return (
-        f"soak ({soak['pattern']}): {_hours(soak['measured_s'])} measured of {_hours(soak['planned_s'])}, "
-        f"{windows} windows of {soak['window_s']:g} s, {soak['undisturbed']} of them undisturbed"
+        f"soak ({soak.pattern}): {_hours(soak.measured_s)} measured of {_hours(soak.planned_s)}, "
+        f"{windows} windows of {soak.window_s:g} s, {soak.undisturbed} of them undisturbed"
     )
 
 
-def _parts(soak: dict[str, Any]) -> Iterator[str]:
-    for number, part in enumerate(soak["parts"], 1):
-        if part["ended"] == "finished" and number == 1:
+def _parts(soak: Soak) -> Iterator[str]:
+    for number, part in enumerate(soak.parts, 1):
+        if part.ended == "finished" and number == 1:
             continue
-        lost = f"; lost: {part['lost']}" if part["lost"] else "; nothing measured was lost"
-        how = "killed" if part["ended"] == "killed" else part["ended"]
-        yield f"part {number}: {_hours(part['measured_s'])} from {_hours(part['t_s'])} on, {how}{lost}"
+        lost = f"; lost: {part.lost}" if part.lost else "; nothing measured was lost"
+        how = "killed" if part.ended == "killed" else part.ended
+        yield f"part {number}: {_hours(part.measured_s)} from {_hours(part.t_s)} on, {how}{lost}"
 
 
-def _disturbances(soak: dict[str, Any]) -> Iterator[str]:
+def _disturbances(soak: Soak) -> Iterator[str]:
     found = []
-    for why, rows in groupby(soak["windows"], key=lambda row: row["disturbed"]):
+    for why, rows in groupby(soak.windows, key=lambda row: row.disturbed):
         stretch = list(rows)
         if why:
             windows = f" ({len(stretch)} windows)" if len(stretch) > 1 else ""
-            found.append(f"at {_hours(stretch[0]['t_s'])}: {why}{windows}")
+            found.append(f"at {_hours(stretch[0].t_s)}: {why}{windows}")
     yield from found[:SHOWN]
     if len(found) > SHOWN:
         yield f"and {len(found) - SHOWN} more disturbed stretches; see soak.windows in results.json"
 
 
-def _drift(soak: dict[str, Any]) -> Iterator[str]:
+def _drift(soak: Soak) -> Iterator[str]:
     """What changed first, then what did not, then what could not be told."""
-    for row in soak["drift"]:
-        if row["finding"]:
-            yield f"{'WORSE' if row['worse'] else 'changed'}: {row['text']}"
-    quiet = [row["text"].partition(":")[0] for row in soak["drift"] if not row["finding"] and not row["why_not"]]
+    for row in soak.drift:
+        if row.finding:
+            yield f"{'WORSE' if row.worse else 'changed'}: {row.text}"
+    quiet = [row.text.partition(":")[0] for row in soak.drift if not row.finding and not row.why_not]
     if quiet:
         yield f"no change of {', '.join(quiet)}"
     untold: dict[str, list[str]] = {}
-    for row in soak["drift"]:
-        if row["why_not"]:
-            untold.setdefault(row["why_not"], []).append(row["text"].partition(":")[0])
+    for row in soak.drift:
+        if row.why_not:
+            untold.setdefault(row.why_not, []).append(row.text.partition(":")[0])
     for why, names in untold.items():
         yield f"{', '.join(names)}: {why}"
 

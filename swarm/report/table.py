@@ -1,13 +1,12 @@
 """The table of a run as text cells: one row a stage, in the units that people read. Terminal and Markdown draw it."""
 
 import re
-from typing import Any
 
 from swarm.analysis.lookup import lookup
 from swarm.catalogue import METRICS, Column, Metric
+from swarm.results import Results, StageResults
 from swarm.text import MOST_SETTINGS, listed
 
-Results = dict[str, Any]
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 _TRIAL = re.compile(r"^trial \d+: ")
 
@@ -27,24 +26,24 @@ SERVED = '"tok/s each while served": of the median agent, per second of its requ
 
 def rows(results: Results) -> list[list[str]]:
     """A row per stage and target, a cell per column; an invalid stage has a "!" behind its agents."""
-    return [[target["name"], *_cells(stage)] for target in results["targets"] for stage in target["stages"]]
+    return [[target.name, *_cells(stage)] for target in results.targets for stage in target.stages]
 
 
 def notes(results: Results) -> list[str]:
     """What a reader should know that makes nothing invalid, each once, with the stages that it holds for."""
     found = [
-        (note, f"{target['name']} at {stage['agents']}")
-        for target in results["targets"]
-        for stage in target["stages"]
-        for note in stage["notes"]
+        (note, f"{target.name} at {stage.agents}")
+        for target in results.targets
+        for stage in target.stages
+        for note in stage.notes
     ]
-    return [*results["notes"], *(f"{text} ({where})" for text, where in _alike(found))]
+    return [*results.notes, *(f"{text} ({where})" for text, where in _alike(found))]
 
 
 def reasons(results: Results) -> list[str]:
     """Why stages are invalid: each reason once, behind the stages that it holds for."""
     found = []
-    for reason in results["invalid_reasons"]:
+    for reason in results.invalid_reasons:
         where, _, text = reason.partition(": ")
         found.append((_TRIAL.sub("", text), where))
     return [f"{where}: {text}" for text, where in _alike(found)]
@@ -67,13 +66,13 @@ def _alike(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
     ]
 
 
-def _cells(stage: dict[str, Any]) -> list[str]:
-    return [f"{stage['agents']}{'' if stage['valid'] else '!'}", *(_cell(stage, *shown) for shown in _measured())]
+def _cells(stage: StageResults) -> list[str]:
+    return [f"{stage.agents}{'' if stage.valid else '!'}", *(_cell(stage, *shown) for shown in _measured())]
 
 
-def _cell(stage: dict[str, Any], metric: Metric, column: Column) -> str:
+def _cell(stage: StageResults, metric: Metric, column: Column) -> str:
     value = lookup(stage, metric.key, column.stat)
-    if metric.key == "errors" and (lost := stage["tool_errors"].get("lost")):
+    if metric.key == "errors" and (lost := stage.tool_errors.get("lost")):
         return f"{number(value, 0)}, {lost} lost"
     return percent(value) if metric.unit == "%" else number(value, column.digits, metric.scale)
 

@@ -6,7 +6,8 @@ from rich.text import Text
 
 from swarm.analysis.sentence import sentences
 from swarm.report.soak import soak_lines
-from swarm.report.table import SERVED, Results, columns, notes, number, percent, reasons, rows
+from swarm.report.table import SERVED, columns, notes, number, percent, reasons, rows
+from swarm.results import Results
 
 GAP = 2
 """Between columns, in characters."""
@@ -14,7 +15,7 @@ GAP = 2
 
 def print_results(results: Results, console: Console) -> None:
     """The whole ending of a run."""
-    colour = "green4" if results["verdict"] == "valid" else "red3"
+    colour = "green4" if results.verdict == "valid" else "red3"
     cells = rows(results)
     shown = _fitting(cells, console.width)
     console.print(_table(cells, shown))
@@ -24,7 +25,7 @@ def print_results(results: Results, console: Console) -> None:
         console.print(text, style="dim", highlight=False)
     console.print()
     verdict, *meaning = sentences(results)
-    badge = f" {results['verdict'].upper()} "
+    badge = f" {results.verdict.upper()} "
     console.print(Text.assemble((badge, f"bold white on {colour}"), " ", verdict))
     for line in meaning:
         console.print(line, highlight=False, markup=False)
@@ -33,11 +34,11 @@ def print_results(results: Results, console: Console) -> None:
     for line in soak_lines(results):
         style = "red" if line.startswith("WORSE") else None
         console.print(f"  {line}", style=style, highlight=False, markup=False)
-    for threshold in results["thresholds"]:
-        mark, style = ("passed", "green") if threshold["passed"] else ("FAILED", "red")
-        value = "no value" if threshold["value"] is None else threshold["value"]
-        of = f"{threshold['target']}: " if threshold["expression"].startswith("*") else ""
-        console.print(f"  {mark}: {of}{threshold['expression']} ({value})", style=style, highlight=False, markup=False)
+    for threshold in results.thresholds:
+        mark, style = ("passed", "green") if threshold.passed else ("FAILED", "red")
+        value = "no value" if threshold.value is None else threshold.value
+        of = f"{threshold.target}: " if threshold.expression.startswith("*") else ""
+        console.print(f"  {mark}: {of}{threshold.expression} ({value})", style=style, highlight=False, markup=False)
     for note in notes(results):
         console.print(f"  note: {note}", style="dim", highlight=False, markup=False)
     if effort := _load_generator(results):
@@ -75,14 +76,14 @@ def _table(cells: list[list[str]], shown: list[int]) -> Table:
 
 def _load_generator(results: Results) -> str | None:
     """How hard the load generator itself had to work, and the bound on the error of all the rest, at worst."""
-    clients = [stage["client"] for target in results["targets"] for stage in target["stages"]]
+    clients = [stage.client for target in results.targets for stage in target.stages]
     worst = {
-        name: max((client[name] for client in clients if client[name] is not None), default=None)
+        name: max((value for client in clients if (value := getattr(client, name)) is not None), default=None)
         for name in ("timing_error_p99_s", "lag_p99_s", "cpu_share", "coalesced_share")
     }
     if worst["timing_error_p99_s"] is None:
         return None
-    by_kernel = all(client["stamp_source"] in ("kernel", None) for client in clients)
+    by_kernel = all(client.stamp_source in ("kernel", None) for client in clients)
     return (
         f"load generator: times right to {number(worst['timing_error_p99_s'], 2, 1000)} ms (p99, stamped by "
         f"{'the kernel' if by_kernel else 'swarm itself'}), lag {number(worst['lag_p99_s'], 1, 1000)} ms, "

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from as_json import analyse
 from synthetic import Run
-
-from swarm.analysis.results import analyse
 
 Analysed = Callable[[Run], dict[str, Any]]
 

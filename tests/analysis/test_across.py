@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from as_json import compare_runs
 from synthetic import Run
 
-from swarm.analysis.across import compare_runs
 from swarm.analysis.differences import ABSENT, differences, leaves
 from swarm.errors import UsageError
 

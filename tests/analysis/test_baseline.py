@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from as_json import analyse
 from synthetic import Run
 from typer.testing import CliRunner
 
-from swarm.analysis.results import analyse
 from swarm.cli import app
 from swarm.recording import rundir
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from as_json import objects
 from synthetic import Run
 
 from swarm.analysis.comparison import compare
@@ -73,12 +74,12 @@ def run(tmp_path: Path) -> Callable[..., Path]:
 def test_a_metric_of_the_catalogue_is_found_everywhere(run: Callable[..., Path]) -> None:
     directory = run("now")
     results = analyse(directory)
-    stage = results["targets"][0]["stages"][0]
+    stage = results.targets[0].stages[0]
     assert parse_slo("coalesced_share < 1").key == "coalesced_share"
-    assert [(row["value"], row["passed"]) for row in results["thresholds"]] == [(pytest.approx(0.042), False)]
-    assert stage["ci95"]["coalesced_share"] is not None
-    (row,) = (row for row in compare(results["targets"]) if row["metric"] == "coalesced_share")
-    assert row["ratio"] == pytest.approx(1.0)
+    assert [(row.value, row.passed) for row in results.thresholds] == [(pytest.approx(0.042), False)]
+    assert stage.ci95["coalesced_share"] is not None
+    (row,) = (row for row in compare(results.targets) if row.metric == "coalesced_share")
+    assert row.ratio == pytest.approx(1.0)
     assert entry_of(directory, results).stages[0].numbers["coalesced_share"] > 0
     assert Until(metric="coalesced_share").metric == "coalesced_share"
     assert "chunks together" in to_markdown(results)
@@ -93,12 +94,12 @@ def test_gates_and_drift_judge_a_metric_of_the_catalogue_by_its_direction(run: C
     statuses = {check.name: check.status for check in judge(after, baseline=before) if check.gate == "baseline"}
     assert statuses["moe at 1 agent: coalesced"] == "failed"
     names = {number.column for number in numbers(lambda metric: metric.drift)}
-    rows = [{**dict.fromkeys(names), "number": 0, "agents": 1, "disturbed": None, "coalesced_share": 1.0}]
-    assert "coalesced_share" in {finding["metric"] for finding in drift(rows, 60.0)}
+    rows = objects([{**dict.fromkeys(names), "number": 0, "agents": 1, "disturbed": None, "coalesced_share": 1.0}])
+    assert "coalesced_share" in {finding.metric for finding in drift(rows, 60.0)}
 
 
-def row(name: str, ratio: float) -> dict[str, Any]:
-    return {"metric": name, "ratio": ratio, "significant": True}
+def row(name: str, ratio: float) -> Any:
+    return objects({"metric": name, "ratio": ratio, "significant": True})
 
 
 @pytest.mark.parametrize("number", numbers(lambda metric: metric.compared), ids=lambda number: number.name)

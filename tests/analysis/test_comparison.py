@@ -4,9 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from as_json import sentences
 from synthetic import Run
-
-from swarm.analysis.sentence import sentences
 
 Analysed = Callable[[Run], dict[str, Any]]
 

@@ -5,9 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from as_json import sentences
 from synthetic import Run
-
-from swarm.analysis.sentence import sentences
 
 Analysed = Callable[[Run], dict[str, Any]]
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from swarm.analysis.distribution import Distribution, mean, percentile, rank
 from swarm.recording.histograms import bucket, new_histogram
+from swarm.results import plain
 
 PERCENTILES = (50, 90, 95, 99)
 values = st.lists(st.integers(1, 4_000_000_000), min_size=1, max_size=60)
@@ -23,7 +24,7 @@ def test_statistics_equal_the_librarys(values_ns: list[int]) -> None:
     library = new_histogram()
     for value in values_ns:
         library.record_value(value)
-    stats = distribution(*values_ns).stats()
+    stats = plain(distribution(*values_ns).stats())
     assert stats["count"] == library.get_total_count()
     assert stats["mean"] == pytest.approx(library.get_mean_value() / 1e9, rel=1e-12)
     # The library keeps the exact maximum until a log is written, then its bucket.
@@ -42,15 +43,15 @@ def test_percentiles_are_within_a_thousandth_of_the_exact_ones(values_ns: list[i
 
 def test_nothing_measured_is_null_and_not_zero() -> None:
     nothing = distribution()
-    assert nothing.stats() == {"count": 0, **dict.fromkeys(("mean", "p50", "p90", "p95", "p99", "max"))}
+    assert plain(nothing.stats()) == {"count": 0, **dict.fromkeys(("mean", "p50", "p90", "p95", "p99", "max"))}
     assert nothing.seconds(50) is None
-    assert nothing.rates() == {"p10": None, "p50": None, "p90": None}
-    assert nothing.with_failures(0) == {"p50": None, "p95": None, "p99": None}
+    assert plain(nothing.rates()) == {"p10": None, "p50": None, "p90": None}
+    assert plain(nothing.with_failures(0)) == {"p50": None, "p95": None, "p99": None}
 
 
 def test_the_slowest_tokens_make_the_lowest_rates() -> None:
     tpots = [10_000_000 * number for number in range(1, 11)]  # 10 ms .. 100 ms: 100/s .. 10/s
-    rates = distribution(*tpots).rates()
+    rates = plain(distribution(*tpots).rates())
     assert rates["p10"] == pytest.approx(10.0, rel=1e-3)
     assert rates["p50"] == pytest.approx(1e9 / 60_000_000, rel=1e-3)
     assert rates["p90"] == pytest.approx(1e9 / 20_000_000, rel=1e-3)
@@ -59,7 +60,7 @@ def test_the_slowest_tokens_make_the_lowest_rates() -> None:
 @given(values)
 def test_rates_are_the_percentiles_of_the_reciprocals(values_ns: list[int]) -> None:
     exact = sorted(1e9 / value for value in values_ns)
-    for name, rate in distribution(*values_ns).rates().items():
+    for name, rate in plain(distribution(*values_ns).rates()).items():
         # A value of 1 us is known to half of it only.
         slowest = 1e9 / percentile(exact, int(name[1:]))  # type: ignore[operator]
         assert 1e9 / rate == pytest.approx(slowest, rel=1e-3, abs=512)  # type: ignore[operator]
@@ -67,11 +68,11 @@ def test_rates_are_the_percentiles_of_the_reciprocals(values_ns: list[int]) -> N
 
 def test_failures_are_infinitely_slow() -> None:
     nine = distribution(*[1_000_000_000] * 9)
-    assert nine.with_failures(0) == {name: pytest.approx(1.0, rel=1e-3) for name in ("p50", "p95", "p99")}
-    one_failed = nine.with_failures(1)
+    assert plain(nine.with_failures(0)) == {name: pytest.approx(1.0, rel=1e-3) for name in ("p50", "p95", "p99")}
+    one_failed = plain(nine.with_failures(1))
     assert one_failed["p50"] == pytest.approx(1.0, rel=1e-3)
     assert (one_failed["p95"], one_failed["p99"]) == ("inf", "inf")
-    assert distribution().with_failures(3) == {"p50": "inf", "p95": "inf", "p99": "inf"}
+    assert plain(distribution().with_failures(3)) == {"p50": "inf", "p95": "inf", "p99": "inf"}
 
 
 def test_percentiles_of_a_few_exact_values() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from as_json import analyse
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from synthetic import Run
@@ -14,7 +15,6 @@ from typer.testing import CliRunner
 
 from swarm.analysis.plan import Limits, Plan, Target, plan_from
 from swarm.analysis.read import Notes, read_events, read_histograms, read_plan, read_server
-from swarm.analysis.results import analyse
 from swarm.cli import app
 from swarm.errors import UsageError
 from swarm.exporter.replay import openmetrics

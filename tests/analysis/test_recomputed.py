@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from as_json import analyse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic import Run
 
 from swarm.analysis.distribution import rank
-from swarm.analysis.results import analyse
 from swarm.recording import rundir
 from swarm.recording.observations import observations
 from swarm.recording.records import ServerSample
@@ -37,8 +37,8 @@ def mixed_run() -> Run:
 def test_the_same_files_give_the_same_results_whatever_python_does(tmp_path: Path) -> None:
     """Byte by byte, with sets and dictionaries in another order each time."""
     directory = mixed_run().write(tmp_path / "run")
-    program = "import sys, json, pathlib; from swarm.analysis.results import analyse\n"
-    program += "print(json.dumps(analyse(pathlib.Path(sys.argv[1]))))"
+    program = "import sys, json, pathlib; from swarm.analysis.results import analyse; from swarm.results import plain\n"
+    program += "print(json.dumps(plain(analyse(pathlib.Path(sys.argv[1])))))"
     outputs = {
         subprocess.run(
             [sys.executable, "-c", program, str(directory)],

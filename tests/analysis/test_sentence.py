@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from as_json import sentences
 from synthetic import Run
-
-from swarm.analysis.sentence import sentences
 
 Analysed = Callable[[Run], dict[str, Any]]
 ONCE = "Measured once: small differences may be chance; a claim needs 3 trials or more."

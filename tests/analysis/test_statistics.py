@@ -4,16 +4,25 @@ import math
 import random
 
 import pytest
+from as_json import objects
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.analysis import usl
-from swarm.analysis.comparison import crossings
+from swarm.analysis import comparison, usl
 from swarm.analysis.paired import paired_log_ratio, t_interval
 from swarm.analysis.statistics import batch_means, mser5
 from swarm.analysis.steady import Output
 from swarm.analysis.window import Window
 from swarm.recording.records import Attempt
+from swarm.results import plain
+
+
+def fit(rates):
+    return plain(usl.fit(rates))
+
+
+def crossings(rows):
+    return plain(comparison.crossings(objects(rows)))
 
 
 def follows(phi: float, count: int, rng: random.Random) -> list[float]:
@@ -90,7 +99,7 @@ def law(contention: float, coherency: float, noise: float = 0.0, seed: int = 0, 
 
 
 def test_the_scaling_law_gives_back_what_made_the_curve_and_its_peak():
-    found = usl.fit(law(0.05, 0.002))
+    found = fit(law(0.05, 0.002))
     assert found["alone"]["value"] == pytest.approx(50)
     assert found["contention"]["value"] == pytest.approx(0.05)
     assert found["coherency"]["value"] == pytest.approx(0.002)
@@ -100,23 +109,23 @@ def test_the_scaling_law_gives_back_what_made_the_curve_and_its_peak():
 
 @pytest.mark.parametrize(("contention", "coherency"), [(0.05, 0.002), (0.1, 0.0), (0.3, 0.001)])
 def test_its_intervals_hold_the_truth(contention, coherency):
-    fits = [usl.fit(law(contention, coherency, 0.03, seed)) for seed in range(200)]
+    fits = [fit(law(contention, coherency, 0.03, seed)) for seed in range(200)]
     for key, truth in (("contention", contention), ("coherency", coherency), ("alone", 50)):
         held = sum(low <= truth <= high for low, high in (fit[key]["ci95"] for fit in fits))
         assert held >= 180
 
 
 def test_without_six_levels_or_with_a_cliff_the_law_is_refused_with_the_reason():
-    few = usl.fit(law(0.05, 0.002, levels=(1, 4, 8)))
+    few = fit(law(0.05, 0.002, levels=(1, 4, 8)))
     assert few["contention"] is None
     assert few["reason"].startswith("the Universal Scalability Law needs 6 valid levels, and there are 3")
-    cliff = usl.fit({1: 50, 2: 100, 4: 200, 8: 400, 16: 40, 32: 40})
+    cliff = fit({1: 50, 2: 100, 4: 200, 8: 400, 16: 40, 32: 40})
     assert cliff["contention"] is None
     assert "does not follow the Universal Scalability Law" in cliff["reason"]
 
 
 def test_a_curve_that_nothing_bends_down_has_no_peak():
-    found = usl.fit(law(0.1, 0.0, 0.01))
+    found = fit(law(0.1, 0.0, 0.01))
     assert found["peak_agents"] is None
     assert found["coherency"]["ci95"][0] == 0
 

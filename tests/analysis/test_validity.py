@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from as_json import analyse
 from synthetic import Run, Stage, ns
 
-from swarm.analysis.results import analyse
 from swarm.recording import rundir
 from swarm.report.table import rows
+from swarm.results import read_results
 
 Analysed = Callable[[Run], dict[str, Any]]
 
@@ -481,7 +482,7 @@ def test_as_many_lost_calls_as_the_scenario_allows_are_told_in_note_and_table(an
     (stage,) = results["targets"][0]["stages"]
     assert stage["valid"]
     assert "lost tool calls: 1 of 11 replies that ended for tool calls held none" in stage["notes"]
-    assert "0, 1 lost" in rows(results)[0]
+    assert "0, 1 lost" in rows(read_results(results))[0]
 
 
 @pytest.mark.parametrize(

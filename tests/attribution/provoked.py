@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+from as_json import analyse
 
 from swarm.analysis.attribution import CAUSES
-from swarm.analysis.results import analyse
 from swarm.commands import predict
 from swarm.engine.virtual import VirtualServer
 from swarm.scenario.load import load_scenario

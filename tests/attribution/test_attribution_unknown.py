@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from as_json import analyse
 from provoked import CAUSE_OF, Provoked, provoke
 from small_runs import PROFILE, results, swarm, write_project
-
-from swarm.analysis.results import analyse
 
 Edit = Callable[[dict[str, Any]], dict[str, Any]]
 

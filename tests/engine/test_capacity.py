@@ -2,19 +2,22 @@
 
 import json
 from contextlib import redirect_stdout
+from dataclasses import fields
 from io import StringIO
 from typing import get_args
 
 import jsonschema
 import pytest
 import yaml
+from as_json import analyse, objects
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import convert
+from msgspec.structs import replace
 
 from swarm.analysis.capacity import answer, border, next_level
-from swarm.analysis.degradation import degradation
+from swarm.analysis.degradation import Degradation
 from swarm.analysis.lookup import lookup
-from swarm.analysis.results import analyse
 from swarm.analysis.schema import results_schema
 from swarm.catalogue import METRICS
 from swarm.client.base import Honours
@@ -22,6 +25,8 @@ from swarm.client.probe import Probe
 from swarm.commands.capacity import Search, find_capacity, with_slos
 from swarm.commands.predict import predict_scenario
 from swarm.errors import UsageError
+from swarm.results import Objective, plain
+from swarm.results import Probe as Probed
 from swarm.scenario.load import load_scenario
 from swarm.scenario.schema import TaskKind
 from swarm.scenario.thresholds import parse_slo
@@ -30,10 +35,18 @@ MOE, DENSE = "moe-30b-a3b-awq-1x3090", "dense-32b-awq-1x3090"
 
 
 def probe(level, holds, trials=1, valid=True):
-    return {
-        "agents": level, "trials": trials, "valid": valid, "invalid_reasons": [] if valid else ["too few turns"],
-        "holds": holds and valid, "sure": None, "values": [],
-    }  # fmt: skip
+    reasons = [] if valid else ["too few turns"]
+    return Probed(
+        agents=level, trials=trials, valid=valid, invalid_reasons=reasons, holds=holds and valid, sure=None, values=[]
+    )
+
+
+def answered(*asked):
+    return plain(answer(*asked))
+
+
+def fails(*values):
+    return replace(probe(2, False), values=convert(values, list[Objective]))
 
 
 def searched(truth, start=1, most=64, trials=3, based=False):
@@ -82,15 +95,15 @@ def test_a_right_prediction_leaves_only_the_border_to_try():
 def test_noise_that_overturns_what_was_found_does_not_keep_the_search_from_ending(coin, start):
     probes = {}
     while level := next_level(probes, start, 20, 3):
-        before = probes.get(level, {"trials": 0})["trials"]
+        before = probes[level].trials if level in probes else 0
         probes[level] = probe(level, coin.random() < 0.5, before + 1)
     at = border(probes)
     assert at.high is None or at.high == at.low + 1
-    assert all(probes[level]["trials"] == 3 for level in (at.low, at.high) if level)
+    assert all(probes[level].trials == 3 for level in (at.low, at.high) if level)
 
 
 def test_an_invalid_border_leaves_the_answer_open_and_says_why():
-    found = answer("moe", {4: probe(4, True), 5: probe(5, True, valid=False)}, 64)
+    found = answered("moe", {4: probe(4, True), 5: probe(5, True, valid=False)}, 64)
     assert (found["agents"], found["next"], found["conclusive"]) == (4, 5, False)
     assert "whether 5 would do is not known, as that stage is invalid: too few turns" in found["sentence"]
 
@@ -98,19 +111,23 @@ def test_an_invalid_border_leaves_the_answer_open_and_says_why():
 def test_a_level_where_an_objective_has_no_value_leaves_the_answer_open_unless_another_one_breaks():
     unmeasured = {"slo": "slowdown<2", "value": None, "ci95": None, "holds": False, "sure": None}
     broken = {"slo": "ttft_s.p95<2", "value": 3.0, "ci95": None, "holds": False, "sure": None}
-    found = answer("moe", {1: probe(1, True), 2: probe(2, False) | {"values": [unmeasured]}}, 64)
+    found = answered("moe", {1: probe(1, True), 2: fails(unmeasured)}, 64)
     assert not found["conclusive"]
     assert found["sentence"] == (
         "moe carries 1 agent within the SLO; whether 2 would do is not known, as nothing was measured there to judge "
         "slowdown<2 by; the notes on that stage say why."
     )
-    found = answer("moe", {1: probe(1, True), 2: probe(2, False) | {"values": [unmeasured, broken]}}, 64)
+    found = answered(
+        "moe",
+        {1: probe(1, True), 2: fails(unmeasured, broken)},
+        64,
+    )
     assert found["conclusive"]
     assert "and not 2 (slowdown not measured, ttft_s.p95 3)." in found["sentence"]
 
 
 def test_the_most_that_was_tried_is_a_lower_bound():
-    found = answer("moe", {1: probe(1, True), 2: probe(2, True)}, 2)
+    found = answered("moe", {1: probe(1, True), 2: probe(2, True)}, 2)
     assert (found["agents"], found["next"], found["conclusive"]) == (2, None, True)
     assert found["sentence"] == "moe carries 2 agents within the SLO: at least, as 2 is the most that was tried."
 
@@ -155,7 +172,7 @@ def brute(tmp_path_factory):
 def test_the_simulators_capacity_is_that_of_trying_every_level(brute, tmp_path, truth, number):
     assert sorted(brute) == [1, 2, 3, 4, 5]
     key, _, stat = number.partition(".")
-    values = {level: lookup(stage, key, stat or None) for level, stage in brute.items()}
+    values = {level: lookup(objects(stage), key, stat or None) for level, stage in brute.items()}
     limit = (values[truth] + values[truth + 1]) / 2
     slo = f"{number}{'<' if values[1] < limit else '>'}{limit:.4f}"
     assert [level for level, value in values.items() if parse_slo(slo).holds(value)] == list(range(1, truth + 1))
@@ -215,7 +232,10 @@ def test_what_compares_with_one_agent_is_judged_against_a_stage_of_one_agent_tha
 
 
 def test_what_compares_with_one_agent_is_known_by_its_name():
-    assert {metric.key for metric in METRICS if metric.relative} == degradation(2, [], comparable_jobs=True).keys()
+    assert {metric.key for metric in METRICS if metric.relative} == {
+        *(f.name for f in fields(Degradation)),
+        "contention",
+    }
 
 
 def test_an_slo_that_nothing_could_be_judged_by_is_refused_before_anything_runs(tmp_path, monkeypatch):

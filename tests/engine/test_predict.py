@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from as_json import analyse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm.analysis.results import analyse
 from swarm.client.base import ChatRequest, Connection, Observation
 from swarm.clock import VirtualClock
 from swarm.commands.predict import predict_scenario

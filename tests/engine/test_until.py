@@ -6,8 +6,8 @@ from math import sqrt
 
 import pytest
 import yaml
+from as_json import analyse
 
-from swarm.analysis.results import analyse
 from swarm.commands.predict import predict_scenario
 from swarm.engine.until import Confidence, looks
 from swarm.recording.records import Attempt

@@ -1,10 +1,10 @@
 """What `/metrics` says while a run goes on: of records that have round numbers, read with Prometheus' own parser."""
 
 import pytest
+from as_json import analyse
 from prometheus_client.parser import text_string_to_metric_families
 from synthetic import Run
 
-from swarm.analysis.results import analyse
 from swarm.exporter.info import RunInfo, run_info
 from swarm.exporter.metrics import STATES, Metrics
 from swarm.exporter.replay import openmetrics

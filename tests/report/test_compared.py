@@ -1,5 +1,7 @@
 """A comparison of runs as text and as Markdown."""
 
+from as_json import objects
+
 from swarm.report.compared import to_markdown, to_text
 
 ROW = {
@@ -21,12 +23,14 @@ UNKNOWN = {"ratio": None, "ci95": None, "significant": None, "baseline_value": N
 
 def compared(*rows, differences=()):
     run = {"directory": "runs/a", "started_at": None, "verdict": "valid", "predicted": False}
-    return {
-        "runs": [{"name": "a", **run}, {"name": "b", **run}],
-        "differences": list(differences),
-        "comparison": [ROW | row for row in rows],
-        "unpaired": [],
-    }
+    return objects(
+        {
+            "runs": [{"name": "a", **run}, {"name": "b", **run}],
+            "differences": list(differences),
+            "comparison": [ROW | row for row in rows],
+            "unpaired": [],
+        }
+    )
 
 
 def test_differences_of_the_configuration_come_before_any_number():

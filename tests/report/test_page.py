@@ -9,11 +9,13 @@ from html.parser import HTMLParser
 from importlib import resources
 
 import pytest
+from msgspec import structs
 from synthetic import Run
 
 from swarm.analysis.results import analyse
 from swarm.analysis.view import read_view
 from swarm.report.html import to_html
+from swarm.results import Threshold
 
 EVIL = '<script>document.title = "stolen"</script><img src=x onerror="document.title=1">"\'&{{ 7 * 7 }}'
 
@@ -74,10 +76,14 @@ def test_what_a_run_directory_holds_stays_text(viewed, tmp_path):
     (directory / "environment.json").write_text(json.dumps(environment))
     (directory / "scenario.yaml").write_text((directory / "scenario.yaml").read_text() + f"# {EVIL}\n")
     results = analyse(directory)
-    results["name"] = EVIL
-    results["invalid_reasons"] = results["notes"] = [EVIL]
-    results["thresholds"] = [{"expression": EVIL, "target": EVIL, "value": None, "passed": False, "reason": None}]
-    results["targets"][1]["name"] = EVIL
+    results = structs.replace(
+        results,
+        name=EVIL,
+        invalid_reasons=[EVIL],
+        notes=[EVIL],
+        thresholds=[Threshold(expression=EVIL, target=EVIL, value=None, passed=False, reason=None)],
+        targets=[results.targets[0], structs.replace(results.targets[1], name=EVIL)],
+    )
     text = to_html([replace(read_view(directory, results), name=EVIL)])
     page = Page(text)
     assert page.texts["script"] == [resources.files("swarm.report").joinpath("page.js").read_text()]
@@ -125,7 +131,7 @@ def test_trials_have_whiskers_and_a_prediction_has_none(viewed):
     measured = Page(to_html([view]))
     assert len(measured.of("whisker")) >= 4 * 4
     assert "95 % intervals" in measured.text("p")
-    predicted = Page(to_html([replace(view, results=view.results | {"predicted": True})]))
+    predicted = Page(to_html([replace(view, results=structs.replace(view.results, predicted=True))]))
     assert predicted.of("whisker") == []
     assert [fields["class"] for fields in predicted.of("badge")] == ["badge valid", "badge warn"]
     assert "so that there are no intervals" in predicted.text("p")
@@ -215,7 +221,7 @@ def test_an_invalid_stage_is_marked_and_its_reason_given(viewed):
     assert [fields["class"] for fields in page.of("badge")] == ["badge invalid"]
     assert any(fields["class"] == "dot invalid" for fields in page.of("dot"))
     assert sum(tag == "tr" and fields.get("class") == "invalid" for tag, fields in page.elements) >= 1
-    (reason,) = view.results["invalid_reasons"]
+    (reason,) = view.results.invalid_reasons
     assert reason.startswith("moe with 2 agents: ")
     assert reason in page.text("li")
 
@@ -247,10 +253,13 @@ def test_several_runs_are_told_apart_on_one_page(viewed):
 
 def test_the_bars_of_the_causes_fill_their_width(viewed):
     view = viewed(two_models())
-    stage = view.results["targets"][1]["stages"][1]
-    stage["attribution"] = dict.fromkeys(
-        ("decode", "prefill", "cache", "queue", "preemption", "tools", "client", "unknown"), 0.0
-    ) | {"decode": 0.5, "prefill": 0.375, "unknown": 0.125}
+    stages = view.results.targets[1].stages
+    shares = dict.fromkeys(("decode", "prefill", "cache", "queue", "preemption", "tools", "client", "unknown"), 0.0) | {
+        "decode": 0.5,
+        "prefill": 0.375,
+        "unknown": 0.125,
+    }
+    stages[1] = structs.replace(stages[1], attribution=shares)
     page = Page(to_html([view]))
     bars = [fields for tag, fields in page.elements if tag == "rect" and (fields["class"] or "").startswith("k-")]
     assert sum(float(bar["width"]) for bar in bars) == 1000

@@ -60,7 +60,7 @@ def test_what_was_not_measured_is_a_dash(results):
 def test_an_invalid_stage_is_marked_and_its_reason_printed(results):
     assert [row[1] for row in rows(results)] == ["1", "2!"]
     text = printed(results)
-    (reason,) = results["invalid_reasons"]
+    (reason,) = results.invalid_reasons
     assert " INVALID " in text
     assert f"  - {reason}" in text
 
@@ -112,4 +112,4 @@ def test_markdown_has_a_cell_for_every_column_and_the_reasons(results):
     assert lines[0].startswith("| model | agents | in flight | tok/s each while served | of 1 agent |")
     assert lines[1].startswith("| --- | --: |")
     assert lines[3].startswith("| moe | 2! |")
-    assert f"- invalid: {results['invalid_reasons'][0]}" in lines
+    assert f"- invalid: {results.invalid_reasons[0]}" in lines

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from as_json import analyse
 from small_runs import write_project
 
-from swarm.analysis.results import analyse
 from swarm.client.base import ChatRequest, Failure, Observation
 from swarm.commands import predict
 from swarm.commands.soak import resume_soak, run_soak

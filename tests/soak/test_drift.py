@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from as_json import objects
 from scipy import stats
 
+from swarm.analysis import drift as analysis
 from swarm.analysis import robust
-from swarm.analysis.drift import drift
 from swarm.catalogue import MIB
+from swarm.results import plain
 
 QUIET = json.loads(Path(__file__).with_name("quiet_soaks.json").read_text())
 """Metric -> ten predicted soaks of 240 windows each: four agents on a simulated MoE model, ten seeds."""
@@ -39,6 +41,10 @@ def night(seed: int, *, agents: int = 4) -> list[dict[str, Any]]:
             "server_rss_bytes": round(memory + breath * MIB),
         }
     return rows
+
+
+def drift(rows: list[dict[str, Any]], window_s: float) -> list[dict[str, Any]]:
+    return plain(analysis.drift(objects(rows), window_s))
 
 
 def found(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from as_json import objects
 from soaks import Soaks
 
 from swarm.analysis.gates import ENOUGH_NIGHTS, Check, judge, summary
@@ -22,8 +23,12 @@ from swarm.recording import history
 from swarm.recording.history import Entry, StageEntry
 from swarm.report.checks import to_junit, to_markdown
 from swarm.report.history import rows, to_csv, to_plot, to_svg, to_table
+from swarm.results import read_results
 
 USUAL = {"output_tokens_per_s": 340.0, "ttft_s.p50": 0.1, "ttft_s.p95": 0.2, "itl_s.p50": 0.009, "job_s.p50": 20.0}
+
+
+NOTHING = objects({"targets": [], "thresholds": [], "soak": None})
 
 
 def entry(day: int, valid: bool = True, **numbers: float) -> Entry:
@@ -46,7 +51,7 @@ def entry(day: int, valid: bool = True, **numbers: float) -> Entry:
 def nights(values: list[float]) -> dict[str, Check]:
     """The checks of the last night; the values are of the ITL p50."""
     entries = [entry(day, itl_s_p50=value) for day, value in enumerate(values)]
-    checks = judge({"targets": [], "thresholds": []}, None, entries[-1], entries[:-1])
+    checks = judge(NOTHING, None, entries[-1], entries[:-1])
     return {check.name.partition(": ")[2]: check for check in checks}
 
 
@@ -76,7 +81,7 @@ def test_quiet_months_seldom_see_a_false_alarm_and_a_tenth_slower_is_found_on_th
         bad += any(
             check.status == "failed"
             for day in range(15, 45)
-            for check in judge({"targets": [], "thresholds": []}, None, entries[day], entries[:day])
+            for check in judge(NOTHING, None, entries[day], entries[:day])
         )
         slower = nights([*values[:20], *(value * 1.12 for value in values[20:22])])
         found += slower["ITL p50"].status == "failed"
@@ -88,7 +93,7 @@ def test_only_valid_runs_of_the_same_load_model_engine_and_hardware_are_compared
     tonight = entry(11, itl_s_p50=0.02)
 
     def compared(changed: list[Entry]) -> str:
-        checks = judge({"targets": [], "thresholds": []}, None, tonight, changed)
+        checks = judge(NOTHING, None, tonight, changed)
         return next(check.text for check in checks if check.name.endswith("ITL p50"))
 
     assert "the median of 9 runs" in compared(past)
@@ -107,7 +112,7 @@ def test_an_invalid_night_is_neither_a_regression_nor_a_pass():
         "soak": {"drift": [{"metric": "itl_s_p50", "worse": True, "why_not": None, "text": "ITL p50 rose"}]},
     }
     past = [entry(day) for day in range(8)] + [entry(8, itl_s_p50=0.02)]
-    checks = judge(results, None, entry(9, itl_s_p50=0.02), past)
+    checks = judge(objects(results), None, entry(9, itl_s_p50=0.02), past)
     assert {check.gate: check.status for check in checks} == {
         "validity": "invalid", "threshold": "skipped", "drift": "skipped", "nights": "skipped",
     }  # fmt: skip
@@ -123,10 +128,10 @@ def stage(**values: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def trials(*itl: float) -> dict[str, Any]:
+def trials(*itl: float) -> Any:
     details = [stage(itl_s=value) for value in itl]
     whole = stage(itl_s=sorted(itl)[len(itl) // 2]) | {"trials_detail": details}
-    return {"targets": [{"name": "moe", "stages": [whole]}], "thresholds": []}
+    return objects({"targets": [{"name": "moe", "stages": [whole]}], "thresholds": [], "soak": None})
 
 
 @pytest.mark.parametrize(
@@ -233,7 +238,7 @@ def test_a_newer_schema_is_left_as_it_is_and_another_database_too(tmp_path: Path
 
 def test_a_finished_soak_becomes_an_entry_with_its_numbers(soaks: Soaks):
     results = soaks.run()
-    found = entry_of(soaks.folder / "night", results)
+    found = entry_of(soaks.folder / "night", read_results(results))
     (stage,) = results["targets"][0]["stages"]
     assert (found.kind, found.verdict, found.predicted) == ("soak", "valid", True)
     assert found.stages[0].numbers["itl_s.p50"] == stage["latency"]["itl_s"]["p50"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from as_json import analyse
 from hypothesis import given
 from hypothesis import strategies as st
 from soaks import Soaks, reasons
 
-from swarm.analysis.results import analyse
 from swarm.analysis.schema import results_schema
 from swarm.commands.soak import disk_bytes, next_part, resume_soak, run_soak
 from swarm.engine import compose

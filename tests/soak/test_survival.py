@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from as_json import analyse
 from soaks import Soaks, reasons
 from test_soak import everything
 
-from swarm.analysis.results import analyse
 from swarm.commands import checkpoint
 from swarm.engine import compose
 from swarm.errors import UsageError

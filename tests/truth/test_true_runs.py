@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from as_json import analyse
 from hypothesis import given, settings
 from truth.expected_runs import PERCENTS, numbers, reasons, truth
 from truth.generate import EXAMPLES, TRUTH
 from truth.runs import Run, carry_out, runs
 
-from swarm.analysis.results import analyse
 from swarm.recording.rundir import EVENTS
 
 NEARLY = {"rel": 2e-3, "abs": 2e-6}
