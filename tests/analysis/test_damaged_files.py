@@ -60,7 +60,7 @@ def test_a_damaged_file_of_a_run_is_analysed_or_refused_with_its_name(written, n
         assert "\n" not in said or said.startswith("{")
     else:
         results = analyse(directory)
-        json.dumps(results, allow_nan=False)
+        json.dumps(plain(results), allow_nan=False)
         to_html([read_view(directory, results)])
         "".join(openmetrics(directory))
 

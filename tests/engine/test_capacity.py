@@ -192,7 +192,7 @@ def test_what_the_search_saw_is_what_the_report_reads_from_the_files(tmp_path):
     outcome = predict_scenario(plan, tmp_path / "run", None, course=search)
     results = analyse(outcome.directory)
     (found,) = results["capacity"]["targets"]
-    assert found["probes"] == [probe for _, probe in sorted(search.probes["dense"].items())]
+    assert found["probes"] == plain([probe for _, probe in sorted(search.probes["dense"].items())])
 
 
 def test_of_a_prediction_nothing_is_said_to_be_sure_however_many_trials_it_has(tmp_path):

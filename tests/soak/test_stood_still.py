@@ -37,7 +37,7 @@ def disturbed(*stops, shards=1):
             )
     minutes.add(StageEnd(**HEADER, id="0.3", t_ns=round(5 * WINDOW_S) * S))
     rows = minutes.rows(0.005)
-    return {row["number"]: row["disturbed"] for row in rows if "stood still" in (row["disturbed"] or "")}
+    return {row.number: row.disturbed for row in rows if "stood still" in (row.disturbed or "")}
 
 
 @pytest.mark.parametrize(
