@@ -90,6 +90,7 @@ async def test_an_answer_that_is_too_long_to_keep_reaches_its_client_whole(tmp_p
     assert trace.take(short).turns == 1
 
 
+@pytest.mark.realtime
 async def test_a_client_that_does_not_fetch_its_answer_is_cut_off_and_others_are_served(monkeypatch):
     monkeypatch.setattr("swarm.proxy.answer.MOST_UNREAD_BYTES", 100_000)
     endless = [stream_head(), *([piece(b": " + b"x" * 65_000 + b"\n\n")] * 400), END]

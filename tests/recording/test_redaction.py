@@ -84,9 +84,9 @@ def test_the_time_it_takes_grows_with_the_text_and_not_with_its_square(piece):
     def took(text: str) -> float:
         best = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.thread_time()  # other work on this machine does not count
             Redaction().text(text)
-            best.append(time.perf_counter() - start)
+            best.append(time.thread_time() - start)
         return min(best)
 
     once, eight_times = (took(piece * (count // len(piece))) for count in (40_000, 320_000))
