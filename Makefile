@@ -38,6 +38,7 @@ test: $(VENV)/.dev  ## Install what tests need, and run them: on all cores, and 
 
 test-slow: $(VENV)/.dev  ## The tests that take long, which CI runs too
 	$(BIN)/$(PYTEST) -m slow
+	SWARM_TEST_FUZZ=5 $(BIN)/$(PYTEST) --numprocesses auto --dist load tests/analysis/test_any_log.py tests/analysis/test_damaged_files.py
 
 test-newest: $(VENV)/.dev  ## The tests on the newest versions that pyproject.toml allows, if those are not the locked ones
 	$(BIN)/python -m venv $(NEWEST)

@@ -1,5 +1,6 @@
 """Hypothesis strategies for what nobody would write: values and bytes that are nearly right, or not at all."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,8 @@ import yaml
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+DEPTH = int(os.environ.get("SWARM_TEST_FUZZ", "1"))
+"""So many times as many examples where one takes long; CI's `make test-slow` sets it."""
 FUZZ = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

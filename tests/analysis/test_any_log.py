@@ -11,6 +11,7 @@ from any_log import any_run
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from nonsense import DEPTH
 from synthetic import Run
 from typer.testing import CliRunner
 
@@ -47,7 +48,7 @@ def exit_code(arguments: list[Any]) -> int:
 
 
 @settings(
-    max_examples=15,
+    max_examples=3 * DEPTH,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # there is nothing to shrink in a seed
     suppress_health_check=[HealthCheck.too_slow],

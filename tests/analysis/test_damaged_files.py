@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from nonsense import FUZZ, NESTED, attempt, damaged, dumped, spoilt
+from nonsense import DEPTH, FUZZ, NESTED, attempt, damaged, dumped, spoilt
 from synthetic import Run
 
 from swarm.analysis.results import analyse
@@ -35,7 +35,7 @@ def written(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
     return directory, {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-@FUZZ
+@settings(FUZZ, max_examples=30 * DEPTH)
 @given(data=st.data())
 @pytest.mark.parametrize("name", [rundir.EVENTS, rundir.HISTOGRAMS, rundir.SERVER, rundir.SCENARIO, rundir.ENVIRONMENT])
 def test_a_damaged_file_of_a_run_is_analysed_or_refused_with_its_name(written, name, data) -> None:
