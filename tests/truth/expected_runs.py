@@ -297,6 +297,7 @@ def reasons(run: Run, told: Truth, found: dict[str, Any]) -> dict[str, bool | No
         "no token counts": any(one.seen.completion is None or one.seen.prompt is None for one in complete),
         "token counts disagree": disagree,
         "agents died": found["alive"] < 0.95 * run.agents,
+        "agents took no part": None if run.crash else False,
         "the server was stalled": _stalled(run, told),
         "the load generator stood still": _stood_still(run, start, stop),
         "may have come more than": None if run.freeze else False,

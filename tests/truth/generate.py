@@ -125,7 +125,7 @@ class Voice(Told):
     """What follows the byte that ends an event, of its line end and its frame, comes with it, and not with the next."""
     frames: tuple[int, ...] = ()
     """Where chunks of the body end besides, modulo its length."""
-    cuts: tuple[int, ...] | Literal["everywhere"] = ()
+    cuts: tuple[int, ...] | Literal["everywhere", "at line ends"] = ()
     """Where reads end besides, modulo the length of all."""
 
 
@@ -197,7 +197,7 @@ def voices(draw: Any) -> Voice:
         framing=draw(often("by events", "chunked", "length", "until close")),
         whole=draw(often(True, True, False)),
         frames=draw(places),
-        cuts="everywhere" if draw(often(False, False, False, False, False, False, True)) else draw(places),
+        cuts=draw(st.one_of(places, places, places, st.just("at line ends"), st.just("everywhere"))),
     )
 
 

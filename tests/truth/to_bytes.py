@@ -56,7 +56,12 @@ def _timed(whole: bytes, musts: list[tuple[int, int, int]], cuts: Any) -> Any:
 
     `musts`: the byte before the first place arrives at a time, not earlier, and so do those up to the second place.
     """
-    places = set(range(len(whole)) if cuts == "everywhere" else (cut % len(whole) for cut in cuts))
+    if cuts == "everywhere":
+        places = set(range(len(whole)))
+    elif cuts == "at line ends":
+        places = {place for place in range(1, len(whole)) if set(whole[place - 1 : place + 1]) & set(b"\r\n")}
+    else:
+        places = {cut % len(whole) for cut in cuts}
     done, since = 0, 0
     for known, behind, at in musts:
         if behind > done:
