@@ -208,10 +208,10 @@ class _Reply:
         was_over = self._stream.over
         self._stream.feed_all(reads)
         self._last_ns = reads[-1][1]
-        if len(seen.stamps) > chunks:
-            self._grown_ns = seen.stamps[-1]
-        elif (seen.completion_tokens, seen.finish_reason) != brought:
+        if (seen.completion_tokens, seen.finish_reason) != brought:
             self._grown_ns = self._last_ns
+        elif len(seen.stamps) > chunks:
+            self._grown_ns = seen.stamps[-1]
         self._room -= sum([len(data) for data, _, _ in reads])
         if self._room < 0 and not self._stream.over:
             self._break_off(failures.too_long(self._most_bytes, str(self._response.url)))
