@@ -41,10 +41,12 @@ IDLE_MS = 60_000
 
 @dataclass(frozen=True, repr=False)
 class Run(Told):
-    """One stage. Agent a gets `answers[(a + k) % n]` for its k-th request, counted from 0."""
+    """One stage. Agent a gets `answers[(a + k) % n]` for its k-th request, counted from 0; the first agent may
+    get another one for one of its own: `odd` is the number of that request, and the answer."""
 
     agents: int
     answers: tuple[Reply | Refusal, ...]
+    odd: tuple[int, Reply | Refusal] | None = None
     driver: str = "script"
     turns: int = 3
     """Of a job, by the script: all but the last call a tool."""
@@ -84,6 +86,8 @@ class Run(Told):
         return end if begin <= t < end else t
 
     def answer(self, agent: int, k: int) -> Reply | Refusal:
+        if self.odd and (agent, k) == (0, self.odd[0]):
+            return self.odd[1]
         return self.answers[(agent + k) % len(self.answers)]
 
 
@@ -131,10 +135,14 @@ REFUSALS = (
 def runs(draw: Any) -> Run:
     driver, planned = draw(often("script", "model")), draw(st.sampled_from([1, 2, 10, 64]))
     usual = draw(st.lists(good(driver, planned), min_size=1, max_size=3))
-    freezes, odd = draw(often(False, False, True)), draw(often(False, False, True))
+    freezes, odd, once = draw(often(False, False, True)), draw(often(False, False, True)), None
     answers = usual * draw(st.integers(1, 2))
     if odd and not freezes:
-        answers.append(draw(st.sampled_from(REFUSALS) | replies()))
+        strange = draw(st.sampled_from(REFUSALS) | replies())
+        if draw(st.booleans()):
+            once = draw(st.integers(0, 12)), strange
+        else:
+            answers.append(strange)
     tool, work, think = draw(st.sampled_from([0, 40, 200])), draw(often(0, 10, 60, 333)), draw(often(0, 150))
     turn = max(answer.end.at for answer in usual) + max(tool, work) + think
     warmup, window = draw(st.sampled_from([200, 1000])), min(10_000, max(100, turn * draw(st.integers(8, 20))))
@@ -142,6 +150,7 @@ def runs(draw: Any) -> Run:
     return Run(
         agents,
         tuple(draw(st.permutations(answers))),
+        once,
         driver,
         turns=draw(st.integers(1, 4)),
         max_turns=draw(often(30, 2)),
@@ -153,7 +162,7 @@ def runs(draw: Any) -> Run:
         window_ms=window,
         error_share=draw(often(0, 30)),
         counters=draw(often(1.0, 1.0, None, 1.5)),
-        freeze=(draw(st.integers(1, warmup + window)), draw(st.sampled_from([1, 30, 300, 2000]))) if freezes else None,
+        freeze=(draw(st.integers(1, warmup + window)), draw(st.sampled_from([1, 30, 800, 2000]))) if freezes else None,
         crash=(0, draw(st.integers(1, 9))) if agents > 1 and draw(often(False, False, False, True)) else None,
     )
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from as_json import analyse
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from truth.expected_runs import PERCENTS, numbers, reasons, truth
-from truth.generate import EXAMPLES, TRUTH
-from truth.runs import Run, carry_out, runs
+from truth.generate import EXAMPLES, TRUTH, Counts, Done, End, Finish, Piece, Reply
+from truth.runs import REFUSALS, Run, carry_out, runs
 
 from swarm.recording.rundir import EVENTS
 
@@ -42,13 +42,32 @@ def known(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
+def told(tokens: int, gap: int) -> Reply:
+    """A plain reply: a token every so many milliseconds, the first after 20."""
+    last = 20 + gap * (tokens - 1)
+    said = tuple(Piece(20 + gap * number, "content", "a", 1) for number in range(tokens))
+    return Reply(20, (*said, Finish(last, "stop"), Counts(last), Done(last)), End(last, "clean"), "always", prompt=500)
+
+
+USUAL = Run(2, (told(10, 10),))
+FROZEN = Run(2, (told(10, 10),), freeze=(4000, 2000))
+ONE_FAILURE = Run(2, (told(10, 10),), odd=(12, REFUSALS[0]))
+STREAMING_AT_THE_END = Run(1, (told(50, 20),), planned=50, window_ms=12_000)
+STALLED_AT_THE_END = Run(2, (told(10, 10),), odd=(30, Reply(20, (), End(20, "never"))))
+
+
+@example(USUAL)
+@example(FROZEN)
+@example(ONE_FAILURE)
+@example(STREAMING_AT_THE_END)
+@example(STALLED_AT_THE_END)
 @settings(TRUTH, max_examples=EXAMPLES // 5)
 @given(runs())
 def test_what_is_told_of_a_run_is_what_happened(run: Run) -> None:
-    told = truth(run)
+    true = truth(run)
     stage, attempts = results_of(run)
-    compare_attempts(run, told, attempts)
-    compare(run, told, stage)
+    compare_attempts(run, true, attempts)
+    compare(run, true, stage)
 
 
 def compare_attempts(run: Run, told: Any, attempts: Any) -> None:
