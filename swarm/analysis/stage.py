@@ -235,7 +235,9 @@ def _whole(tokens: float | None) -> int | None:
 
 
 def _hit_rate(tokens: Tokens) -> float | None:
-    return tokens.cached_prompt / tokens.prompt if tokens.cached_prompt is not None and tokens.prompt else None
+    """None where it is not known, or the counts cannot be."""
+    cached, prompt = tokens.cached_prompt, tokens.prompt
+    return cached / prompt if prompt and cached is not None and cached <= prompt else None
 
 
 def _jobs(trials: Sequence[Trial]) -> Jobs:

@@ -99,9 +99,12 @@ def printing() -> Iterator[None]:
 
 
 def print_path(path: Path) -> None:
-    """Its very bytes, whatever encoding stdout has."""
+    """Its very bytes, whatever encoding stdout has; a stream in memory has none."""
     print(end="", flush=True)
-    sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+    if (buffer := getattr(sys.stdout, "buffer", None)) is None:
+        print(path)
+        return
+    buffer.write(os.fsencode(path) + b"\n")
     sys.stdout.flush()
 
 

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from as_json import objects
+
 from swarm.analysis.why import why
 
 
-def results(*stages: dict[str, Any]) -> dict[str, Any]:
-    return {"targets": [{"name": "dense", "stages": list(stages)}]}
+def results(*stages: dict[str, Any]) -> Any:
+    return objects({"targets": [{"name": "dense", "stages": list(stages)}]})
 
 
 def stage(agents: int, valid: bool = True, **shares: float) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The doctor, against a simulated server and with drives shortened."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,7 +61,7 @@ async def first_findings(number):
 
 
 async def test_it_says_that_the_sandbox_works(monkeypatch):
-    monkeypatch.setattr(doctor, "open_sandbox", lambda: None)
+    monkeypatch.setattr(doctor, "open_sandbox", lambda: SimpleNamespace(notes=[]))
     found = (await first_findings(3))[2]
     assert (found.ok, found.text) == (True, "the sandbox for code that a model writes works")
 

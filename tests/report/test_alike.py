@@ -1,13 +1,19 @@
 """Reasons and notes that hold for several stages are said once."""
 
+from typing import Any
+
+from as_json import objects
+
 from swarm.report.table import notes, reasons
 
 FEW = "too few turns: {} ended in the window, and {} are needed (10 an agent); raise stage.duration"
 
 
-def results(*invalid: str, stages: dict[int, list[str]] | None = None) -> dict:
+def results(*invalid: str, stages: dict[int, list[str]] | None = None) -> Any:
     told = [{"agents": agents, "notes": notes} for agents, notes in (stages or {}).items()]
-    return {"invalid_reasons": list(invalid), "notes": ["a line is torn"], "targets": [{"name": "moe", "stages": told}]}
+    return objects(
+        {"invalid_reasons": list(invalid), "notes": ["a line is torn"], "targets": [{"name": "moe", "stages": told}]}
+    )
 
 
 def test_a_reason_of_one_stage_stands_behind_it() -> None:
