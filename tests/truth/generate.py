@@ -227,6 +227,11 @@ def replies(draw: Any) -> Reply:
         kind = kinds[number % len(kinds)]
         text, tokens = draw(st.sampled_from(TEXTS)), draw(often(1, 2, 5, 0))
         call = max(call, draw(st.integers(0, 1)))
+        first = kind == "call" and not any(
+            isinstance(one, Piece) and (one.kind, one.call) == (kind, call) for one in said
+        )
+        if first and draw(st.booleans()):
+            text = ""  # a name alone, as OpenAI begins a call
         said.append(Piece(later(), kind, text, tokens, call if kind == "call" else 0))
     gap = draw(st.sampled_from([1, 10, 30]))
     for _ in range(draw(often(0, 0, 0, 5, 40, 90))):  # a steady stream
