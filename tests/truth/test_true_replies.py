@@ -103,6 +103,14 @@ def test_an_error_after_which_the_server_says_nothing_more_ends_its_reply_when_i
             assert over - at <= 1410 * MS, "and its agent does not wait for client.idle_timeout"
 
 
+def test_what_means_nothing_is_silence() -> None:
+    for kind in NOISE:
+        said = (Piece(10, "content", "so", 1), *(Noise(at, kind) for at in range(500, 6000, 500)), Finish(6000, "stop"))
+        reply = Reply(5, (*said, Done(6000)), End(6000, "clean"))
+        found = as_found(*asked(reply)[0])
+        assert (found.outcome, found.end) == ("timeout", (10 + IDLE_MS) * MS), kind
+
+
 def test_a_finish_reason_is_no_silence() -> None:
     said = (Piece(10, "content", "so", 1), Finish(1500, "stop"), Noise(2500, "comment"), Done(3000))
     assert as_found(*asked(Reply(5, said, End(3000, "clean")))[0]).outcome == "complete"

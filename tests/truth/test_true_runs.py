@@ -52,7 +52,7 @@ def told(tokens: int, gap: int) -> Reply:
 USUAL = Run(2, (told(10, 10),))
 FROZEN = Run(2, (told(10, 10),), freeze=(4000, 2000))
 ONE_FAILURE = Run(2, (told(10, 10),), odd=(12, REFUSALS[0]))
-STREAMING_AT_THE_END = Run(1, (told(50, 20),), planned=50, window_ms=12_000)
+STREAMING_AT_THE_END = Run(1, (told(50, 20),), turns=1, planned=50, window_ms=12_700)
 TOO_LONG = Run(2, (told(12, 10),))
 MISCOUNTED = Run(2, (told(10, 10),), counters=1.5)
 STALLED_AT_THE_END = Run(2, (told(10, 10),), odd=(30, Reply(20, (), End(20, "never"))))
