@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from synthetic import Run
 
-from swarm.analysis.schema import results_schema
+from swarm.analysis.schema import made_schema, results_schema
 
 Analysed = Callable[[Run], dict[str, Any]]
 VALIDATOR = Draft202012Validator(results_schema())
@@ -52,6 +52,10 @@ def uncounted() -> Run:
 @pytest.mark.parametrize("make", [healthy, failing, nothing_at_all, uncounted])
 def test_the_schema_fits_every_kind_of_run(analysed: Analysed, make: Callable[[], Run]) -> None:
     assert [f"{error.json_path}: {error.message}" for error in VALIDATOR.iter_errors(analysed(make()))] == []
+
+
+def test_the_published_schema_is_the_one_that_the_results_and_the_catalogue_make() -> None:
+    assert made_schema() == results_schema(), "run `python -m swarm.analysis.schema`"
 
 
 def test_the_schema_is_itself_valid() -> None:
