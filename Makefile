@@ -76,7 +76,7 @@ test-soak: $(VENV)/.dev  ## A million requests of one soak in virtual time: memo
 	SWARM_TEST_SOAK=1 $(BIN)/pytest tests/soak/test_million.py
 
 test-truth: $(VENV)/.dev  ## 10,000 generated replies and runs, each of a known truth (half an hour; SWARM_TEST_TRUTH=... for another number)
-	SWARM_TEST_TRUTH=$${SWARM_TEST_TRUTH:-10000} $(BIN)/pytest tests/truth
+	SWARM_TEST_TRUTH=$${SWARM_TEST_TRUTH:-10000} $(BIN)/pytest --numprocesses auto --dist loadfile tests/truth
 
 clean:  ## Remove what was installed and built
 	rm -rf $(VENV) $(NEWEST) .vllm .peers .ray build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
