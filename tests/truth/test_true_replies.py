@@ -10,6 +10,7 @@ from truth.generate import (
     IDLE_MS,
     MOST_TOKENS,
     MS,
+    NOISE,
     TIMEOUT_MS,
     TRUTH,
     Counts,
