@@ -25,13 +25,6 @@ Cause = Literal["decode", "prefill", "cache", "queue", "preemption", "tools", "c
 """Where the time went that more agents take; docs/attribution.md defines each."""
 
 
-class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a stage is invalid, or what a reader should know of it: `code` for programs, `text` for people."""
-
-    code: str
-    text: str
-
-
 class Threshold(msgspec.Struct, frozen=True, kw_only=True):
     """A demand of the scenario on one number, and whether it was met."""
 
