@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from swarm.simulator import profiles
+from swarm.simulator.profiles import profiles
 
 SWARM = [sys.executable, "-c", "from swarm.cli import main; main()"]
 MOE = "moe-30b-a3b-awq-2x3090-nvlink"

@@ -23,10 +23,10 @@ import aiohttp
 from bench.fidelity.drive import fetch_log, key_of, spread
 from swarm.client import eventloop
 from swarm.client.base import Observation
-from swarm.client.sse import ChatStream
+from swarm.client.reply.sse import ChatStream
 from swarm.client.stamps import Stamper
 from swarm.clock import Clock
-from swarm.proxy import messages
+from swarm.proxy import anthropic_stream
 
 TOKENS = 100
 WORDS = 4000
@@ -80,7 +80,7 @@ async def ask(session: aiohttp.ClientSession, stamper: Stamper, url: str, body: 
             await line.deliver(reply, lambda reads: pieces.extend(read[:2] for read in reads))
         seen.send_ns = line.sent_ns
     if url.endswith("/messages"):
-        messages.read_stream(pieces, seen)
+        anthropic_stream.read_stream(pieces, seen)
     else:
         stream = ChatStream(seen)
         for data, stamp_ns in pieces:

@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from swarm.simulator.steady import steady
+from swarm.simulator.engine.constant_rate import steady
 
 CHUNK = 300
 """Bytes that the bare loop writes per stream and tick: about those of one streamed token."""

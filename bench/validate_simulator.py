@@ -16,10 +16,10 @@ from pathlib import Path
 from statistics import fmean
 
 from swarm.report.plot import Axis, plot
-from swarm.simulator import data_files, profiles
-from swarm.simulator.cost import CostModel, prefill_attention
-from swarm.simulator.fitting import Bounds, fit
-from swarm.simulator.profiles import Profile
+from swarm.simulator.engine.cost import CostModel, prefill_attention
+from swarm.simulator.profiles import data_files, profiles
+from swarm.simulator.profiles.fitting import Bounds, fit
+from swarm.simulator.profiles.profiles import Profile
 from swarm.simulator.sizing import decode_rate
 
 ROOT = Path(__file__).parent.parent

@@ -1,4 +1,4 @@
-"""Texts for people that a server, a scenario or a trace could make long, at a length that people read."""
+"""Words and numbers in sentences for people, and texts of others cut to a length that people read."""
 
 from collections.abc import Iterable
 
@@ -20,3 +20,8 @@ def shortened(text: str, most: int = MOST_OF_A_NAME) -> str:
         return text
     half = most // 2
     return f"{text[:half]} [{len(text) - 2 * half:,} characters] {text[-half:]}"
+
+
+def counted(number: int, noun: str) -> str:
+    """1 agent, 2 agents."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -4,7 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from swarm.analysis import across, results, sentence
+from swarm.analysis import results, summary
+from swarm.analysis.compare import runs
 from swarm.results import plain, read_results
 
 
@@ -13,11 +14,11 @@ def analyse(directory: Path) -> dict[str, Any]:
 
 
 def compare_runs(directories: list[Path]) -> dict[str, Any]:
-    return plain(across.compare_runs(directories))
+    return plain(runs.compare_runs(directories))
 
 
 def sentences(found: dict[str, Any]) -> list[str]:
-    return sentence.sentences(read_results(found))
+    return summary.sentences(read_results(found))
 
 
 MAPPINGS = {"latency", "errors", "tool_errors", "ci95", "attribution"}

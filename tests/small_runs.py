@@ -14,7 +14,7 @@ from unittest.mock import patch
 import yaml
 
 from swarm.cli import main
-from swarm.recording.parts import parts_of
+from swarm.recording.rotation import parts_of
 
 ROOT = Path(__file__).parents[1]
 SWARM = Path(sys.executable).with_name("swarm")

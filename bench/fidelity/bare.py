@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from swarm.client.base import Observation
-from swarm.client.sse import ChatStream
+from swarm.client.reply.sse import ChatStream
 from swarm.client.stamps import READ_BYTES, KernelTime, unframed
 from swarm.clock import Clock
 

@@ -33,7 +33,7 @@ class Tools(Protocol):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class AgentContext:
     """What the agents of one stage share."""
 
     header: dict[str, Any]
@@ -81,7 +81,7 @@ class Agent:
 
     number: int
     jobs: Iterator[Job]
-    around: Surroundings
+    around: AgentContext
     status: AgentStatus
     taken: set[int] = field(default_factory=set)
     """Of the places for its sub-agents: the one at place p has the number of its agent plus p times `agents`."""

@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +20,11 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from swarm.agents import match
 from swarm.agents.driver import Call
-from swarm.agents.match import Match, Text, find
-from swarm.agents.process import Finished, run_bounded
+from swarm.agents.sandbox import match
+from swarm.agents.sandbox.launch import Launcher, environment, low_priority
+from swarm.agents.sandbox.match import Match, Text, find
+from swarm.agents.sandbox.process import Finished, run_bounded
 from swarm.agents.workspace import Workspace, WorkspaceError, in_thread, open_workspace
 from swarm.recording.records import CallMistake
 from swarm.tasks.calls import ARGUMENTS, Arguments, EditFile, ListFiles, ReadFile, RunTests, Search, WriteFile
@@ -34,9 +35,6 @@ _NOTE_BYTES = 500
 
 _MATCHER = (sys.executable, "-I", "-S", "-W", "ignore", match.__file__)
 """A program of our own that matches a pattern; what Python has to say of the pattern is no part of its answer."""
-
-Launcher = Callable[[Workspace], Sequence[str]]
-"""The command that starts another one for a workspace, as `nice` or a sandbox do: it is put before the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +76,6 @@ class ToolError(Exception):
     def __init__(self, message: str, mistake: CallMistake | None = None) -> None:
         super().__init__(message)
         self.mistake = mistake
-
-
-def low_priority(_: Workspace) -> Sequence[str]:
-    """Test runs must not take the CPU from the load generator and the simulated server."""
-    return ("nice", "-n", "5")
 
 
 class Toolbox:
@@ -355,22 +348,6 @@ def _settings(workspace: Workspace) -> str:
         except WorkspaceError:
             continue
     return os.devnull
-
-
-def environment(scratch: Path) -> dict[str, str]:
-    """All that a test run sees of the environment: nothing of ours, and nothing that differs from run to run."""
-    return {
-        "PATH": os.defpath,
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
-        "LANG": "C.UTF-8",
-        "TZ": "UTC",
-        "COLUMNS": "80",
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONNOUSERSITE": "1",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-    }
 
 
 def normalise(output: str, workspace: Workspace) -> str:

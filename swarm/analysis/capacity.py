@@ -6,13 +6,13 @@ Assumes what makes the question one: where N agents break an objective, more age
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from swarm.analysis.confidence import interval_of
-from swarm.analysis.distribution import INFINITY
 from swarm.analysis.lookup import lookup
-from swarm.analysis.words import counted
+from swarm.analysis.stage.intervals import interval_of
+from swarm.analysis.stats.distribution import INFINITY
 from swarm.catalogue import Number, metric_of
 from swarm.results import Objective, Probe, StageResults, TargetCapacity
 from swarm.scenario.thresholds import Slo
+from swarm.text import counted
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A number of a stage's results by the name that the catalogue gives it."""
 
-from swarm.analysis.distribution import INFINITY
+from swarm.analysis.stats.distribution import INFINITY
 from swarm.catalogue import Number, Stat, metric_of
 from swarm.results import Measured
 

@@ -20,8 +20,8 @@ from swarm.analysis.plan import Plan, plan_from
 from swarm.errors import UsageError
 from swarm.recording import rundir
 from swarm.recording.histograms import StageKey, bucket, new_histogram, release
-from swarm.recording.parts import parts_of
 from swarm.recording.records import VERSION, AnyRecord, ServerSample
+from swarm.recording.rotation import parts_of
 
 
 class Notes(Counter[str]):

@@ -4,23 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from swarm.analysis import usl
 from swarm.analysis.capacity import answer, judge
-from swarm.analysis.comparison import compare, crossings
+from swarm.analysis.compare_targets import compare, crossings
 from swarm.analysis.headline import digest
 from swarm.analysis.plan import Plan, Target
 from swarm.analysis.read import Notes, read_events, read_histograms, read_plan, read_server
-from swarm.analysis.soak import read_minutes, soak_block
-from swarm.analysis.stage import stage
+from swarm.analysis.soak.soak import read_minutes, soak_block
+from swarm.analysis.stage.stage import stage
+from swarm.analysis.stats import usl
 from swarm.analysis.thresholds import evaluate
-from swarm.analysis.trial import Trial
+from swarm.analysis.trial.trial import Trial
 from swarm.analysis.window import Window
-from swarm.analysis.words import counted
 from swarm.recording import rundir
 from swarm.recording.histograms import StageKey
 from swarm.recording.records import SIGNALS, Stage
 from swarm.results import Capacity, Results, TargetResults
 from swarm.scenario.thresholds import parse_slo
+from swarm.text import counted
 
 SCHEMA_VERSION: Final = 1
 Trials = dict[StageKey, Trial]

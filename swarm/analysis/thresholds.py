@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from swarm import results
-from swarm.analysis.distribution import INFINITY
 from swarm.analysis.lookup import lookup
+from swarm.analysis.stats.distribution import INFINITY
 from swarm.results import TargetResults
 from swarm.scenario.thresholds import Threshold, parse_threshold
 

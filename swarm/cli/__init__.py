@@ -6,16 +6,21 @@ from typing import Annotated
 import typer
 
 from swarm import __version__
-from swarm.cli import profiles, streams, trace
+from swarm.cli import profiles, safe_stdio, trace
+from swarm.cli.calibrate import calibrate
 from swarm.cli.capacity import capacity
+from swarm.cli.check import check
 from swarm.cli.compare import compare
-from swarm.cli.nightly import check, history
+from swarm.cli.doctor import doctor
+from swarm.cli.history import history
+from swarm.cli.init import init
+from swarm.cli.predict import predict
 from swarm.cli.record import record
 from swarm.cli.report import report
-from swarm.cli.run import predict, run
-from swarm.cli.scenario import init, validate
-from swarm.cli.server import doctor, serve
+from swarm.cli.run import run
+from swarm.cli.serve import serve
 from swarm.cli.soak import soak
+from swarm.cli.validate import validate
 from swarm.errors import SwarmError
 from swarm.text import MOST_OF_A_LINE, shortened
 
@@ -43,7 +48,7 @@ for command in (
     doctor,
     serve,
     record,
-    profiles.calibrate,
+    calibrate,
 ):
     app.command()(command)
 app.add_typer(profiles.app, name="profiles")
@@ -52,7 +57,7 @@ app.add_typer(trace.app, name="trace")
 
 def main() -> None:
     """The console script: our own exceptions become one line and an exit code; any other is a bug, shown in full."""
-    streams.harden()
+    safe_stdio.harden()
     try:
         try:
             app()

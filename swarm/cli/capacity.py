@@ -24,7 +24,7 @@ from swarm.cli.common import (
     results_of,
     sharing,
 )
-from swarm.cli.streams import print_path, printing
+from swarm.cli.safe_stdio import print_path, printing
 from swarm.errors import UsageError
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from swarm.cli.streams import console, print_path, printing
+from swarm.cli.safe_stdio import console, print_path, printing
 from swarm.errors import ExitCode, SwarmError, UsageError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def show(directory: Path, *, quiet: bool) -> "Results":
 
     Where they cannot be written, as the disk is full or read-only, that is told, and they are shown all the same.
     """
-    from swarm.analysis.view import read_view
+    from swarm.analysis.report_data import read_view
     from swarm.recording import rundir
     from swarm.report.html import to_html
     from swarm.report.terminal import print_results

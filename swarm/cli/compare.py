@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from swarm.cli.streams import printing
+from swarm.cli.safe_stdio import printing
 from swarm.errors import ExitCode, UsageError
 
 
@@ -19,7 +19,7 @@ def compare(
     """Compare runs, target by target, level by level, trial by trial: what differs in them, and what that changed."""
     import json
 
-    from swarm.analysis.across import compare_runs
+    from swarm.analysis.compare.runs import compare_runs
     from swarm.report.compared import to_markdown, to_text
     from swarm.results import plain
 

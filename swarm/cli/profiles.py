@@ -1,4 +1,4 @@
-"""`swarm profiles` and `swarm calibrate`: the models that can be simulated, what fits them, and new ones."""
+"""`swarm profiles`: the models that can be simulated, what fits on them, and new ones."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,8 @@ def show(
 ) -> None:
     """Memory, how many agents fit, and how fast each of them is."""
     from swarm.scenario.units import parse_tokens
-    from swarm.simulator import profiles, sizing
+    from swarm.simulator import sizing
+    from swarm.simulator.profiles import profiles
 
     try:
         tokens = parse_tokens(context)
@@ -52,8 +53,8 @@ def add(
 ) -> None:
     """Make a profile from a model's config.json and a GPU's data sheet: assumed, until it is calibrated."""
     from swarm.recording.rundir import write_whole
-    from swarm.simulator import data_files, profiles
-    from swarm.simulator.derive import ALLREDUCE_US, BYTES_PER_WEIGHT, derive
+    from swarm.simulator.profiles import data_files, profiles
+    from swarm.simulator.profiles.derive import ALLREDUCE_US, BYTES_PER_WEIGHT, derive
 
     chosen = (("--gpu", gpu, data_files.gpus()), ("--quant", quant, BYTES_PER_WEIGHT), ("--link", link, ALLREDUCE_US))
     for option, value, known in chosen:
@@ -73,26 +74,3 @@ def add(
         raise UsageError(f"{path}: exists already; choose another --out")
     write_whole(path, json.dumps(entry, indent=1) + "\n")
     print(f"{path} written; try: swarm profiles show {path} --context 8k")
-
-
-def calibrate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a measured run.")],
-    profile: Annotated[str | None, typer.Option(help="To start from; default: what the target simulated.")] = None,
-    target: Annotated[str | None, typer.Option(help="Of the run, where it has several.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Default: <profile>-calibrated.json.")] = None,
-) -> None:
-    """Fit a profile to a measured run, so that `predict` answers for that machine. Needs swarm-load[fit]."""
-    from swarm.commands.calibrate import calibrate as fit_profile
-    from swarm.commands.calibrate import entry
-    from swarm.recording.rundir import write_json, write_whole
-    from swarm.report import calibration
-
-    found = fit_profile(run, profile, target)
-    path = out or Path(f"{found.profile.name}.json")
-    if path.exists():
-        raise UsageError(f"{path}: exists already; choose another --out")
-    print(calibration.parameters(found.fitted))
-    print(calibration.checks(found.errors(), found.held_out))
-    write_json(path, entry(found.profile))
-    write_whole(path.with_suffix(".svg"), calibration.residuals(found.errors()))
-    print(f"{path} and {path.with_suffix('.svg')} written; use it as `simulate: {path}`")

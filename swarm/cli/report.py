@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from swarm.cli.common import NoMerging, analysed, exit_code, show
-from swarm.cli.streams import printing
+from swarm.cli.safe_stdio import printing
 from swarm.errors import ExitCode, UsageError
 
 
@@ -59,14 +59,14 @@ def report(
         with printing():
             print(json.dumps(plain(found if len(runs) > 1 else found[0]), indent=2))
     if junit:
-        from swarm.analysis.gates import judge
+        from swarm.analysis.compare.gates import judge
         from swarm.report.checks import to_junit
 
         write_whole(
             junit, to_junit(*((name_of(run), judge(results)) for run, results in zip(runs, found, strict=True)))
         )
     if html:
-        from swarm.analysis.view import read_view
+        from swarm.analysis.report_data import read_view
         from swarm.report.html import to_html
 
         write_whole(html, to_html([read_view(run, results) for run, results in zip(runs, found, strict=True)]))

@@ -1,4 +1,4 @@
-"""`swarm run` and `swarm predict`: a scenario in real time, and in virtual time."""
+"""`swarm run`: a scenario in real time."""
 
 import sys
 from typing import Annotated
@@ -50,7 +50,7 @@ def run(
     shards: NoShards = None,
 ) -> None:
     """Run a scenario: each target, level by level; ends with a verdict, a table and the run directory."""
-    from swarm.engine.plan import describe
+    from swarm.engine.dry_run import describe
 
     settings = [*(settings or []), *prometheus_settings(prometheus_port, prometheus_host, linger)]
     loaded = load(scenario, settings, target, agents, duration, seed)
@@ -61,23 +61,4 @@ def run(
     from swarm.commands.run import run_scenario
 
     outcome = run_scenario(loaded, out, sys.stderr if not quiet else None, sharing=sharing(workers, engine, address))
-    finish(outcome, quiet=quiet)
-
-
-def predict(
-    scenario: ScenarioPath,
-    out: Out = None,
-    settings: Settings = None,
-    target: Targets = None,
-    agents: Levels = None,
-    duration: Duration = None,
-    seed: Seed = None,
-    quiet: Quiet = False,
-) -> None:
-    """Predict a scenario: the same run in virtual time, on the contention model; needs no GPU and no waiting."""
-    from swarm.commands.predict import predict_scenario
-
-    outcome = predict_scenario(
-        load(scenario, settings, target, agents, duration, seed), out, sys.stderr if not quiet else None
-    )
     finish(outcome, quiet=quiet)

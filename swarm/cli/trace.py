@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from swarm.cli.common import PIPED_WIDTH
-from swarm.cli.streams import console
+from swarm.cli.safe_stdio import console
 from swarm.errors import UsageError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ Route = Literal["litellm", "direct", "litellm-sdk", "litellm-proxy"]
 
 
 @dataclass(frozen=True, slots=True)
-class Honours:
+class Capabilities:
     """What a target keeps to when a request asks for it; what it does not is left out of the request."""
 
     usage: bool = True
@@ -54,7 +54,7 @@ class Connection:
     """For `metrics_url`; one at another origin than `api_base` gets these alone."""
     ca_file: str | None = None
     """Certificates to trust, PEM; None: the system's."""
-    honours: Honours = Honours()
+    honours: Capabilities = Capabilities()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from swarm.client import loose_json
 from swarm.client.base import Failure
-from swarm.client.servers import SERVERS
+from swarm.client.dialects import SERVERS
 from swarm.recording.records import ErrorKind
 
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

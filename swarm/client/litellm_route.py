@@ -21,7 +21,7 @@ from swarm.client.base import ChatRequest, Connection, Meter, Observation
 from swarm.client.direct import body_of
 from swarm.client.litellm_codec import NO_KEY, Codec, copied, load
 from swarm.client.meter import LagMeter
-from swarm.client.sse import ChatStream
+from swarm.client.reply.sse import ChatStream
 from swarm.client.wire import Wire, most_completion
 from swarm.clock import Clock
 

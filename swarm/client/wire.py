@@ -9,9 +9,9 @@ import aiohttp
 
 from swarm.client import failures
 from swarm.client.base import ChatRequest, Connection, Failure, Meter, Observation
-from swarm.client.chunks import MOST_TOKENS
 from swarm.client.meter import LagMeter
-from swarm.client.sse import ChatStream
+from swarm.client.reply.chunks import MOST_TOKENS
+from swarm.client.reply.sse import ChatStream
 from swarm.client.stamps import Line, Read, Stamper
 from swarm.clock import Clock
 from swarm.errors import UsageError

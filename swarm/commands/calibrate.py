@@ -17,10 +17,10 @@ from swarm.analysis.read import Notes, read_events, read_plan
 from swarm.errors import UsageError
 from swarm.recording.records import Attempt
 from swarm.recording.rundir import name_of
-from swarm.simulator import profiles
-from swarm.simulator.cost import CostModel, prefill_attention
-from swarm.simulator.fitting import Bounds, Fitted, NoScipyError, fit
-from swarm.simulator.profiles import Profile
+from swarm.simulator.engine.cost import CostModel, prefill_attention
+from swarm.simulator.profiles import profiles
+from swarm.simulator.profiles.fitting import Bounds, Fitted, NoScipyError, fit
+from swarm.simulator.profiles.profiles import Profile
 from swarm.text import listed
 
 LEAST_GAPS = 8

@@ -8,9 +8,8 @@ from typing import TextIO
 
 from swarm.analysis.capacity import border, judge, next_level
 from swarm.analysis.plan import Limits
-from swarm.analysis.stage import stage
-from swarm.analysis.trial import Trial
-from swarm.analysis.words import counted
+from swarm.analysis.stage.stage import stage
+from swarm.analysis.trial.trial import Trial
 from swarm.catalogue import metric_of
 from swarm.commands.predict import predict_scenario
 from swarm.commands.run import run_scenario
@@ -27,6 +26,7 @@ from swarm.scaleout.sharing import ALONE, Sharing
 from swarm.scenario.schema import Capacity, Scenario, Simulate, Target
 from swarm.scenario.thresholds import parse_slo
 from swarm.scratch import scratch
+from swarm.text import counted
 
 
 class Search(Sink):

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from swarm.errors import UsageError
 from swarm.recording import rundir
-from swarm.recording.parts import parts_of
+from swarm.recording.rotation import parts_of
 
 _GROWING = (rundir.EVENTS, rundir.SERVER, rundir.HISTOGRAMS)
 

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TextIO
 
-from swarm.agents.sandbox import open_sandbox
-from swarm.analysis.client import Process, Use, use_of
+from swarm.agents.sandbox.bubblewrap import open_sandbox
+from swarm.analysis.trial.client import Process, Use, use_of
 from swarm.client.base import ChatRequest, Client, Connection, Observation, Route
 from swarm.client.connect import open_client, warm_up
-from swarm.client.probe import probe
+from swarm.client.target.probe import probe
 from swarm.clock import Clock
 from swarm.engine.backends import simulated
 from swarm.engine.monitor import watch_client
@@ -24,7 +24,7 @@ from swarm.recording.redaction import shown, styled
 from swarm.scenario.credentials import plain_address
 from swarm.scenario.schema import ClientSettings, Simulate
 from swarm.scratch import scratch
-from swarm.simulator.steady import steady
+from swarm.simulator.engine.constant_rate import steady
 from swarm.text import listed
 
 TOKENS_PER_S = 100.0

@@ -15,14 +15,14 @@ from swarm.agents.recorded import RecordedTools, recorded_results
 from swarm.agents.trace import ReplayTools
 from swarm.client.base import Connection
 from swarm.clock import VirtualClock
+from swarm.engine.agent_pool import LocalCrew
 from swarm.engine.compose import recording, stage_spec
-from swarm.engine.crew import LocalCrew
 from swarm.engine.environment import describe_environment
-from swarm.engine.part import Part
 from swarm.engine.replay import Prepared, prepare
 from swarm.engine.runspec import Outcome, RunSpec, new_run
-from swarm.engine.schedule import Course, StagePlan
+from swarm.engine.schedule import StagePlan, StageSource
 from swarm.engine.server import ServerWatch
+from swarm.engine.soak_segment import Part
 from swarm.engine.stage import run_stage
 from swarm.engine.stop import Stop, on_signals
 from swarm.engine.virtual import VirtualClient, VirtualLoop, VirtualServer, VirtualTokenizer
@@ -30,8 +30,8 @@ from swarm.errors import UsageError
 from swarm.recording.recorder import Recorder
 from swarm.recording.status import AgentStatus
 from swarm.scenario.schema import Scenario, Target
-from swarm.simulator import profiles
-from swarm.simulator.profiles import Profile
+from swarm.simulator.profiles import profiles
+from swarm.simulator.profiles.profiles import Profile
 
 FLUSH_S = 120.0
 """Virtual seconds between two lines of the interval log: encoding its histograms is what a short interval costs."""
@@ -60,7 +60,7 @@ def predict_scenario(
     out: Path | None,
     show: TextIO | None,
     part: Part | None = None,
-    course: Course | None = None,
+    course: StageSource | None = None,
 ) -> Outcome:
     """Runs all stages of a scenario in virtual time into a new run directory; `show` is where progress is told.
 

@@ -22,8 +22,8 @@ from swarm.clock import Clock
 from swarm.engine.backends import UNSENDABLE
 from swarm.engine.stop import Stop, on_signals
 from swarm.errors import BackendError, UsageError
-from swarm.proxy.apart import RecordingApart
 from swarm.proxy.recording import Totals
+from swarm.proxy.recording_process import RecordingApart
 from swarm.proxy.relay import GRACE_S, Relay, Upstream
 from swarm.recording.appender import RecordingError
 from swarm.recording.redaction import remember, shown, styled

@@ -10,29 +10,28 @@ from pathlib import Path
 from typing import TextIO
 
 from swarm.agents.agent import Tools
-from swarm.agents.sandbox import Sandbox
-from swarm.agents.tools import Launcher
+from swarm.agents.sandbox.bubblewrap import Sandbox
+from swarm.agents.sandbox.launch import Launcher
 from swarm.agents.trace import Replay
-from swarm.analysis.words import counted
 from swarm.client import eventloop
 from swarm.client.base import Connection
 from swarm.client.connect import open_client, warm_up
-from swarm.client.metrics import MetricsReader
-from swarm.client.probe import Probe, probe
-from swarm.client.tokenizer import open_tokenizer
+from swarm.client.target.metrics import MetricsReader
+from swarm.client.target.probe import Probe, probe
+from swarm.client.target.tokenizer import open_tokenizer
 from swarm.clock import Clock
 from swarm.commands.checkpoint import keep_checkpoints
 from swarm.commands.export import linger, metrics_of, open_endpoint
+from swarm.engine.agent_pool import LocalCrew, make_calm
 from swarm.engine.backends import break_on_purpose, connection, fault_names, gpu_reader, secrets_of, simulated
 from swarm.engine.compose import launcher_of, recording, stage_spec, tools_of
-from swarm.engine.crew import LocalCrew, make_calm
 from swarm.engine.environment import describe_environment, told
 from swarm.engine.objectives import refuse_unmeasurable
-from swarm.engine.part import Part, locked
 from swarm.engine.replay import prepare
 from swarm.engine.runspec import Outcome, RunSpec, new_run
-from swarm.engine.schedule import Course, StagePlan
+from swarm.engine.schedule import StagePlan, StageSource
 from swarm.engine.server import GpuReader, ServerWatch
+from swarm.engine.soak_segment import Part, locked
 from swarm.engine.stage import Crew, StageSpec, run_stage
 from swarm.engine.stop import Stop, on_signals
 from swarm.errors import UsageError
@@ -40,11 +39,12 @@ from swarm.exporter.metrics import Metrics
 from swarm.live.view import LiveView, StageView
 from swarm.recording.recorder import Recorder
 from swarm.recording.status import AgentStatus
-from swarm.scaleout.crew import ShardedCrew
 from swarm.scaleout.fleet import Fleet
+from swarm.scaleout.shared_pool import ShardedCrew
 from swarm.scaleout.sharing import ALONE, Sharing, open_fleet
 from swarm.scenario.schema import Scenario, Target
 from swarm.scratch import scratch
+from swarm.text import counted
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def run_scenario(
     out: Path | None,
     show: TextIO | None,
     part: Part | None = None,
-    course: Course | None = None,
+    course: StageSource | None = None,
     sharing: Sharing = ALONE,
 ) -> Outcome:
     """Runs all stages of a scenario into a new run directory; `show` is where the live view goes, None: nowhere.

@@ -9,18 +9,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, TextIO
 
-from swarm.analysis.minutes import Segment
 from swarm.analysis.read import Notes, read_events
+from swarm.analysis.soak.soak_windows import Segment
 from swarm.commands.checkpoint import check_files
 from swarm.commands.predict import continue_prediction, predict_scenario
 from swarm.commands.run import continue_run, run_scenario
-from swarm.engine.part import Part, as_soak, locked
-from swarm.engine.plan import expected, mean_turn, tasks_of
+from swarm.engine.dry_run import expected, mean_turn, tasks_of
 from swarm.engine.runspec import Outcome, RunSpec
+from swarm.engine.soak_segment import Part, as_soak, locked
 from swarm.errors import UsageError
 from swarm.recording import rundir
-from swarm.recording.parts import put_aside
 from swarm.recording.records import Attempt, Job, Stage
+from swarm.recording.rotation import put_aside
 from swarm.scaleout.sharing import ALONE, Sharing
 from swarm.scenario.load import load_scenario
 from swarm.scenario.schema import Scenario

@@ -10,7 +10,7 @@ from string import Template
 from typing import IO, Literal
 
 from swarm.client.base import Connection
-from swarm.client.gpu import DcgmReader, NvmlReader
+from swarm.client.target.gpu import DcgmReader, NvmlReader
 from swarm.client.wire import plain_session
 from swarm.errors import BackendError, UsageError
 from swarm.recording.redaction import remember

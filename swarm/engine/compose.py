@@ -10,9 +10,10 @@ from swarm.agents.agent import Tools
 from swarm.agents.driver import Driver
 from swarm.agents.model import ModelDriver
 from swarm.agents.prompt import system_prompt
-from swarm.agents.sandbox import open_sandbox
+from swarm.agents.sandbox.bubblewrap import open_sandbox
+from swarm.agents.sandbox.launch import Launcher, low_priority
 from swarm.agents.script import ScriptDriver
-from swarm.agents.tools import Launcher, Toolbox, low_priority
+from swarm.agents.tools import Toolbox
 from swarm.agents.trace import Replay, ReplayTools, TraceDriver
 from swarm.client.retry import RetryPolicy
 from swarm.clock import Clock

@@ -13,7 +13,7 @@ from typing import Any
 
 from swarm import __version__
 from swarm.client.base import Connection
-from swarm.client.probe import Probe
+from swarm.client.target.probe import Probe
 from swarm.recording.redaction import Redaction
 from swarm.scenario.schema import Scenario
 

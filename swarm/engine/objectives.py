@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from swarm.catalogue import METRICS
-from swarm.engine.plan import tasks_of, turns_of
+from swarm.engine.dry_run import tasks_of, turns_of
 from swarm.engine.replay import trace_of
 from swarm.errors import UsageError
 from swarm.scenario.schema import Scenario

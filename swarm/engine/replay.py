@@ -17,7 +17,7 @@ import msgspec
 
 from swarm.agents.driver import Call, Job, SubAgent
 from swarm.agents.trace import Line, Part, Replay, ReplayTurn, made_up, session_task
-from swarm.client.tokenizer import Tokenizer, one_token_words
+from swarm.client.target.tokenizer import Tokenizer, one_token_words
 from swarm.errors import UsageError
 from swarm.scenario.schema import TraceSettings, TraceThink
 from swarm.scenario.units import BYTES_PER_TOKEN

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from swarm.engine.part import Part
-from swarm.engine.plan import tasks_of
-from swarm.engine.schedule import Course, StagePlan, load_summary, schedule
+from swarm.engine.dry_run import tasks_of
+from swarm.engine.schedule import StagePlan, StageSource, load_summary, schedule
+from swarm.engine.soak_segment import Part
 from swarm.errors import BackendError, UsageError
 from swarm.recording import rundir
 from swarm.scenario.load import dump_scenario
@@ -42,7 +42,7 @@ class RunSpec:
     """Where it is told what happens; None: nowhere."""
     part: Part | None = None
     """Of a soak."""
-    course: Course | None = None
+    course: StageSource | None = None
     """Chooses the stages, in the place of the schedule."""
 
     @property
@@ -82,7 +82,7 @@ def new_run(
     out: Path | None,
     show: TextIO | None,
     part: Part | None = None,
-    course: Course | None = None,
+    course: StageSource | None = None,
 ) -> Iterator[RunSpec]:
     """A run with a new directory, which is gone again where the run turns out to be impossible.
 

@@ -21,7 +21,7 @@ class StagePlan:
     order: str
 
 
-class Course(Sink, Protocol):
+class StageSource(Sink, Protocol):
     """Stages that are chosen one by one: it sees the records of each before it names the next."""
 
     def stages(self, run: str, say: Callable[[str], None]) -> Iterator[StagePlan]:

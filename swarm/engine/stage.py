@@ -13,7 +13,7 @@ from swarm.engine.monitor import every_second
 from swarm.engine.schedule import StagePlan
 from swarm.engine.server import ServerWatch
 from swarm.engine.stop import Stop
-from swarm.engine.until import Confidence, looks
+from swarm.engine.stopping_rule import Confidence, looks
 from swarm.recording import records
 from swarm.recording.redaction import Redaction
 from swarm.scenario.schema import Until

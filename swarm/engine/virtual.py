@@ -16,16 +16,16 @@ import msgspec
 from swarm.client import failures
 from swarm.client.base import ChatRequest, Connection, Meter, Observation, ToolCall
 from swarm.client.direct import body_of
-from swarm.client.metrics import pick
+from swarm.client.target.metrics import pick
 from swarm.clock import Clock
 from swarm.errors import BackendError
-from swarm.simulator import protocol, tokens
-from swarm.simulator.metrics import Metrics, exposition
-from swarm.simulator.plan import plan
-from swarm.simulator.profiles import Profile
-from swarm.simulator.protocol import ApiError
-from swarm.simulator.replies import Reply
-from swarm.simulator.scheduler import Engine, Request, Step
+from swarm.simulator.engine.scheduler import Engine, Request, Step
+from swarm.simulator.profiles.profiles import Profile
+from swarm.simulator.server import protocol, tokens
+from swarm.simulator.server.metrics import Metrics, exposition
+from swarm.simulator.server.plan import plan
+from swarm.simulator.server.protocol import ApiError
+from swarm.simulator.server.replies import Reply
 
 MOST_STEPS = 100_000
 """Ends of steps that are kept while the server is never idle; the oldest are then dropped."""

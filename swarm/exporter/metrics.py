@@ -4,7 +4,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
-from swarm.analysis.contention import Template, retention
+from swarm.analysis.slowdown.contention import Template, retention
 from swarm.exporter.info import RunInfo
 from swarm.exporter.server import server_families
 from swarm.exporter.stage import PHASES, MeasuredStage

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from swarm.analysis.agents import Agent, jain, rates
-from swarm.analysis.contention import Template
+from swarm.analysis.slowdown.contention import Template
+from swarm.analysis.trial.agents import Agent, jain, rates
 from swarm.analysis.window import Window, completion_tokens, tokens_in
 from swarm.catalogue import latencies
 from swarm.exporter.buckets import Histogram, edges

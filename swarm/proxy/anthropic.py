@@ -18,9 +18,9 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from swarm.client.events import ErrorEvent, EventStream, TooLongError
 from swarm.client.failures import JSON_ERRORS, error_in, error_text
 from swarm.client.litellm_codec import load
+from swarm.client.reply.events import ErrorEvent, EventStream, TooLongError
 from swarm.errors import UsageError
 from swarm.proxy.answer import PlainAnswer, error_body
 from swarm.proxy.exchange import MOST_REPLY_BYTES

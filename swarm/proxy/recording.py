@@ -11,9 +11,9 @@ import msgspec
 
 from swarm.proxy.anthropic import Translator
 from swarm.proxy.exchange import Exchange
-from swarm.proxy.items import Stored
-from swarm.proxy.reading import Turn, read
-from swarm.proxy.sessions import Answered, Asked, Said, Sessions, common, opening, quote
+from swarm.proxy.parse_exchange import Turn, read
+from swarm.proxy.responses_request import Stored
+from swarm.proxy.sessions import Message, Request, Response, Sessions, common, opening, quote
 from swarm.recording.appender import RecordingError
 from swarm.trace.format import (
     Keys,
@@ -112,11 +112,11 @@ class Recording:
     def _line(self, turn: Turn) -> TraceTurn:
         """The turn as a line, and its session as it stands after it."""
         prompt, reply = [self._said(message) for message in turn.messages], turn.reply
-        asked = Asked(prompt, turn.sent_ns, opening(_opening_text(turn.messages)))
+        asked = Request(prompt, turn.sent_ns, opening(_opening_text(turn.messages)))
         session = self._sessions.of(asked)
         parent = self._sessions.parent(asked) if session.turns == 0 else None
         same = common(session.asked.prompt, prompt)
-        answered = Answered(
+        answered = Response(
             reply=self._said(reply) if reply else None,
             quotes=tuple(_quotes(turn)),
             end_ns=turn.end_ns,
@@ -143,20 +143,20 @@ class Recording:
             error=turn.error,
         )
 
-    def _said(self, message: dict[str, Any]) -> Said:
+    def _said(self, message: dict[str, Any]) -> Message:
         """What a message says, whatever its form: clients write the same thing down in different ways."""
         role, content, calls = str(message.get("role")), _plain(message.get("content")), list(_calls(message))
         answers = [str(message["tool_call_id"])] if message.get("tool_call_id") else []
         made = [(call_id, name, _parsed(arguments)) for call_id, name, arguments in calls]
         gist = [role, content.strip() if isinstance(content, str) else content, [call[:2] for call in calls], answers]
-        return Said(
+        return Message(
             key=self._keys.of([role, content, made, answers, message.get("name")]),
             gist=self._keys.of(gist),
             role=role,
             calls=(*(call_id for call_id, _, _ in calls), *answers),
         )
 
-    def _message(self, message: dict[str, Any], said: Said) -> TraceMessage:
+    def _message(self, message: dict[str, Any], said: Message) -> TraceMessage:
         return TraceMessage(
             role=_one_of(_ROLES, said.role) or "other",
             key=said.key,
@@ -176,7 +176,7 @@ class Recording:
             content=self._redactor.value(tools) if self._content else None,
         )
 
-    def _reply(self, turn: Turn, said: Said | None) -> TraceReply | None:
+    def _reply(self, turn: Turn, said: Message | None) -> TraceReply | None:
         if turn.reply is None or said is None:
             return None
         offered = {name for tool in turn.tools if isinstance(name := _function(tool).get("name"), str)}

@@ -20,7 +20,7 @@ _LEAST_WORDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Message:
     """A message, as far as it tells one conversation from another."""
 
     key: str
@@ -33,23 +33,23 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """A request: its prompt, when it was sent, and the text of the user that opens it (see `opening`)."""
 
-    prompt: Sequence[Said] = ()
+    prompt: Sequence[Message] = ()
     sent_ns: int = 0
     opening: str = ""
 
     @cached_property
-    def talk(self) -> list[Said]:
+    def talk(self) -> list[Message]:
         return [said for said in self.prompt if said.role not in ("system", "developer")]
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Response:
     """What became of it."""
 
-    reply: Said | None = None
+    reply: Message | None = None
     quotes: tuple[str, ...] = ()
     """Texts among the arguments of its calls, as `quote` makes them."""
     end_ns: int = 0
@@ -62,9 +62,9 @@ class Session:
 
     name: str
     turns: int = 0
-    asked: Asked = Asked()
-    answered: Answered = Answered()
-    callers: deque[tuple[int, Answered]] = field(default_factory=lambda: deque(maxlen=_MOST_OPEN))
+    asked: Request = Request()
+    answered: Response = Response()
+    callers: deque[tuple[int, Response]] = field(default_factory=lambda: deque(maxlen=_MOST_OPEN))
     """Its last turns with calls, by their number."""
 
 
@@ -78,7 +78,7 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def of(self, asked: Asked) -> Session:
+    def of(self, asked: Request) -> Session:
         """The session that a request continues, or a new one."""
         callers = {self._callers.get(call) for said in asked.prompt for call in said.calls}
         ranked = [(_rank(session, asked, session.name in callers), session) for session in self._sessions]
@@ -88,7 +88,7 @@ class Sessions:
             self._sessions.append(best)
         return best
 
-    def parent(self, asked: Asked) -> tuple[str, int] | None:
+    def parent(self, asked: Request) -> tuple[str, int] | None:
         """Session and turn one of whose calls has an argument that this request's opening repeats; None: none has."""
         found = [
             (answered.end_ns, session.name, number)
@@ -98,7 +98,7 @@ class Sessions:
         ]
         return max(found)[1:] if found else None
 
-    def take(self, session: Session, asked: Asked, answered: Answered) -> None:
+    def take(self, session: Session, asked: Request, answered: Response) -> None:
         """Adds a turn to its session."""
         session.turns += 1
         session.asked, session.answered = asked, answered
@@ -108,7 +108,7 @@ class Sessions:
             session.callers.append((session.turns, answered))
 
 
-def _rank(session: Session, asked: Asked, calls: bool) -> tuple[int, int]:
+def _rank(session: Session, asked: Request, calls: bool) -> tuple[int, int]:
     """How sure it is that a request continues a session (0: it does not), and how many messages they share.
 
     `calls`: the prompt holds a call that only this session's model made.
@@ -127,7 +127,7 @@ def _rank(session: Session, asked: Asked, calls: bool) -> tuple[int, int]:
     return int(shared > 1 and 2 * shared >= len(before)), shared
 
 
-def common(before: Sequence[Said], now: Sequence[Said]) -> int:
+def common(before: Sequence[Message], now: Sequence[Message]) -> int:
     """How many leading messages two prompts share."""
     return sum(1 for _ in takewhile(lambda pair: pair[0].key == pair[1].key, zip(before, now, strict=False)))
 

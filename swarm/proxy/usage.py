@@ -6,9 +6,9 @@ A client that sends `stream_options` of its own gets exactly what it asked for.
 
 import msgspec
 
-from swarm.client.chunks import Chunk
-from swarm.client.events import MAX_EVENT_BYTES
 from swarm.client.failures import JSON_ERRORS
+from swarm.client.reply.chunks import Chunk
+from swarm.client.reply.events import MAX_EVENT_BYTES
 
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n")
 _USAGE = msgspec.Raw(b'{"include_usage":true}')

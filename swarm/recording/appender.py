@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from swarm.errors import ExitCode, SwarmError
-from swarm.recording import parts
+from swarm.recording import rotation
 from swarm.recording.records import Attempt, Published
 
 SLICE_BYTES = 64 * 1024
@@ -66,7 +66,7 @@ class Appender:
         """Only between two lines. Where it fails the old file takes the next lines too, and nothing is lost."""
         self._written = 0
         try:
-            parts.put_aside(self.path)
+            rotation.put_aside(self.path)
             fresh = self._open()
         except OSError:
             return

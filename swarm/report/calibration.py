@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from swarm.report.plot import Axis, plot
-from swarm.simulator.fitting import Fitted
+from swarm.simulator.profiles.fitting import Fitted
 
 Errors = Mapping[int, Sequence[tuple[int, float]]]
 """By level: requests in the step, and predicted / measured - 1."""

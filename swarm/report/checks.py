@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from swarm.analysis.gates import Check
+from swarm.analysis.compare.gates import Check
 
 _MARKS = {"passed": "ok", "failed": "FAILED", "invalid": "INVALID", "skipped": "skipped"}
 

@@ -14,17 +14,16 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from swarm import __version__
-from swarm.analysis.sentence import meaning, sentences
+from swarm.analysis.report_data import View
+from swarm.analysis.summary import meaning, sentences
 from swarm.analysis.timeline import Timeline
-from swarm.analysis.view import View
-from swarm.analysis.words import counted
 from swarm.report import html_timeline
 from swarm.report.charts import COLOURS, stacked
 from swarm.report.compared import verdict
 from swarm.report.html_curves import Series, degradation, percentiles
 from swarm.report.table import SERVED, columns, notes, percent, rows
 from swarm.results import Cause, Comparison, Results
-from swarm.text import MOST_SETTINGS, listed
+from swarm.text import MOST_SETTINGS, counted, listed
 
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 """In the order of their bars, each with a colour in the style sheet."""

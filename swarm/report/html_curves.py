@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from swarm.analysis.lookup import value_of
-from swarm.analysis.view import Curve
-from swarm.analysis.words import counted
+from swarm.analysis.report_data import Curve
 from swarm.catalogue import Number, latencies, numbers
 from swarm.report.charts import LEFT, RIGHT, Line, Point, chart, scale_of, seconds
 from swarm.report.plot import Axis
 from swarm.report.table import number
 from swarm.results import StageResults, TargetResults
+from swarm.text import counted
 
 NARROW, WIDE = 300, 390
 """Units across: of the pictures that stand four in a row, and three."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from swarm.analysis.timeline import Span, Timeline
-from swarm.analysis.words import counted
 from swarm.report.charts import element, scale_of, steps
 from swarm.report.table import number
+from swarm.text import counted
 
 LANE, BAR = 16, 12
 """Height of a lane, and of the bars in it."""

@@ -1,6 +1,6 @@
 """Results as Markdown, for pull requests and pages."""
 
-from swarm.analysis.sentence import sentences
+from swarm.analysis.summary import sentences
 from swarm.report.soak import soak_lines
 from swarm.report.table import SERVED, columns, notes, reasons, rows
 from swarm.results import Results

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from swarm.analysis.sentence import sentences
+from swarm.analysis.summary import sentences
 from swarm.report.soak import soak_lines
 from swarm.report.table import SERVED, columns, notes, number, percent, reasons, rows
 from swarm.results import Results

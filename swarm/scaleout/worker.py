@@ -24,8 +24,8 @@ from swarm.agents.agent import Tools
 from swarm.client.base import Client, Connection
 from swarm.client.connect import open_client, warm_up
 from swarm.clock import Clock
+from swarm.engine.agent_pool import LocalCrew, make_calm
 from swarm.engine.compose import launcher_of, tools_of
-from swarm.engine.crew import LocalCrew, make_calm
 from swarm.errors import SwarmError
 from swarm.recording.appender import printable
 from swarm.recording.records import Record

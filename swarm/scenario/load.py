@@ -120,7 +120,7 @@ def _never_met(threshold: Threshold, scenario: Scenario) -> str | None:
 
 
 def _check_profile(document: Document, path: KeyPath, scenario: Scenario, index: int) -> None:
-    from swarm.simulator import profiles  # only where something is simulated
+    from swarm.simulator.profiles import profiles  # only where something is simulated
 
     target, context = scenario.targets[index], scenario.agents.context
     assert target.simulate

@@ -20,7 +20,7 @@ from swarm.scenario.credentials import plain_address, plain_headers, variable_na
 from swarm.scenario.pattern import Pattern, levels
 from swarm.scenario.thresholds import parse_slo, parse_threshold
 from swarm.scenario.units import Bytes, Duration, PositiveDuration, Share, Tokens
-from swarm.simulator import faults as simulator
+from swarm.simulator.server import faults as simulator
 from swarm.text import listed
 
 TaskKind = Literal["lru-cache", "merge-sort", "cron-tests", "flask-layers", "rate-limiter"]

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import get_args
 
-from swarm.simulator import faults, profiles
+from swarm.simulator.profiles import profiles
+from swarm.simulator.server import faults
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    from swarm.simulator.server import serve  # aiohttp: late, so that a wrong option is answered at once
+    from swarm.simulator.server.server import serve  # aiohttp: late, so that a wrong option is answered at once
 
     try:
         serve(**options)

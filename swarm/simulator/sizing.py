@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from swarm.simulator import data_files, profiles
-from swarm.simulator.cost import CostModel
-from swarm.simulator.profiles import Profile
+from swarm.simulator.engine.cost import CostModel
+from swarm.simulator.profiles import data_files, profiles
+from swarm.simulator.profiles.profiles import Profile
 
 LEVELS = (1, 4, 8, 16)
 CHECKED_CONTEXT = 1000

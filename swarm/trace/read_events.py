@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from swarm.recording.observations import is_complete
-from swarm.recording.parts import parts_of
 from swarm.recording.records import AnyRecord, Attempt, Content, Tool, Turn
+from swarm.recording.rotation import parts_of
 from swarm.trace.format import (
     Keys,
     Parent,

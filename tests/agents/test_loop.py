@@ -8,7 +8,7 @@ from itertools import count, pairwise
 
 import pytest
 
-from swarm.agents.agent import BACK_OFF_S, Agent, Surroundings
+from swarm.agents.agent import BACK_OFF_S, Agent, AgentContext
 from swarm.agents.content import Contents
 from swarm.agents.driver import Job
 from swarm.agents.prompt import system_prompt
@@ -112,7 +112,7 @@ def stage(
         system=system_prompt(1500, "0" * 16), tools=SCHEMAS, context=context, seed=7, history=history, tool_choice=None
     )
     built = Stage(None, client)
-    around = Surroundings(
+    around = AgentContext(
         header={"run": "r", "shard": 0, "target": "moe", "agents": 1, "trial": 1},
         stage_id="0.0",
         clock=clock,

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from swarm.agents.agent import Agent, Surroundings
+from swarm.agents.agent import Agent, AgentContext
 from swarm.agents.driver import Job
 from swarm.agents.model import DROPPED, LOST, ModelDriver
 from swarm.agents.tools import Toolbox
@@ -237,7 +237,7 @@ async def work(task, tmp_path, replies, *, max_turns=30, seconds=60.0, **options
     model = Model(clock, replies)
     (tmp_path / "root").mkdir()
     settings = {"system": "You are an agent.", "tools": tool_schemas(), "context": 8000}
-    around = Surroundings(
+    around = AgentContext(
         header={"run": "r", "shard": 0, "target": "moe", "agents": 1, "trial": 1},
         stage_id="0.0",
         clock=clock,

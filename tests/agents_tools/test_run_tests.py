@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.agents.process import run_bounded
+from swarm.agents.sandbox.process import run_bounded
 from swarm.agents.tools import Toolbox, ToolLimits
 
 DAEMON = """

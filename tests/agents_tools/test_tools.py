@@ -334,5 +334,5 @@ def test_normalised_output_names_no_time_no_address_and_no_place(bench):
 
 
 def test_match_needs_nothing_but_the_standard_library():
-    source = Path(sys.modules["swarm.agents.match"].__file__ or "").read_text()
-    assert "swarm" not in source.replace("swarm.agents.match", "")
+    source = Path(sys.modules["swarm.agents.sandbox.match"].__file__ or "").read_text()
+    assert "swarm" not in source.replace("swarm.agents.sandbox.match", "")

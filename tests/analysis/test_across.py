@@ -8,7 +8,7 @@ import yaml
 from as_json import compare_runs
 from synthetic import Run
 
-from swarm.analysis.differences import ABSENT, differences, leaves
+from swarm.analysis.compare.config_diff import ABSENT, differences, leaves
 from swarm.errors import UsageError
 
 

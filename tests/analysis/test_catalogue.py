@@ -8,12 +8,12 @@ import pytest
 from as_json import objects
 from synthetic import Run
 
-from swarm.analysis.comparison import compare
-from swarm.analysis.drift import drift
-from swarm.analysis.gates import judge
+from swarm.analysis.compare.gates import judge
+from swarm.analysis.compare_targets import compare
 from swarm.analysis.headline import entry_of
+from swarm.analysis.report_data import read_view
 from swarm.analysis.results import analyse
-from swarm.analysis.view import read_view
+from swarm.analysis.soak.drift import drift
 from swarm.catalogue import METRICS, ONE, Column, Drift, Metric, better_is_lower, numbers
 from swarm.exporter.results import result_families
 from swarm.report.compared import verdict

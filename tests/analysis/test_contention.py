@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from synthetic import Run
 
-from swarm.analysis.contention import Template, decode_retention, retention, slowdown
+from swarm.analysis.slowdown.contention import Template, decode_retention, retention, slowdown
 
 Analysed = Callable[[Run], dict[str, Any]]
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from nonsense import DEPTH, FUZZ, NESTED, attempt, damaged, dumped, spoilt
 from synthetic import Run
 
+from swarm.analysis.report_data import read_view
 from swarm.analysis.results import analyse
-from swarm.analysis.view import read_view
 from swarm.errors import SwarmError
 from swarm.exporter.replay import openmetrics
 from swarm.recording import rundir

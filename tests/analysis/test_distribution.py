@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm.analysis.distribution import Distribution, mean, percentile, rank
+from swarm.analysis.stats.distribution import Distribution, mean, percentile, rank
 from swarm.recording.histograms import bucket, new_histogram
 from swarm.results import plain
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from swarm.analysis.paired import paired_log_ratio, t_interval, t_quantile
+from swarm.analysis.stats.paired_ratio import paired_log_ratio, t_interval, t_quantile
 
 RATES = st.lists(st.floats(0.01, 1e6), min_size=2, max_size=12)
 

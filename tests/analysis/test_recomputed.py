@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic import Run
 
-from swarm.analysis.distribution import rank
+from swarm.analysis.stats.distribution import rank
 from swarm.recording import rundir
 from swarm.recording.observations import observations
 from swarm.recording.records import ServerSample

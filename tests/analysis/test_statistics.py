@@ -8,10 +8,11 @@ from as_json import objects
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.analysis import comparison, usl
-from swarm.analysis.paired import paired_log_ratio, t_interval
-from swarm.analysis.statistics import batch_means, mser5
-from swarm.analysis.steady import Output
+from swarm.analysis import compare_targets
+from swarm.analysis.stats import usl
+from swarm.analysis.stats.batch_means import batch_means, mser5
+from swarm.analysis.stats.paired_ratio import paired_log_ratio, t_interval
+from swarm.analysis.trial.warmup import Output
 from swarm.analysis.window import Window
 from swarm.recording.records import Attempt
 from swarm.results import plain
@@ -22,7 +23,7 @@ def fit(rates):
 
 
 def crossings(rows):
-    return plain(comparison.crossings(objects(rows)))
+    return plain(compare_targets.crossings(objects(rows)))
 
 
 def follows(phi: float, count: int, rng: random.Random) -> list[float]:

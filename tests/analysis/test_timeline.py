@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 from synthetic import Run, S
 
-from swarm.analysis.distribution import Distribution
+from swarm.analysis.report_data import curve
+from swarm.analysis.stats.distribution import Distribution
 from swarm.analysis.timeline import Span, read_timelines
-from swarm.analysis.view import curve
 
 
 def timeline(run, tmp_path, at=0):

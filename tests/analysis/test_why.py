@@ -4,7 +4,7 @@ from typing import Any
 
 from as_json import objects
 
-from swarm.analysis.why import why
+from swarm.analysis.summary import why
 
 
 def results(*stages: dict[str, Any]) -> Any:

@@ -15,13 +15,13 @@ import pytest
 import yaml
 from as_json import analyse
 
-from swarm.analysis.attribution import CAUSES
+from swarm.analysis.slowdown.attribution import CAUSES
 from swarm.commands import predict
 from swarm.engine.virtual import VirtualServer
 from swarm.scenario.load import load_scenario
-from swarm.simulator import profiles
-from swarm.simulator.scheduler import Request
-from swarm.simulator.spent import Spent
+from swarm.simulator.engine.scheduler import Request
+from swarm.simulator.engine.time_breakdown import Spent
+from swarm.simulator.profiles import profiles
 
 MOE = "moe-30b-a3b-awq-1x3090"
 DENSE = "dense-32b-awq-1x3090"

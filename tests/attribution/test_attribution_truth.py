@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from provoked import DENSE, Provoked, provoke, truth
 
-from swarm.analysis.attribution import CAUSES
+from swarm.analysis.slowdown.attribution import CAUSES
 from swarm.commands import predict
 
 POINTS = 0.05

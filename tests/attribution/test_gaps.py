@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from swarm.analysis.attribution import PrefillCost
-from swarm.analysis.gaps import MOST_PENDING, Gaps, Stalls, usual
+from swarm.analysis.slowdown.attribution import PrefillCost
+from swarm.analysis.slowdown.gaps import MOST_PENDING, Gaps, Stalls, usual
 from swarm.recording.records import Attempt
 
 MS = 1_000_000

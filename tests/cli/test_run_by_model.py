@@ -13,10 +13,10 @@ import pytest
 from scripted_server import DONE, END, answer, delta, event, piece, scripted, stream_head, usage
 from small_runs import SWARM, records, results, swarm, write_project
 
-from swarm.agents.sandbox import open_sandbox
+from swarm.agents.sandbox.bubblewrap import open_sandbox
 from swarm.analysis.schema import results_schema
 from swarm.errors import UsageError
-from swarm.simulator.steady import steady
+from swarm.simulator.engine.constant_rate import steady
 
 pytestmark = pytest.mark.realtime
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scripted_server import DONE, delta, event
 
 from swarm.client.base import Observation, ToolCall
-from swarm.client.sse import ChatStream
+from swarm.client.reply.sse import ChatStream
 
 
 def calls_of(*deltas: dict[str, Any]) -> list[ToolCall]:

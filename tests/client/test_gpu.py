@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from swarm.client.gpu import DcgmReader, NvmlReader, pick
+from swarm.client.target.gpu import DcgmReader, NvmlReader, pick
 from swarm.errors import UsageError
 
 PAGE = """\

@@ -26,7 +26,7 @@ from scripted_server import (
 )
 
 from swarm.client import litellm_codec, litellm_route
-from swarm.client.base import ChatRequest, Connection, Honours, Observation, Route, ToolCall
+from swarm.client.base import Capabilities, ChatRequest, Connection, Observation, Route, ToolCall
 from swarm.client.connect import open_client, warm_up
 from swarm.client.litellm_codec import Codec, MovedError, load
 from swarm.clock import Clock
@@ -155,7 +155,7 @@ async def test_a_request_stays_as_it_was() -> None:
 async def test_what_a_target_does_not_honour_is_left_out_on_every_route() -> None:
     async with scripted(REPLY) as server:
         for route in ROUTES:
-            await ask(route, server.url, honours=Honours(False, False, False, False, False))
+            await ask(route, server.url, honours=Capabilities(False, False, False, False, False))
     for received in server.received:
         gone = {"stream_options", "min_tokens", "ignore_eos", "tools", "tool_choice"}
         assert not gone & set(received.body), received.body
@@ -358,7 +358,7 @@ def test_litellm_stays_at_home() -> None:
 def test_litellm_is_imported_only_by_who_uses_it() -> None:
     code = (
         "import sys\n"
-        "import swarm.client.connect, swarm.client.probe, swarm.client.retry, swarm.client.metrics\n"
+        "import swarm.client.connect, swarm.client.target.probe, swarm.client.retry, swarm.client.target.metrics\n"
         "swarm.client.connect.warm_up('direct')\n"
         "assert not {'litellm', 'openai', 'httpx'} & set(sys.modules), 'imported too early'\n"
     )

@@ -4,7 +4,7 @@ import pytest
 from scripted_server import HANG, answer, scripted
 
 from swarm.client.base import Connection
-from swarm.client.metrics import MetricsReader, metrics_url, pick
+from swarm.client.target.metrics import MetricsReader, metrics_url, pick
 
 LABELS = '{engine="0",model_name="Qwen/Qwen3 {odd} name"}'
 VLLM = f"""# HELP vllm:num_requests_running Requests in the running batch.

@@ -11,10 +11,10 @@ from scripted_server import REPLY, answer, scripted
 
 from swarm.client.base import ChatRequest, Connection, Observation
 from swarm.client.connect import open_client
-from swarm.client.gpu import DcgmReader
-from swarm.client.metrics import MetricsReader
-from swarm.client.probe import probe
-from swarm.client.tokenizer import open_tokenizer
+from swarm.client.target.gpu import DcgmReader
+from swarm.client.target.metrics import MetricsReader
+from swarm.client.target.probe import probe
+from swarm.client.target.tokenizer import open_tokenizer
 from swarm.clock import Clock
 from swarm.commands.record import _served, bind
 from swarm.errors import BackendError

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from scripted_server import DONE, END, HANG, Received, Step, answer, delta, event, piece, scripted, stream_head, usage
 
-from swarm.client.base import Connection, Honours
-from swarm.client.probe import PINNED_TOKENS, Probe, probe
+from swarm.client.base import Capabilities, Connection
+from swarm.client.target.probe import PINNED_TOKENS, Probe, probe
 from swarm.errors import BackendError, ExitCode
 
 Server = Callable[[Received], list[Step]]
-ALL = Honours()
+ALL = Capabilities()
 
 
 def reply(
@@ -170,7 +170,7 @@ async def test_a_loras_context_is_as_long_as_its_parents(entries: list[dict[str,
 async def test_an_ollama_can_be_tested_for_what_it_is() -> None:
     found = await ask(ollama, "llama3.1")
     assert (found.model, found.version, found.max_model_len, found.metrics) == ("llama3.1", "0.9.1", None, False)
-    assert found.honours == Honours(continuous_usage=False, pinned_length=False)
+    assert found.honours == Capabilities(continuous_usage=False, pinned_length=False)
     assert (found.forced_tool_calls, found.cached_tokens) == (False, False)
     said = "\n".join(found.notes)
     for words in ("end only", "min_tokens", "forced", "cached", "/metrics", "context length"):
@@ -181,13 +181,13 @@ async def test_an_ollama_can_be_tested_for_what_it_is() -> None:
 async def test_a_llama_cpp_tells_its_context_in_its_own_way_and_may_refuse_tools() -> None:
     found = await ask(llama_cpp, "/models/qwen.gguf")
     assert (found.max_model_len, found.version, found.metrics) == (16384, "b6100-abc", False)
-    assert found.honours == Honours(continuous_usage=False, pinned_length=False, tools=False, tool_choice=False)
+    assert found.honours == Capabilities(continuous_usage=False, pinned_length=False, tools=False, tool_choice=False)
     assert any("no tool schemas" in note for note in found.notes)
 
 
 async def test_a_vllm_without_a_tool_parser_takes_the_schemas_but_lets_none_be_called() -> None:
     found = await ask(lambda request: vllm(request, auto_tools=False))
-    assert found.honours == Honours(tool_choice=False)
+    assert found.honours == Capabilities(tool_choice=False)
     assert [("--enable-auto-tool-choice" in note) for note in found.notes] == [True]
 
 
@@ -200,16 +200,16 @@ async def test_a_vllm_that_does_not_tell_of_its_cache_is_told_how() -> None:
 @pytest.mark.parametrize(
     ("unknown", "honours"),
     [
-        (["continuous_usage_stats"], Honours(continuous_usage=False)),
-        (["ignore_eos"], Honours(pinned_length=False)),
-        (["min_tokens", "continuous_usage_stats"], Honours(continuous_usage=False, pinned_length=False)),
+        (["continuous_usage_stats"], Capabilities(continuous_usage=False)),
+        (["ignore_eos"], Capabilities(pinned_length=False)),
+        (["min_tokens", "continuous_usage_stats"], Capabilities(continuous_usage=False, pinned_length=False)),
         (
             ["stream_options", "min_tokens"],
-            Honours(usage=False, continuous_usage=False, pinned_length=False),
+            Capabilities(usage=False, continuous_usage=False, pinned_length=False),
         ),
     ],
 )
-async def test_what_a_server_refuses_is_found_and_the_rest_kept(unknown: list[str], honours: Honours) -> None:
+async def test_what_a_server_refuses_is_found_and_the_rest_kept(unknown: list[str], honours: Capabilities) -> None:
     assert (await ask(strict(*unknown))).honours == honours
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from swarm.client.base import Observation
 from swarm.client.failures import from_status
-from swarm.client.metrics import pick
-from swarm.client.sse import ChatStream
+from swarm.client.reply.sse import ChatStream
+from swarm.client.target.metrics import pick
 
 RECORDED = Path(__file__).parents[1] / "vllm" / "recorded"
 URL = "http://127.0.0.1:8000/v1/chat/completions"

@@ -8,10 +8,10 @@ import pytest
 from scripted_server import DONE, delta, event, usage
 
 from swarm.client.base import Observation, ToolCall
-from swarm.client.chunks import MOST_TOKENS
 from swarm.client.failures import error_text
-from swarm.client.finish import FINISHES
-from swarm.client.sse import ChatStream
+from swarm.client.reply.chunks import MOST_TOKENS
+from swarm.client.reply.finish import FINISHES
+from swarm.client.reply.sse import ChatStream
 
 STOP = delta(finish_reason="stop")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from swarm.client.dialects import SERVERS
 from swarm.client.failures import from_status
-from swarm.client.metrics import pick
-from swarm.client.servers import SERVERS
+from swarm.client.target.metrics import pick
 
 PAGE = (Path(__file__).parents[2] / "docs/servers.md").read_text()
 DOCUMENTED = {

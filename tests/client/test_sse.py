@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scripted_server import DONE, delta, event, usage
 
 from swarm.client.base import Observation, ToolCall
-from swarm.client.events import EventStream, TooLongError
-from swarm.client.sse import ChatStream
+from swarm.client.reply.events import EventStream, TooLongError
+from swarm.client.reply.sse import ChatStream
 
 
 def events_of(*pieces: bytes, limit: int = 1 << 20) -> list[bytes]:

@@ -4,10 +4,11 @@ import pytest
 from scripted_server import answer, delta, event, piece, scripted, stream_head, usage
 
 from swarm.client.base import Connection
-from swarm.client.tokenizer import WORDS, one_token_words, open_tokenizer
+from swarm.client.target.tokenizer import WORDS, one_token_words, open_tokenizer
 from swarm.errors import BackendError
-from swarm.simulator import profiles, tokens
-from swarm.simulator.server import start
+from swarm.simulator.profiles import profiles
+from swarm.simulator.server import tokens
+from swarm.simulator.server.server import start
 
 CHATS = [
     [{"role": "user", "content": "the and for"}],

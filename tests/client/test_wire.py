@@ -28,7 +28,7 @@ from scripted_server import (
 )
 
 from swarm.client import direct, stamps, wire
-from swarm.client.base import ChatRequest, Connection, Honours, Observation
+from swarm.client.base import Capabilities, ChatRequest, Connection, Observation
 from swarm.client.connect import open_client
 from swarm.client.stamps import WAITING_READS, Read
 from swarm.clock import Clock
@@ -342,8 +342,8 @@ async def test_only_what_the_target_honours_is_asked_for() -> None:
     request = ChatRequest(REQUEST.messages, [tool], 10, True, seed=3, tool_choice="auto", extra_body={"top_k": 5})
     async with scripted(REPLY) as server:
         await ask(server.url, request)
-        await ask(server.url, request, honours=Honours(False, False, False, False, False))
-        await ask(server.url, request, honours=Honours(continuous_usage=False, tool_choice=False))
+        await ask(server.url, request, honours=Capabilities(False, False, False, False, False))
+        await ask(server.url, request, honours=Capabilities(continuous_usage=False, tool_choice=False))
     full, bare, some = (received.body for received in server.received)
     always = {"model": "m", "messages": REQUEST.messages, "max_tokens": 10, "temperature": 0.7, "stream": True}
     assert bare == always | {"seed": 3, "top_k": 5}

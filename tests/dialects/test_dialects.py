@@ -4,10 +4,10 @@ import pytest
 from dialects import NATURAL, PROMPT, llama_cpp, llama_cpp_breaks, lm_studio, ollama, ollama_breaks, sglang
 from scripted_server import scripted
 
-from swarm.client.base import ChatRequest, Connection, Honours, Observation, ToolCall
+from swarm.client.base import Capabilities, ChatRequest, Connection, Observation, ToolCall
 from swarm.client.direct import DirectClient
 from swarm.client.litellm_route import LiteLLMClient
-from swarm.client.probe import Probe, probe
+from swarm.client.target.probe import Probe, probe
 from swarm.clock import Clock
 from swarm.errors import BackendError
 
@@ -31,7 +31,7 @@ def request(tokens: int = 40, content: str = "Say yes.", **fields) -> ChatReques
     return ChatRequest(messages=[{"role": "user", "content": content}], **given)
 
 
-async def ask(server, model, asked: ChatRequest, honours: Honours, route=DirectClient) -> Observation:
+async def ask(server, model, asked: ChatRequest, honours: Capabilities, route=DirectClient) -> Observation:
     seen = Observation()
     async with scripted(server) as at:
         client = route(Connection(at.url, model, honours=honours), Clock())
@@ -42,7 +42,7 @@ async def ask(server, model, asked: ChatRequest, honours: Honours, route=DirectC
 
 async def test_llama_cpp_pins_lengths_by_ignore_eos_alone_and_shows_its_queue() -> None:
     found = await probed("llama_cpp")
-    assert found.honours == Honours(continuous_usage=False)
+    assert found.honours == Capabilities(continuous_usage=False)
     assert (found.max_model_len, found.version) == (16384, "b6100-abcdef12")
     assert (found.forced_tool_calls, found.cached_tokens, found.metrics) == (True, True, True)
     assert [note.split(",")[0] for note in found.notes] == [
@@ -53,7 +53,7 @@ async def test_llama_cpp_pins_lengths_by_ignore_eos_alone_and_shows_its_queue() 
 
 async def test_sglang_is_nearly_a_vllm() -> None:
     found = await probed("sglang")
-    assert found.honours == Honours()
+    assert found.honours == Capabilities()
     assert (found.max_model_len, found.version) == (32768, "0.5.9")
     assert (found.forced_tool_calls, found.cached_tokens, found.metrics) == (True, False, True)
     assert [note.split(",")[0].split(" (")[0] for note in found.notes] == [
@@ -64,7 +64,7 @@ async def test_sglang_is_nearly_a_vllm() -> None:
 
 async def test_ollama_fixes_no_lengths_and_shows_nothing_of_itself() -> None:
     found = await probed("ollama")
-    assert found.honours == Honours(continuous_usage=False, pinned_length=False)
+    assert found.honours == Capabilities(continuous_usage=False, pinned_length=False)
     assert (found.model, found.version, found.max_model_len, found.metrics) == ("llama3.2", "0.12.3", None, False)
     said = " ".join(found.notes)
     for words in ("at a reply's end only", "reply lengths", "was cached", "no metrics", "context length"):
@@ -73,7 +73,7 @@ async def test_ollama_fixes_no_lengths_and_shows_nothing_of_itself() -> None:
 
 async def test_lm_studio_answers_200_to_everything_and_is_not_believed() -> None:
     found = await probed("lm_studio")
-    assert found.honours == Honours(continuous_usage=False, pinned_length=False)
+    assert found.honours == Capabilities(continuous_usage=False, pinned_length=False)
     assert (found.version, found.max_model_len, found.metrics, found.forced_tool_calls) == (None, None, False, False)
     async with scripted(lm_studio) as at:
         with pytest.raises(BackendError, match=r"no list of models.*check api_base"):
@@ -112,7 +112,7 @@ async def test_a_reply_in_every_dialect_has_its_tokens_and_its_counts(name: str,
 async def test_a_tool_call_in_every_dialect_is_put_together_and_has_a_first_token(name: str, call: ToolCall) -> None:
     server, model = SERVERS[name]
     asked = request(tools=[TOOL], tool_choice="required", pinned=False)
-    seen = await ask(server, model, asked, Honours())
+    seen = await ask(server, model, asked, Capabilities())
     assert seen.failure is None
     assert seen.tool_calls == [call]
     assert (seen.finish_reason, seen.content) == ("tool_calls", "")
@@ -122,7 +122,7 @@ async def test_a_tool_call_in_every_dialect_is_put_together_and_has_a_first_toke
 @pytest.mark.parametrize("route", [DirectClient, LiteLLMClient])
 async def test_failures_in_every_dialect_are_told_apart(route) -> None:
     async def failure(server, model, asked):
-        seen = await ask(server, model, asked, Honours(), route)
+        seen = await ask(server, model, asked, Capabilities(), route)
         assert seen.failure is not None
         return seen.failure
 

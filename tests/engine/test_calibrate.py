@@ -12,8 +12,8 @@ from swarm.commands.calibrate import Stretch, calibrate, entry, observe
 from swarm.commands.predict import predict_scenario
 from swarm.errors import UsageError
 from swarm.scenario.load import load_scenario
-from swarm.simulator import profiles
-from swarm.simulator.cost import CostModel
+from swarm.simulator.engine.cost import CostModel
+from swarm.simulator.profiles import profiles
 
 MOE, DENSE = "moe-30b-a3b-awq-2x3090-nvlink", "dense-32b-awq-2x3090-nvlink"
 TRUTH = {

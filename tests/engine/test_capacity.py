@@ -16,12 +16,12 @@ from msgspec import convert
 from msgspec.structs import replace
 
 from swarm.analysis.capacity import answer, border, next_level
-from swarm.analysis.degradation import Degradation
 from swarm.analysis.lookup import lookup
 from swarm.analysis.schema import results_schema
+from swarm.analysis.stage.degradation import Degradation
 from swarm.catalogue import METRICS
-from swarm.client.base import Honours
-from swarm.client.probe import Probe
+from swarm.client.base import Capabilities
+from swarm.client.target.probe import Probe
 from swarm.commands.capacity import Search, find_capacity, with_slos
 from swarm.commands.predict import predict_scenario
 from swarm.errors import UsageError
@@ -250,7 +250,7 @@ def test_an_slo_that_nothing_could_be_judged_by_is_refused_before_anything_runs(
     assert said.getvalue() == ""
 
     async def silent(reach):
-        return Probe("m", ("m",), None, None, Honours(), False, False, metrics=False, notes=())
+        return Probe("m", ("m",), None, None, Capabilities(), False, False, metrics=False, notes=())
 
     monkeypatch.setattr("swarm.commands.run.probe", silent)
     mine = [{"name": "mine", "architecture": "moe", "api_base": "http://127.0.0.1:1/v1"}]

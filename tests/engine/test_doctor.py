@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from swarm.analysis.client import Use
+from swarm.analysis.trial.client import Use
 from swarm.commands import doctor
 from swarm.commands.doctor import Drive, Finding, report_health
 from swarm.errors import BackendError, UsageError
 from swarm.scenario.schema import ClientSettings
-from swarm.simulator import profiles
-from swarm.simulator.server import start
+from swarm.simulator.profiles import profiles
+from swarm.simulator.server.server import start
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from swarm.engine.virtual import VirtualClient, VirtualLoop, VirtualServer
 from swarm.errors import UsageError
 from swarm.recording.appender import RecordingError
 from swarm.scenario.load import load_scenario
-from swarm.simulator import profiles
+from swarm.simulator.profiles import profiles
 from swarm.tasks.model import ReplyLength
 
 MOE = "moe-30b-a3b-awq-1x3090"

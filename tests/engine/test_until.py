@@ -9,7 +9,7 @@ import yaml
 from as_json import analyse
 
 from swarm.commands.predict import predict_scenario
-from swarm.engine.until import Confidence, looks
+from swarm.engine.stopping_rule import Confidence, looks
 from swarm.recording.records import Attempt
 from swarm.scenario.load import load_scenario
 from swarm.scenario.schema import Until

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.table import Table
 from scripted_server import answer, scripted
 
-from swarm.cli import streams
+from swarm.cli import safe_stdio
 from swarm.clock import Clock
 from swarm.commands.doctor import Finding, _line
 from swarm.commands.record import _View
@@ -69,7 +69,7 @@ class Terminal(io.BytesIO):
 
 def stream():
     bottom = Terminal()
-    return bottom, streams._Text(bottom, encoding="utf-8", errors="backslashreplace", write_through=True)
+    return bottom, safe_stdio._Text(bottom, encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
 class Screen(io.StringIO):
@@ -98,7 +98,7 @@ def test_what_is_printed_logged_or_raised(text):
 @given(TEXTS)
 def test_tables_and_coloured_texts(text):
     bottom, out = stream()
-    console = streams.console(out, width=2000, force_terminal=True, color_system="standard")
+    console = safe_stdio.console(out, width=2000, force_terminal=True, color_system="standard")
     console.print(text, style="red", highlight=False, markup=False)
     table = Table()
     table.add_column(text.replace("[", "("))

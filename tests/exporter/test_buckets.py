@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from swarm.catalogue import latencies
 from swarm.exporter.buckets import WIDEST, Histogram, edges
-from swarm.simulator import metrics as simulator
+from swarm.simulator.server import metrics as simulator
 
 BY_METRIC = {metric.observation: metric.buckets for metric in latencies() if metric.buckets}
 

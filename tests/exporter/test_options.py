@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from swarm.cli.common import prometheus_settings
-from swarm.client.gpu import DcgmReader, NvmlReader
+from swarm.client.target.gpu import DcgmReader, NvmlReader
 from swarm.engine import environment
 from swarm.engine.backends import gpu_reader
 from swarm.errors import ScenarioError

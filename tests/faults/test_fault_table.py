@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from small_runs import PROFILE, REPLY_TOKENS, called, records, results, swarm, write_project
 
-from swarm.simulator.faults import MEANING
+from swarm.simulator.server.faults import MEANING
 
 pytestmark = pytest.mark.realtime
 

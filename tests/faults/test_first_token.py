@@ -5,9 +5,9 @@ import pytest
 from swarm.client.base import ChatRequest, Connection, Observation
 from swarm.client.direct import DirectClient
 from swarm.clock import Clock
-from swarm.simulator import profiles
-from swarm.simulator import server as simulator
-from swarm.simulator.faults import Fault, Schedule
+from swarm.simulator.profiles import profiles
+from swarm.simulator.server import server as simulator
+from swarm.simulator.server.faults import Fault, Schedule
 
 TOOL = {"type": "function", "function": {"name": "list_files", "parameters": {"type": "object", "properties": {}}}}
 TOKENS = 60

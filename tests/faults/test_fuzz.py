@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from nonsense import FUZZ, NESTED, anything, attempt, damaged, dumped, spoilt
 from small_runs import write_task
 
-from swarm.client.metrics import pick
+from swarm.client.target.metrics import pick
 from swarm.errors import ScenarioError, UsageError
 from swarm.scenario.load import load_scenario
 from swarm.scenario.schema import Scenario
-from swarm.simulator.faults import MEANING, Fault, parse
+from swarm.simulator.server.faults import MEANING, Fault, parse
 from swarm.tasks.load import load_task
 
 SCENARIO = {

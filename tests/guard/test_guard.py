@@ -12,8 +12,8 @@ from swarm.clock import Clock
 from swarm.commands.record import bind
 from swarm.exporter.endpoint import Endpoint, serving
 from swarm.proxy.relay import Relay, Upstream
-from swarm.simulator import profiles
-from swarm.simulator import server as simulator
+from swarm.simulator.profiles import profiles
+from swarm.simulator.server import server as simulator
 
 JSON = "Content-Type: application/json"
 GOOD_HOSTS = (

@@ -14,12 +14,12 @@ from scripted_server import END, RESET, answer, delta, event, piece, scripted, s
 from test_relay import proxy
 
 from swarm.client.base import Observation
-from swarm.proxy import messages
+from swarm.proxy import anthropic_stream
 from swarm.proxy.anthropic import TranslatedAnswer, Translator
 from swarm.proxy.exchange import Exchange
 from swarm.proxy.recording import Recording
-from swarm.simulator import profiles
-from swarm.simulator.server import start
+from swarm.simulator.profiles import profiles
+from swarm.simulator.server.server import start
 from swarm.trace.format import TraceHeader, TraceWriter, read_trace
 from swarm.trace.redact import Redactor
 
@@ -195,7 +195,7 @@ def test_a_native_stream_is_read_the_same_in_whatever_chunks(cuts):
     whole = b"".join(NATIVE)
     bounds = sorted({0, *cuts, len(whole)})
     seen = Observation()
-    messages.read_stream([(whole[a:b], b) for a, b in pairwise(bounds)], seen)
+    anthropic_stream.read_stream([(whole[a:b], b) for a, b in pairwise(bounds)], seen)
     assert (seen.content, seen.tool_calls[0].arguments, seen.end_ns) == ("Hello", '{"path":"a.py"}', len(whole))
 
 
@@ -241,7 +241,7 @@ def test_a_native_call_whose_input_holds_half_a_character_is_read():
     block = {"type": "tool_use", "id": "t", "name": "f", "input": {"path": "@"}}
     reply = {"content": [block], "stop_reason": "tool_use", "usage": {"input_tokens": -3, "output_tokens": 2}}
     seen = Observation()
-    messages.read_document(json.dumps(reply).replace("@", "\\ud83d").encode(), 9, seen)
+    anthropic_stream.read_document(json.dumps(reply).replace("@", "\\ud83d").encode(), 9, seen)
     assert (seen.failure, seen.tool_calls[0].arguments) == (None, '{"path":"\ufffd"}')
     assert (seen.prompt_tokens, seen.completion_tokens, seen.doubts) == (None, 2, {"prompt_tokens": "-3"})
 

@@ -15,10 +15,10 @@ from agent import work
 from small_runs import SWARM, called, swarm
 from test_relay import until
 
-from swarm.proxy.apart import RecordingApart
 from swarm.proxy.exchange import Exchange
-from swarm.simulator import profiles
-from swarm.simulator.server import start
+from swarm.proxy.recording_process import RecordingApart
+from swarm.simulator.profiles import profiles
+from swarm.simulator.server.server import start
 from swarm.trace.format import TraceHeader, read_trace
 
 pytestmark = pytest.mark.realtime

@@ -15,8 +15,8 @@ from test_recording import MS, STREAMED, WORDS, Trace
 from test_relay import proxy, until
 
 from swarm.client.base import Observation, ToolCall
-from swarm.client.events import MAX_EVENT_BYTES
-from swarm.proxy import items, responses
+from swarm.client.reply.events import MAX_EVENT_BYTES
+from swarm.proxy import responses_request, responses_stream
 from swarm.proxy.exchange import Exchange
 
 VLLM = Path(__file__).parents[1] / "vllm" / "recorded"
@@ -69,7 +69,7 @@ def take(tmp_path, *exchanges, content=True):
 
 def seen_of(body, pieces=None):
     seen = Observation()
-    responses.read_stream(pieces or [(body, 1)], seen)
+    responses_stream.read_stream(pieces or [(body, 1)], seen)
     return seen
 
 
@@ -174,7 +174,7 @@ def test_what_a_stream_shows_only_at_the_end_of_an_item_is_read_there():
     ]
     said = Observation()
     whole = json.dumps({"id": "r", "status": "completed", "output": done}).encode()
-    named = responses.read_document(whole, 9, said)
+    named = responses_stream.read_document(whole, 9, said)
     seen = seen_of(b"".join(sse("response.output_item.done", output_index=n, item=i) for n, i in enumerate(done)))
     for each in (said, seen):
         assert (each.reasoning, each.content) == ("hm", "Hi")
@@ -316,14 +316,14 @@ PICTURE = "data:image/png;base64,AAAA"
     ],
 )
 def test_an_item_becomes_a_message_of_a_chat(given_item, message):
-    assert items.Stored().prompt(json.dumps({"input": [given_item]}).encode()).messages == [message]
+    assert responses_request.Stored().prompt(json.dumps({"input": [given_item]}).encode()).messages == [message]
 
 
 @pytest.mark.parametrize(
     "item", [{"type": "web_search_call", "id": "w"}, {"type": "reasoning", "encrypted_content": "x"}]
 )
 def test_what_the_server_did_for_itself_is_no_message(item):
-    assert items.Stored().prompt(json.dumps({"input": [item]}).encode()).messages == []
+    assert responses_request.Stored().prompt(json.dumps({"input": [item]}).encode()).messages == []
 
 
 def test_what_the_model_said_in_one_reply_is_one_message():
@@ -335,7 +335,7 @@ def test_what_the_model_said_in_one_reply_is_one_message():
         {"type": "function_call", "call_id": "c2", "name": "f", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c1", "output": "x"},
     ]
-    _, said, result = items.Stored().prompt(json.dumps({"input": talk}).encode()).messages
+    _, said, result = responses_request.Stored().prompt(json.dumps({"input": talk}).encode()).messages
     assert (said["reasoning_content"], said["content"]) == ("hm", "I look.")
     assert [made["id"] for made in said["tool_calls"]] == ["c1", "c2"]
     assert result["role"] == "tool"
@@ -343,7 +343,7 @@ def test_what_the_model_said_in_one_reply_is_one_message():
 
 def test_tools_become_functions_and_the_apis_own_go_by_their_type(tmp_path):
     offered = [*TOOLS, {"type": "namespace", "name": "crm", "tools": [TOOLS[0]]}, {"type": "local_shell"}]
-    prompt = items.Stored().prompt(json.dumps({"input": "hi", "tools": offered}).encode())
+    prompt = responses_request.Stored().prompt(json.dumps({"input": "hi", "tools": offered}).encode())
     assert [tool["function"]["name"] for tool in prompt.tools] == [
         "read_file",
         "apply_patch",
@@ -436,7 +436,7 @@ def test_what_the_server_does_not_keep_is_not_kept_here_and_the_oldest_is_forgot
     turns, totals = take(tmp_path, exchange({"input": "hi", "store": False}), exchange(again, at=100))
     assert (len(turns), totals.unreadable) == (1, 1)
     one = exchange({"input": "hi"})
-    monkeypatch.setattr(items, "MOST_STORED_BYTES", len(one.request) + len(HELLO) + 50)
+    monkeypatch.setattr(responses_request, "MOST_STORED_BYTES", len(one.request) + len(HELLO) + 50)
     other = exchange({"input": "hello"}, words("Hi") + completed("r2"), at=100)
     (tmp_path / "trace.jsonl").unlink()
     turns, totals = take(

@@ -1,10 +1,10 @@
 """Sessions are told apart by what prompts repeat: histories that grow, are rewritten, begin alike, and fork."""
 
-from swarm.proxy.sessions import Answered, Asked, Said, Sessions, opening, quote
+from swarm.proxy.sessions import Message, Request, Response, Sessions, opening, quote
 
 
 def said(text, role="user", calls=()):
-    return Said(key=f"{role}:{text}", gist=f"{role}:{text.strip()}", role=role, calls=tuple(calls))
+    return Message(key=f"{role}:{text}", gist=f"{role}:{text.strip()}", role=role, calls=tuple(calls))
 
 
 SYSTEM = said("you are an agent", "system")
@@ -14,10 +14,10 @@ class Recorded(Sessions):
     """Turns as they end, by name: `turn(prompt, reply, at)` takes ten units of time."""
 
     def turn(self, prompt, reply, at, *, whole=True, quotes=(), text="", until=None):
-        asked = Asked(prompt, at, opening(text))
+        asked = Request(prompt, at, opening(text))
         session = self.of(asked)
         parent = self.parent(asked) if session.turns == 0 else None
-        self.take(session, asked, Answered(reply, tuple(filter(None, map(quote, quotes))), until or at + 10, whole))
+        self.take(session, asked, Response(reply, tuple(filter(None, map(quote, quotes))), until or at + 10, whole))
         return session.name if parent is None else (session.name, parent)
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from swarm.engine.part import locked
+from swarm.engine.soak_segment import locked
 from swarm.recording import history, rundir
 from swarm.recording.appender import Appender
 from swarm.trace.format import Trace, TraceHeader, TraceWriter, write_trace

@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "analysis"))
 
 from synthetic import Run
 
+from swarm.analysis.report_data import View, read_view
 from swarm.analysis.results import analyse
-from swarm.analysis.view import View, read_view
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The checks of a run as lines."""
 
-from swarm.analysis.gates import Check
+from swarm.analysis.compare.gates import Check
 from swarm.report.checks import to_text
 
 

@@ -12,8 +12,8 @@ import pytest
 from msgspec import structs
 from synthetic import Run
 
+from swarm.analysis.report_data import read_view
 from swarm.analysis.results import analyse
-from swarm.analysis.view import read_view
 from swarm.report.html import to_html
 from swarm.results import Threshold
 

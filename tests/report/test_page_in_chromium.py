@@ -8,8 +8,8 @@ import pytest
 from chromium import BROWSER, MISSING, Tab, browser, visit
 from synthetic import Run
 
+from swarm.analysis.report_data import read_view
 from swarm.analysis.results import analyse
-from swarm.analysis.view import read_view
 from swarm.report.html import to_html
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=MISSING)

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from swarm.agents.driver import Call
-from swarm.agents.process import Finished, run_bounded
-from swarm.agents.sandbox import Sandbox, SandboxLimits, open_sandbox
-from swarm.agents.tools import Toolbox, ToolLimits, ToolResult, environment
+from swarm.agents.sandbox.bubblewrap import Sandbox, SandboxLimits, open_sandbox
+from swarm.agents.sandbox.launch import environment
+from swarm.agents.sandbox.process import Finished, run_bounded
+from swarm.agents.tools import Toolbox, ToolLimits, ToolResult
 from swarm.agents.workspace import Workspace, open_workspace
 from swarm.errors import UsageError
 

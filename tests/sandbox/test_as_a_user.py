@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.agents.sandbox import _seen
+from swarm.agents.sandbox.bubblewrap import _seen
 
 pytestmark = pytest.mark.slow
 

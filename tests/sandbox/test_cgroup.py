@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.agents.cgroup import MemoryGroups, places
+from swarm.agents.sandbox.cgroup import MemoryGroups, places
 
 MOUNT = "30 20 0:26 {root} {at} rw,nosuid shared:4 - {kind} {kind} rw,{options}\n"
 

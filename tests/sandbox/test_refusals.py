@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from swarm.agents import sandbox as module
-from swarm.agents.sandbox import SWITCH, open_sandbox
+from swarm.agents.sandbox import bubblewrap as module
+from swarm.agents.sandbox.bubblewrap import SWITCH, open_sandbox
 from swarm.commands.doctor import Finding, _isolation
 from swarm.errors import UsageError
 

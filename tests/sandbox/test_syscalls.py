@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from swarm.agents.syscalls import MACHINES, REFUSED, filter_of
+from swarm.agents.sandbox.syscalls import MACHINES, REFUSED, filter_of
 
 ALLOWED, KILLED = 0x7FFF0000, 0x80000000
 REFUSES, UNKNOWN = 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from test_attacks import program
 
-from swarm.agents import syscalls
-from swarm.agents.cgroup import MemoryGroups
-from swarm.agents.sandbox import Sandbox
+from swarm.agents.sandbox import syscalls
+from swarm.agents.sandbox.bubblewrap import Sandbox
+from swarm.agents.sandbox.cgroup import MemoryGroups
 
 PRELUDE = """
 import ctypes

@@ -11,9 +11,9 @@ from typing import Any
 from swarm.agents.recorded import RecordedTools, recorded_results
 from swarm.client.base import Connection
 from swarm.clock import VirtualClock
+from swarm.engine.agent_pool import LocalCrew
 from swarm.engine.compose import stage_spec
-from swarm.engine.crew import LocalCrew
-from swarm.engine.plan import tasks_of
+from swarm.engine.dry_run import tasks_of
 from swarm.engine.schedule import schedule
 from swarm.engine.server import ServerWatch
 from swarm.engine.stage import run_stage
@@ -21,12 +21,12 @@ from swarm.engine.stop import Stop
 from swarm.engine.virtual import VirtualClient, VirtualLoop, VirtualServer
 from swarm.recording import records
 from swarm.recording.status import AgentStatus
-from swarm.scaleout.crew import ShardedCrew
 from swarm.scaleout.fleet import Fleet
 from swarm.scaleout.link import Link, LostError, Reply
+from swarm.scaleout.shared_pool import ShardedCrew
 from swarm.scaleout.worker import Worker, answer
 from swarm.scenario.schema import Scenario
-from swarm.simulator import profiles
+from swarm.simulator.profiles import profiles
 
 PROFILE = "moe-30b-a3b-awq-1x3090"
 S = 1_000_000_000

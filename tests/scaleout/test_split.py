@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.scaleout.crew import numbers_of
+from swarm.scaleout.shared_pool import numbers_of
 
 
 @given(agents=st.integers(0, 300), shards=st.integers(1, 40))

@@ -5,7 +5,7 @@ import yaml
 
 from swarm.errors import ScenarioError
 from swarm.scenario.load import dump_scenario, load_faults, load_scenario
-from swarm.simulator import faults as simulator
+from swarm.simulator.server import faults as simulator
 
 SCENARIO = """
 targets:

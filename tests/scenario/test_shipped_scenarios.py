@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.engine.plan import tasks_of
+from swarm.engine.dry_run import tasks_of
 from swarm.scenario.load import load_scenario
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 
-from swarm.simulator import profiles
-from swarm.simulator.scheduler import Engine, Request
+from swarm.simulator.engine.scheduler import Engine, Request
+from swarm.simulator.profiles import profiles
 
 DATA = Path(__file__).parent / "data"
 PROFILES = {

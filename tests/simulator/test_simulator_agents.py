@@ -4,8 +4,8 @@ import heapq
 
 import pytest
 
-from swarm.simulator import profiles
-from swarm.simulator.scheduler import Engine, Request
+from swarm.simulator.engine.scheduler import Engine, Request
+from swarm.simulator.profiles import profiles
 
 SYSTEM, RESULT, REPLY, LONGEST, TOOL_S, WINDOW_S = 2000, 700, 250, 8000, 1.0, 300.0
 

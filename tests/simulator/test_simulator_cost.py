@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.simulator import profiles
-from swarm.simulator.cost import CostModel, expected_experts, padded, prefill_attention
+from swarm.simulator.engine.cost import CostModel, expected_experts, padded, prefill_attention
+from swarm.simulator.profiles import profiles
 
 DATA = Path(__file__).parent / "data"
 MOE, DENSE, EAGER = "moe-30b-a3b-awq-1x3090", "dense-32b-awq-1x3090", "dense-32b-awq-1x3090-eager"

@@ -7,9 +7,10 @@ from typer.testing import CliRunner
 
 from swarm.cli import app
 from swarm.errors import UsageError
-from swarm.simulator import data_files, profiles, sizing
-from swarm.simulator.cost import CostModel
-from swarm.simulator.derive import derive, shape
+from swarm.simulator import sizing
+from swarm.simulator.engine.cost import CostModel
+from swarm.simulator.profiles import data_files, profiles
+from swarm.simulator.profiles.derive import derive, shape
 
 CONFIGS = data_files.models()["configs"]
 

@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 from virtual import profile
 
-from swarm.simulator import faults
-from swarm.simulator import server as simulator
-from swarm.simulator.faults import Fault, FaultKind, Schedule, parse
+from swarm.simulator.server import faults
+from swarm.simulator.server import server as simulator
+from swarm.simulator.server.faults import Fault, FaultKind, Schedule, parse
 
 TOOL = {
     "type": "function",

@@ -3,7 +3,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from swarm.simulator.kv import KVCache
+from swarm.simulator.engine.kv import KVCache
 
 
 def fill(cache, *hashes):

@@ -4,8 +4,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from virtual import drive, profile
 
-from swarm.simulator.metrics import Histogram, Metrics, SlipMeter, exposition
-from swarm.simulator.scheduler import Engine, Request
+from swarm.simulator.engine.scheduler import Engine, Request
+from swarm.simulator.server.metrics import Histogram, Metrics, SlipMeter, exposition
 
 
 def test_a_value_on_an_edge_belongs_to_the_bucket_that_ends_there():

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from swarm.simulator import profiles
+from swarm.simulator.profiles import profiles
 
 
 def test_seven_of_the_packaged_profiles_are_fitted():

@@ -5,9 +5,9 @@ import subprocess
 import pytest
 from install import promtool
 
-from swarm.simulator import profiles
-from swarm.simulator.metrics import Metrics, exposition
-from swarm.simulator.scheduler import Engine, Request
+from swarm.simulator.engine.scheduler import Engine, Request
+from swarm.simulator.profiles import profiles
+from swarm.simulator.server.metrics import Metrics, exposition
 
 pytestmark = pytest.mark.skipif(promtool() is None, reason="needs promtool: python tests/install.py prometheus")
 

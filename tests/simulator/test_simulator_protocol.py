@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from swarm.simulator import replies, tokens
-from swarm.simulator.protocol import ApiError, ChatRequest, ChunkWriter, StreamOptions, parse
+from swarm.simulator.server import replies, tokens
+from swarm.simulator.server.protocol import ApiError, ChatRequest, ChunkWriter, StreamOptions, parse
 
 KEYWORDS = (
     "role content tool_calls tool_call_id function name arguments type text parameters model messages tools "

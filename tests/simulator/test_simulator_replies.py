@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm.simulator.replies import answer
-from swarm.simulator.tokens import render
+from swarm.simulator.server.replies import answer
+from swarm.simulator.server.tokens import render
 
 
 def tool(name, parameters=None):

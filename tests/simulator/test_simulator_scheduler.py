@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual import drive, profile
 
-from swarm.simulator.cost import CostModel, prefill_attention
-from swarm.simulator.scheduler import Engine, Request
+from swarm.simulator.engine.cost import CostModel, prefill_attention
+from swarm.simulator.engine.scheduler import Engine, Request
 
 
 def unique(name, tokens):

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from virtual import profile
 
-from swarm.simulator import server as simulator
-from swarm.simulator.alarm import Alarm
+from swarm.simulator.server import server as simulator
+from swarm.simulator.server.timerfd import Alarm
 
 pytestmark = pytest.mark.realtime
 

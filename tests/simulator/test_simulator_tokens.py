@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.simulator.replies import answer
-from swarm.simulator.tokens import TOKEN_BYTES, block_hashes, render, text_tokens
+from swarm.simulator.server.replies import answer
+from swarm.simulator.server.tokens import TOKEN_BYTES, block_hashes, render, text_tokens
 
 TOOLS = [{"type": "function", "function": {"name": "read_file", "parameters": {"type": "object"}}}]
 CALL = {"id": "c1", "type": "function", "function": {"name": "read_file", "arguments": '{"path": "a.py"}'}}

@@ -12,8 +12,8 @@ pytest.importorskip("scipy")
 from published_runs import PROFILES, replay
 
 from bench import validate_simulator
-from swarm.simulator import profiles
-from swarm.simulator.fitting import Bounds, fit
+from swarm.simulator.profiles import profiles
+from swarm.simulator.profiles.fitting import Bounds, fit
 
 
 def test_the_closed_form_gives_the_walls_of_the_engine():

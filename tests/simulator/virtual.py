@@ -1,7 +1,7 @@
 """Drives an engine in virtual time."""
 
-from swarm.simulator import profiles
-from swarm.simulator.scheduler import Engine
+from swarm.simulator.engine.scheduler import Engine
+from swarm.simulator.profiles import profiles
 
 
 def profile(**overrides):

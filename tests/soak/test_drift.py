@@ -9,8 +9,8 @@ import pytest
 from as_json import objects
 from scipy import stats
 
-from swarm.analysis import drift as analysis
-from swarm.analysis import robust
+from swarm.analysis.soak.soak import drift as analysis
+from swarm.analysis.stats import rank_tests
 from swarm.catalogue import MIB
 from swarm.results import plain
 
@@ -165,7 +165,7 @@ def test_theil_sen_and_its_interval_are_scipys(digits):
         y = [0.3 * at + pick.gauss(0, 1) for at in x]
         y = y if digits is None else [round(value, digits) for value in y]
         theirs = stats.theilslopes(y, x, 0.99)
-        ours = robust.theil_sen(x, y, 0.99)
+        ours = rank_tests.theil_sen(x, y, 0.99)
         assert ours.value == pytest.approx(theirs.slope)
         assert (ours.low, ours.high) == pytest.approx((theirs.low_slope, theirs.high_slope))
 
@@ -175,14 +175,14 @@ def test_a_shift_of_level_has_its_size_within_its_interval():
     covered = 0
     for _ in range(200):
         before, after = [pick.gauss(10, 1) for _ in range(12)], [pick.gauss(11, 1) for _ in range(15)]
-        covered += robust.shift(before, after).low <= 1 <= robust.shift(before, after).high
+        covered += rank_tests.shift(before, after).low <= 1 <= rank_tests.shift(before, after).high
     assert covered >= 196 - 4
-    assert robust.shift([1.0], [3.0]) == (2.0, 2.0, 2.0)
+    assert rank_tests.shift([1.0], [3.0]) == (2.0, 2.0, 2.0)
 
 
 def test_changes_of_level_are_placed_where_they_are():
     pick = random.Random(3)
     values = [pick.gauss(level, 0.3) for level in (10, 12, 9) for _ in range(20)]
-    assert robust.changes(values, 1e-3, 6) == [20, 40]
-    assert robust.changes([pick.gauss(0, 1) for _ in range(60)], 1e-3, 6) == []
-    assert robust.change([1, 1, 1, 2, 2, 2]).at == 3
+    assert rank_tests.changes(values, 1e-3, 6) == [20, 40]
+    assert rank_tests.changes([pick.gauss(0, 1) for _ in range(60)], 1e-3, 6) == []
+    assert rank_tests.change([1, 1, 1, 2, 2, 2]).at == 3

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from small_runs import called
 
-from swarm.engine.part import locked
+from swarm.engine.soak_segment import locked
 
 FOLDER = Path(__file__).parents[2] / "docs/nightly"
 FAKE = """#!/bin/sh

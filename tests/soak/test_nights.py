@@ -16,7 +16,7 @@ import pytest
 from as_json import objects
 from soaks import Soaks
 
-from swarm.analysis.gates import ENOUGH_NIGHTS, Check, judge, summary
+from swarm.analysis.compare.gates import ENOUGH_NIGHTS, Check, judge, summary
 from swarm.analysis.headline import digest, entry_of, load_of
 from swarm.errors import UsageError
 from swarm.recording import history

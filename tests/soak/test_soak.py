@@ -14,9 +14,9 @@ from soaks import Soaks, reasons
 from swarm.analysis.schema import results_schema
 from swarm.commands.soak import disk_bytes, next_part, resume_soak, run_soak
 from swarm.engine import compose
-from swarm.engine.part import locked
+from swarm.engine.soak_segment import locked
 from swarm.errors import UsageError
-from swarm.recording.parts import parts_of, put_aside
+from swarm.recording.rotation import parts_of, put_aside
 from swarm.scenario.load import load_scenario
 from swarm.scenario.pattern import levels, shifts
 

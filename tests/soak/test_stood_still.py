@@ -2,8 +2,8 @@
 
 import pytest
 
-from swarm.analysis.minutes import Minutes
 from swarm.analysis.plan import SoakPlan
+from swarm.analysis.soak.soak_windows import Minutes
 from swarm.recording.records import ClientSample, Stage, StageEnd
 
 S = 1_000_000_000

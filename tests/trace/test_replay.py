@@ -19,7 +19,7 @@ from swarm.engine.replay import mean_of_trace, outlook, prepare, tasks_of_trace
 from swarm.engine.virtual import VirtualTokenizer
 from swarm.errors import BackendError, UsageError
 from swarm.scenario.schema import Scenario, TraceSettings
-from swarm.simulator import tokens
+from swarm.simulator.server import tokens
 from swarm.trace.format import Parent, Trace, TraceHeader, TraceMessage, TraceTurn, write_trace
 from swarm.trace.structure import shared_links, whole_prompts
 

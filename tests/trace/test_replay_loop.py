@@ -7,10 +7,10 @@ from itertools import count
 import pytest
 from built import FIXED, SECOND, session, size, trace
 
-from swarm.agents.agent import Agent, Surroundings
+from swarm.agents.agent import Agent, AgentContext
 from swarm.agents.driver import Job
 from swarm.agents.trace import ReplayTools, TraceDriver, session_task
-from swarm.analysis.trial import Trial
+from swarm.analysis.trial.trial import Trial
 from swarm.client.retry import RetryPolicy
 from swarm.clock import VirtualClock
 from swarm.engine.replay import prepare
@@ -40,7 +40,7 @@ async def replay(path, made, name, agents=4, number=2, seconds=1000.0):
     write_trace(path, made)
     prepared = await prepare(TraceSettings(path=str(path)), 100_000, VirtualTokenizer())
     clock, ids, published = VirtualClock(), count(1), []
-    around = Surroundings(
+    around = AgentContext(
         header={"run": "r", "shard": 0, "target": "moe", "agents": agents, "trial": 1},
         stage_id="0.0",
         clock=clock,

@@ -21,7 +21,7 @@ from swarm.agents.tools import ToolResult
 from swarm.client.base import Connection
 from swarm.client.direct import DirectClient
 from swarm.client.retry import RetryPolicy
-from swarm.engine.crew import LocalCrew
+from swarm.engine.agent_pool import LocalCrew
 from swarm.engine.schedule import StagePlan
 from swarm.engine.server import ServerWatch
 from swarm.engine.stage import StageSpec, run_stage

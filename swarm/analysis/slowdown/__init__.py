@@ -1,0 +1,1 @@
+"""Why an agent among many is slower than one alone."""

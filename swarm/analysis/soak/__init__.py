@@ -1,0 +1,1 @@
+"""The windows of a soak, and what changed while it ran."""

@@ -1,0 +1,1 @@
+"""The results of a stage, from its trials."""

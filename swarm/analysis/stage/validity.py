@@ -1,0 +1,359 @@
+"""When a stage's numbers count. Each check returns why not: what, how much against which limit, and what to do."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from swarm.analysis.plan import Limits
+from swarm.analysis.trial.agents import Agent, parked
+from swarm.analysis.trial.client import Process, Use, use_of
+from swarm.analysis.trial.standstill import stood_still
+from swarm.analysis.trial.trial import Trial
+from swarm.recording.redaction import one_line
+from swarm.text import counted, listed
+
+ALIVE_SHARE = 0.95
+TURNS_PER_AGENT = 10
+LENGTH_SHARE = 0.10
+COUNTER_SHARE = 0.01
+TOOLS_SHARE = 0.10
+SILENT_SHARE = 0.02
+SILENT_TIMES = 3
+BUSY_SHARE = 0.9
+"""Of the machine's CPUs: above it, a client that is late without using its own core was kept from running."""
+
+
+def trial_reasons(trial: Trial, limits: Limits) -> list[str]:
+    """Why this trial's numbers do not count; empty: they do."""
+    if trial.ended is None:
+        return ["the run broke off before this stage had ended: what was in flight is missing; run it again"]
+    reasons = [] if trial.ended.interrupted is None else [_interrupted(trial, trial.ended.interrupted)]
+    if not trial.seconds:
+        return reasons
+    checks = (
+        _lost,
+        _values,
+        _alive,
+        _parked,
+        _waited,
+        _frozen,
+        _client,
+        _simulator,
+        _tools,
+        _errors,
+        _lost_calls,
+        _restart,
+        _lengths,
+        _usage,
+        _counters,
+        _silence,
+    )
+    return reasons + [reason for check in checks if (reason := check(trial, limits))]
+
+
+def too_few_turns(trials: Sequence[Trial], agents: int) -> str | None:
+    """A stage needs 10 turns per agent, over all its trials."""
+    turns, needed = sum(trial.finished_turns for trial in trials), TURNS_PER_AGENT * agents
+    if turns >= needed:
+        return None
+    return (
+        f"too few turns: {turns} ended in the window, and {needed} are needed ({TURNS_PER_AGENT} an agent); "
+        "raise stage.duration"
+    )
+
+
+def counters_skipped(trial: Trial) -> str | None:
+    """Said, where the server's own counters cannot be held against ours."""
+    if trial.window.holes:
+        return "token counts were not checked against the server's own counters, as the soak was broken off in between"
+    if trial.lost:
+        return "token counts were not checked against the server's own counters, as those of lost shards are missing"
+    if trial.ended is None or trial.ended.counters:
+        return None
+    return "token counts were not checked against the server's own counters: it has none, or they were not read"
+
+
+def _interrupted(trial: Trial, by: str) -> str:
+    planned = trial.window.overlap(trial.window.start_ns, trial.window.stop_ns) / 1e9
+    return f"interrupted by {by} after {trial.seconds:.1f} s of a window of {planned:.1f} s; run it again"
+
+
+def _alive(trial: Trial, _: Limits) -> str | None:
+    agents = trial.began.planned_alive or trial.began.agents
+    needed = ALIVE_SHARE * agents
+    alive = trial.load.alive_ns / 1e9 / trial.seconds
+    if alive >= needed:
+        return None
+    crashes = [f"agent {agent} crashed: {one_line(crash)}" for agent, crash in sorted(trial.load.crashes.items())]
+    return (
+        f"agents died: {alive:.2f} of {agents:g} were alive on average, and {needed:.2f} are needed "
+        f"({'; '.join(crashes) or 'they ended before their stage'}); the agent_end records of events.jsonl tell more"
+    )
+
+
+def _parked(trial: Trial, _: Limits) -> str | None:
+    """One is enough: a stage of 8 agents of which 7 work is none of 8."""
+    idle = parked(trial.agents, trial.seconds)
+    if not idle:
+        return None
+    number, agent = next(iter(idle.items()))
+    turns = median(each.turns for each in trial.agents.values())
+    others = f" (and so did {counted(len(idle) - 1, 'other agent')})" if len(idle) > 1 else ""
+    failed = f"; its last request failed: {one_line(agent.failure)}" if agent.failure else ""
+    return (
+        f"agents took no part: agent {number} ended no turn in the window, and the median agent {turns:g}{others}; it "
+        f"spent its time {_doing(agent)}{failed}; see its records in events.jsonl, and the server's log"
+    )
+
+
+def _doing(agent: Agent) -> str:
+    if agent.waited_ns:
+        return f"waiting to try a failed request again ({agent.waited_ns / 1e9:.1f} s)"
+    longest = agent.spent.most_common(1)[0][0] if agent.spent else "nothing"
+    return {"request": "in requests", "tool": "in tool calls", "between": "between requests"}.get(
+        longest, "before its first request"
+    )
+
+
+def _waited(trial: Trial, _: Limits) -> str | None:
+    waits = {number: agent for number, agent in trial.agents.items() if agent.waited_ns}
+    waited = sum(agent.waited_ns for agent in waits.values()) / 1e9
+    planned = (trial.began.planned_alive or trial.began.agents) * trial.seconds
+    if waited <= (1 - ALIVE_SHARE) * planned:
+        return None
+    number, agent = max(waits.items(), key=lambda one: one[1].waited_ns)
+    return (
+        f"agents were kept away: they waited {waited:.1f} s of {planned:.1f} s to try failed requests again "
+        f"({_percent(1 - ALIVE_SHARE)} are allowed), agent {number} for {agent.waited_ns / 1e9:.1f} s "
+        f"({one_line(agent.failure)}); make the server take the load, or lower client.retry_after_max"
+    )
+
+
+def _lost(trial: Trial, _: Limits) -> str | None:
+    """One is enough: what it had not handed over is missing from every number, and its agents left the rest alone."""
+    if not trial.lost:
+        return None
+    each = [
+        f"{shard.name} after {max(0, shard.t_ns - trial.began.t_ns) / 1e9:.1f} s with {_agents(shard.numbers)}: "
+        f"{one_line(shard.reason)}"
+        for _, shard in sorted(trial.lost.items())
+    ]
+    return f"shards were lost: {'; '.join(each)}; run it again"
+
+
+def _values(trial: Trial, _: Limits) -> str | None:
+    """The interval log holds every value that the events tell of. Where several clocks or a moved end drew the window's
+    border, values beside it may be on either side; a soak that was killed lost the lines that were not written yet."""
+    if trial.lost:
+        return None  # said already
+    beside = trial.began.agents if trial.shards or trial.closed else 0
+    lost = {
+        metric: (held, count)
+        for metric, count in trial.recorded.counts.items()
+        if (held := trial.distributions.get(metric, Counter()).total()) < count - beside
+        and not (trial.window.holes and trial.distributions)
+    }
+    if not lost:
+        return None
+    metric, (held, count) = max(lost.items(), key=lambda item: 1 - item[1][0] / item[1][1])
+    return (
+        f"latencies were lost: histograms.hlog holds {held} of the {count} values of {metric} that events.jsonl tells "
+        "of, so it was cut off or never written whole; look for a full disk, and run it again"
+    )
+
+
+def _agents(numbers: Sequence[int]) -> str:
+    if not numbers:
+        return "no agents"
+    return f"{counted(len(numbers), 'agent')} ({listed(numbers)})"
+
+
+def _client(trial: Trial, limits: Limits) -> str | None:
+    processes = sorted(trial.client.processes.items())
+    return _of_processes(trial, {number: _slow(one, limits, _use(trial, number)) for number, one in processes})
+
+
+def _frozen(trial: Trial, _: Limits) -> str | None:
+    processes = sorted(trial.client.processes.items())
+    return _of_processes(trial, {number: stood_still(one.frozen, trial.seconds) for number, one in processes})
+
+
+def _of_processes(trial: Trial, found: Mapping[int, str | None]) -> str | None:
+    """Every process by itself: one that was too slow is not made up for by the others."""
+    slow = {number: why for number, why in found.items() if why}
+    if not slow:
+        return None
+    first, why = next(iter(slow.items()))
+    if first not in trial.shards:
+        return why
+    more = f" (and so it was at {counted(len(slow) - 1, 'other shard')})" if len(slow) > 1 else ""
+    return f"{trial.shards[first].name}: {why}{more}"
+
+
+def _use(trial: Trial, number: int) -> Use | None:
+    """Who used the machine of a shard."""
+
+    def host(shard: int) -> str | None:
+        return trial.shards[shard].host if shard in trial.shards else None
+
+    processes = trial.client.processes
+    return use_of(processes[number], (one for shard, one in processes.items() if host(shard) == host(number)))
+
+
+def _strangers(use: Use | None) -> str | None:
+    """That other processes took the CPU, which they did if they used more than swarm; None: not, or it is not known."""
+    if use is None or use.others <= use.own or (told := use.strangers()) is None:
+        return None
+    return f"{told}, and swarm with its tools and simulated servers {use.own:.2g}"
+
+
+def _slow(process: Process, limits: Limits, use: Use | None) -> str | None:
+    cpu, busy, timing = process.cpu_share, process.busy_share, process.timing
+    if cpu is not None and cpu > limits.max_cpu_share:
+        return (
+            f"the client was too slow: swarm used {_percent(cpu)} of a CPU core "
+            f"(client.max_cpu is {_percent(limits.max_cpu_share)}), so its own work is in the latencies; "
+            "use fewer agents, a faster machine, or `route: direct`"
+        )
+    error, lag = timing.p99_s(), timing.lag_p99_s()
+    if error is None or lag is None or error <= limits.max_lag_s:
+        return None
+    limit = f"(client.max_lag is {_ms(limits.max_lag_s)})"
+    if timing.by_kernel:
+        late = (
+            f"1 % of the chunks may have come more than {_ms(error)} before their stamp {limit}, as "
+            f"{_percent(timing.coalesced / timing.chunks)} were read together with a later one, and swarm was up to "
+            f"{_ms(lag)} late"
+        )
+    else:
+        late = f"1 % of the time swarm was more than {_ms(lag)} late {limit}, and it stamps the chunks itself"
+    if strangers := _strangers(use):
+        return f"the machine was busy: {late}, while {strangers}; stop them, or run swarm on another machine"
+    if busy is not None and busy > BUSY_SHARE:
+        return (
+            f"the machine was busy: {late} while the CPUs were {_percent(busy)} in use, and swarm used "
+            f"{_percent(cpu or 0)} of one; stop what else runs there, or put the server on another machine"
+        )
+    return f"the client was too slow: {late}; use fewer agents, a faster machine, or `route: direct`"
+
+
+def _simulator(trial: Trial, limits: Limits) -> str | None:
+    slip = trial.simulator_slip_s
+    if slip is None or slip <= limits.max_lag_s:
+        return None
+    late = f"1 % of its steps were more than {_ms(slip)} late (client.max_lag is {_ms(limits.max_lag_s)})"
+    uses = (_strangers(_use(trial, number)) for number in sorted(trial.client.processes))
+    strangers = next(filter(None, uses), None)
+    blamed, remedy = (
+        (f"while {strangers}", "stop them")
+        if strangers
+        else ("which is this machine's doing and not the model's", "use fewer agents, stop what else runs here")
+    )
+    return (
+        f"the simulated server could not keep up: {late}, {blamed}; {remedy}, or `swarm predict`, which needs no "
+        "real time"
+    )
+
+
+def _tools(trial: Trial, _: Limits) -> str | None:
+    lost, turns = trial.overrun_ns / 1e9, trial.turn_ns / 1e9
+    if not turns or lost <= TOOLS_SHARE * turns:
+        return None
+    return (
+        "this machine could not run the tools in time: beyond their planned times and in waiting for a core they took "
+        f"{lost:.3g} s of the {turns:.3g} s of all turns ({_percent(lost / turns)}, and {_percent(TOOLS_SHARE)} are "
+        "allowed), so the server had fewer requests than such agents make; use fewer agents, more cores or another "
+        "machine, or plan longer tool times (`takes` in the tasks)"
+    )
+
+
+def _errors(trial: Trial, limits: Limits) -> str | None:
+    errors, complete = trial.requests.errors, trial.requests.complete
+    failed, ended = errors.total(), errors.total() + complete
+    if failed <= limits.max_error_share * ended:
+        return None
+    kinds = ", ".join(f"{count} {kind}" for kind, count in errors.most_common())
+    example = one_line(trial.requests.messages[errors.most_common(1)[0][0]])
+    return (
+        f"requests failed: {failed} of {ended} ({_percent(failed / ended)}, and {_percent(limits.max_error_share)} are "
+        f"allowed): {kinds}{f' ({example})' if example else ''}; see the attempts of events.jsonl, "
+        "or raise stage.max_error_share"
+    )
+
+
+def _lost_calls(trial: Trial, limits: Limits) -> str | None:
+    lost, ended = trial.requests.lost_calls, trial.requests.ended_for_tools
+    if lost <= limits.max_lost_calls * ended:
+        return None
+    return (
+        f"tool calls were lost: {lost} of {ended} replies that ended for tool calls ({_percent(lost / ended)}, and "
+        f"{_percent(limits.max_lost_calls)} are allowed) held none, so agents did not do what the model wanted; look "
+        "at the server's tool-call parser, or raise stage.max_lost_calls"
+    )
+
+
+def _restart(trial: Trial, _: Limits) -> str | None:
+    if not trial.restarts:
+        return None
+    times = "" if trial.restarts == 1 else f" {trial.restarts} times"
+    return (
+        f"the server restarted{times} during the stage, so its caches were lost and its counters began again; "
+        "look into its log for why it died"
+    )
+
+
+def _lengths(trial: Trial, _: Limits) -> str | None:
+    planned, off = trial.accounts.planned_tokens, trial.accounts.off_plan_tokens
+    if off <= LENGTH_SHARE * planned:
+        return None
+    return (
+        f"replies were off their planned length by {_percent(off / max(1, planned))} "
+        f"({_percent(LENGTH_SHARE)} are allowed; {trial.requests.truncated} were truncated), so the agents did other "
+        "work than planned; "
+        "use a server that honours min_tokens and ignore_eos, and a context that holds the replies"
+    )
+
+
+def _usage(trial: Trial, _: Limits) -> str | None:
+    missing, complete = trial.accounts.without_usage, trial.accounts.complete
+    if not missing:
+        return None
+    return (
+        f"no token counts: {missing} of {complete} replies came without `usage`, and swarm does not guess; "
+        "use a server that honours stream_options.include_usage"
+    )
+
+
+def _counters(trial: Trial, _: Limits) -> str | None:
+    comparable = trial.ended is not None and not (trial.restarts or trial.window.holes or trial.lost)
+    counters = (trial.ended.counters if trial.ended and comparable else None) or {}
+    for name, account in (("prompt", trial.accounts.prompt), ("completion", trial.accounts.completion)):
+        server, least, most = counters.get(f"{name}_tokens"), account.least, account.most
+        if server is None or (1 - COUNTER_SHARE) * least <= server <= (1 + COUNTER_SHARE) * most:
+            continue
+        ours = f"{least}" if least == most else f"{least} to {most}"
+        return (
+            f"token counts disagree: over the stage the server counted {server:.0f} {name} tokens and swarm {ours} "
+            f"({_percent(COUNTER_SHARE)} are allowed); make sure that swarm is its only client"
+        )
+    return None
+
+
+def _silence(trial: Trial, _: Limits) -> str | None:
+    silent = trial.silence.silent_ns / 1e9
+    limit = max(SILENT_SHARE * trial.seconds, SILENT_TIMES * trial.silence.longest_wait_ns / 1e9)
+    if silent <= limit:
+        return None
+    return (
+        f"the server was stalled: when the window ended a request had been silent for {silent:.2f} s, and "
+        f"{limit:.2f} s are allowed ({_percent(SILENT_SHARE)} of the window, or {SILENT_TIMES} times the longest wait "
+        "before); look into the server's log"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.3g} %"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms"

@@ -1,0 +1,1 @@
+"""Statistics that know nothing of runs: percentiles, intervals, trends, scaling."""

@@ -1,0 +1,13 @@
+"""`swarm validate`: is a scenario right, and what are all of its settings?"""
+
+from swarm.cli.common import ScenarioPath, Settings
+
+
+def validate(scenario: ScenarioPath, settings: Settings = None) -> None:
+    """Check a scenario, its tasks or its trace, and print it with every default filled in."""
+    from swarm.engine.dry_run import tasks_of
+    from swarm.scenario.load import dump_scenario, load_scenario
+
+    loaded = load_scenario(scenario, settings)
+    tasks_of(loaded)
+    print(dump_scenario(loaded), end="")

@@ -1,0 +1,1 @@
+"""The engine: step times, KV cache, continuous batching."""

@@ -1,0 +1,127 @@
+"""The contention model: how long one engine step takes, term by term. Pure functions; all times are seconds.
+
+    step = max(weights, dense_flops) + max(experts, expert_flops) + kv + overhead + allreduce
+    eager mode (no CUDA graphs):  max(step + eager_gap, eager_launch)
+
+With B decoding requests, weights is the non-expert weights and the lm_head read once; experts is the experts that B
+tokens are routed to, each layer's union of them read once (`expected_experts`); kv is the read of all B contexts and,
+in a hybrid model, of the B recurrent states, which are also written; the two FLOP terms also carry the prompt tokens of
+the step (chunked prefill), whose attention is in `dense_flops`.
+"""
+
+from bisect import bisect_left
+from typing import NamedTuple
+
+from swarm.simulator.profiles.profiles import Profile
+
+
+class Terms(NamedTuple):
+    """The terms of one step, in seconds. Those that overlap are all given: `total` says which of them count."""
+
+    weights: float
+    dense_flops: float
+    experts: float
+    expert_flops: float
+    kv: float
+    overhead: float
+    allreduce: float
+    eager_gap: float
+    eager_launch: float
+
+    @property
+    def total(self) -> float:
+        step = (
+            max(self.weights, self.dense_flops)
+            + max(self.experts, self.expert_flops)
+            + self.kv
+            + self.overhead
+            + self.allreduce
+        )
+        return max(step + self.eager_gap, self.eager_launch)
+
+
+def expected_experts(experts: int, topk: int, tokens: int) -> float:
+    """Distinct experts of one layer that `tokens` tokens are routed to, if each picks `topk` of them uniformly."""
+    return experts * (1 - (1 - topk / experts) ** tokens) if experts else 0.0
+
+
+def padded(rows: int, capture_sizes: tuple[int, ...]) -> int:
+    """The size of the captured CUDA graph that runs `rows` rows; beyond the largest one, rows run unpadded."""
+    at = bisect_left(capture_sizes, rows)
+    return capture_sizes[at] if at < len(capture_sizes) else rows
+
+
+def prefill_attention(computed: int, tokens: int) -> int:
+    """Query-key pairs of a prompt chunk of `tokens` behind `computed` tokens: each sees all before it, and itself."""
+    return tokens * computed + tokens * (tokens + 1) // 2
+
+
+class CostModel:
+    """The model of one profile, its constants multiplied out once."""
+
+    def __init__(self, profile: Profile) -> None:
+        p = profile
+        bandwidth = p.tp * p.bandwidth_bytes_per_s
+        flops = p.tp * p.fp16_flops
+        expert_layers = p.expert_layers or p.layers
+        expert_params = expert_layers * p.topk * p.expert_params
+        self._capture_sizes = p.capture_sizes if p.cuda_graphs else ()
+        self._weights_single = (p.nonexpert_bytes / p.eta_weights + p.lm_head_bytes / p.eta_lm_head_single) / bandwidth
+        self._weights_batched = (
+            p.nonexpert_bytes / p.eta_weights + p.lm_head_bytes / p.eta_lm_head_batched
+        ) / bandwidth
+        self._seconds_per_expert = expert_layers * p.expert_bytes / (p.eta_experts * bandwidth)
+        self._kv_per_token = p.kv_bytes_per_token / (p.eta_kv * bandwidth)
+        self._state_per_request = 2 * p.state_bytes / (p.eta_kv * bandwidth)  # read and written
+        # Two FLOPs for each weight and token; the lm_head's weights are 16 bit, its rows the sampled tokens.
+        dense_rate = p.eta_flops_dense * flops
+        self._dense_per_token = 2 * (p.active_linear_params - expert_params) / dense_rate
+        self._lm_head_per_row = p.lm_head_bytes / dense_rate
+        self._attention_per_pair = 4 * (p.attention_layers or p.layers) * p.q_heads * p.head_dim / dense_rate
+        self._expert_flops_per_token = 2 * expert_params / (p.eta_flops_experts * flops)
+        self._overhead = p.layers * p.layer_overhead_us * 1e-6
+        self._allreduce = 2 * p.layers * p.allreduce_us * 1e-6 if p.tp > 1 else 0.0
+        self._eager_gap = 0.0 if p.cuda_graphs else p.layers * p.eager_gap_us * 1e-6
+        self._eager_launch = 0.0 if p.cuda_graphs else p.layers * p.eager_launch_us * 1e-6
+        self._experts, self._topk = p.experts, p.topk
+        self._read_experts: dict[int, float] = {}
+
+    def terms(
+        self, decodes: int, context: int, prefill_tokens: int = 0, prefill_pairs: int = 0, sampled: int | None = None
+    ) -> Terms:
+        """One step of `decodes` requests whose contexts sum to `context` tokens, and of `prefill_tokens` prompt tokens.
+
+        `prefill_pairs`: the sum of `prefill_attention` over the step's chunks. `sampled`: rows of the lm_head, by
+        default the decoding requests; a chunk that ends its prompt adds one.
+        """
+        sampled = decodes if sampled is None else sampled
+        tokens = decodes + prefill_tokens
+        rows = tokens if prefill_tokens else padded(decodes, self._capture_sizes)
+        return Terms(
+            self._weights_single if sampled <= 1 else self._weights_batched,
+            # A decoding token's attention is bound by its KV read, which is a term of its own.
+            tokens * self._dense_per_token + sampled * self._lm_head_per_row + prefill_pairs * self._attention_per_pair,
+            self._experts_seconds(rows),
+            tokens * self._expert_flops_per_token,
+            context * self._kv_per_token + decodes * self._state_per_request,
+            self._overhead,
+            self._allreduce,
+            self._eager_gap,
+            self._eager_launch,
+        )
+
+    def prefill_alone(self, cached: int, prompt: int, budget: int) -> float:
+        """Seconds that an idle engine takes for a prompt's tokens from `cached` on, `budget` of them a step."""
+        seconds = 0.0
+        for at in range(cached, prompt, budget):
+            tokens = min(budget, prompt - at)
+            ends = at + tokens == prompt
+            seconds += self.terms(0, 0, tokens, prefill_attention(at, tokens), int(ends)).total
+        return seconds
+
+    def _experts_seconds(self, rows: int) -> float:
+        seconds = self._read_experts.get(rows)
+        if seconds is None:
+            seconds = expected_experts(self._experts, self._topk, rows) * self._seconds_per_expert
+            self._read_experts[rows] = seconds
+        return seconds

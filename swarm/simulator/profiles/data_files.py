@@ -1,0 +1,30 @@
+"""The JSON files that come with the simulator: GPUs, models, and the profiles that were fitted to published runs."""
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+
+@cache
+def gpus() -> dict[str, dict[str, Any]]:
+    """The known GPUs: the figures that a profile needs of one, and their `source`."""
+    table: dict[str, dict[str, Any]] = _resource("gpus.json")["gpus"]
+    return table
+
+
+@cache
+def models() -> dict[str, Any]:
+    """`models.json`: `configs` of models, the `profiles` that are assumed of them, and `published` speeds."""
+    return _resource("models.json")
+
+
+def fitted_profiles() -> list[dict[str, Any]]:
+    """`profiles.json`: entries as `swarm.simulator.profiles.profiles.parse` reads them."""
+    entries: list[dict[str, Any]] = _resource("profiles.json")["profiles"]
+    return entries
+
+
+def _resource(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(resources.files(__package__).joinpath(name).read_text("utf-8"))
+    return data

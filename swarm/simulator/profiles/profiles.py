@@ -1,0 +1,223 @@
+"""What the simulator knows of one model on one machine: sizes, efficiencies, limits, and where they are from."""
+
+import dataclasses
+import difflib
+import json
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from swarm.simulator.profiles.data_files import fitted_profiles, gpus, models
+from swarm.simulator.profiles.derive import derive
+
+Admission = Literal["full_prompt", "first_chunk"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One model on one kind of machine, as `swarm.simulator.engine.cost` wants it.
+
+    Sizes are bytes, lengths tokens, `*_s` seconds, `*_us` microseconds per layer (`allreduce_us`: per all-reduce, two a
+    layer). `eta_*` are the shares of the data sheet's bandwidth (or FLOP rate) that the engine reaches.
+    """
+
+    name: str
+    model: str
+    gpu: str
+    bandwidth_bytes_per_s: float
+    fp16_flops: float
+    memory_gib: float
+    tp: int
+    """Tensor parallel size: the number of GPUs that share each layer."""
+    weights_bytes: int
+    nonexpert_bytes: int
+    """Read at every step: attention, dense FFN, norms; without embedding and lm_head."""
+    lm_head_bytes: int
+    layers: int
+    hidden_size: int
+    q_heads: int
+    kv_heads: int
+    head_dim: int
+    experts: int
+    """Experts per layer; 0 for a dense model."""
+    topk: int
+    expert_bytes: int
+    """One expert of one layer."""
+    expert_params: int
+    active_linear_params: int
+    """Attention and FFN (the k active experts) of all layers, without embedding and lm_head; for FLOPs."""
+    kv_bytes_per_token: int
+    kv_tokens: int
+    block_size: int
+    max_model_len: int
+    max_num_batched_tokens: int
+    max_num_seqs: int
+    cuda_graphs: bool
+    capture_sizes: tuple[int, ...]
+    eta_weights: float
+    eta_experts: float
+    eta_kv: float
+    eta_lm_head_single: float
+    eta_lm_head_batched: float
+    eta_flops_dense: float
+    eta_flops_experts: float
+    layer_overhead_us: float
+    allreduce_us: float
+    eager_gap_us: float
+    eager_launch_us: float
+    api_overhead_s: float
+    """From the request's arrival to the engine's queue: HTTP, chat template, tokenizer."""
+    admission: Admission = "full_prompt"
+    """`full_prompt`: admit when the whole prompt fits the free KV blocks; `first_chunk`: when its first chunk does."""
+    attention_layers: int = 0
+    """Layers with full attention: only these have a KV cache. 0: all."""
+    expert_layers: int = 0
+    """Layers with experts; 0: all, if the model has any."""
+    state_bytes: int = 0
+    """Recurrent state of one request in the layers without full attention, read and written by each of its tokens."""
+    provenance: str = "assumed"
+    note: str = ""
+
+    @property
+    def kv_blocks(self) -> int:
+        return self.kv_tokens // self.block_size
+
+    @property
+    def max_context(self) -> int:
+        """Tokens of prompt and reply that one request can have: one that the pool cannot hold could never finish."""
+        return min(self.max_model_len, self.kv_blocks * self.block_size)
+
+    @property
+    def architecture(self) -> Literal["moe", "dense"]:
+        return "moe" if self.experts else "dense"
+
+
+@cache
+def _packaged() -> dict[str, dict[str, Any]]:
+    """The entries that come with the package, by name: the fitted ones, and those derived from `models.json`."""
+    assumed = [derive(models()["configs"][one["model"]], **one) for one in models()["profiles"]]
+    return {entry["name"]: entry for entry in [*fitted_profiles(), *assumed]}
+
+
+def names() -> list[str]:
+    """The profiles that come with the package."""
+    return list(_packaged())
+
+
+def load(name_or_path: str, **overrides: Any) -> Profile:
+    """The profile of that name, or of that JSON file (a path ends in `.json`), with some fields replaced.
+
+    A file holds one object with `Profile`'s fields; the GPU's figures may be left out where `gpu` is a known one.
+    Overrides that are None are left out. Raises ValueError saying which field of what is wrong.
+    """
+    if name_or_path.endswith(".json"):
+        entry = _read_file(Path(name_or_path))
+    else:
+        by_name = _packaged()
+        if name_or_path not in by_name:
+            raise ValueError(
+                f"unknown profile {name_or_path!r}{_nearest(name_or_path, list(by_name))}; there are: "
+                f"{', '.join(by_name)}; or give the path of a .json file"
+            )
+        entry = by_name[name_or_path]
+    return parse(entry | {key: value for key, value in overrides.items() if value is not None}, where=name_or_path)
+
+
+def parse(entry: dict[str, Any], where: str) -> Profile:
+    """A profile from plain JSON data; `where` names it in the message of the ValueError that a bad field raises."""
+    fields = {field.name: field for field in dataclasses.fields(Profile)}
+    figures = {key: value for key, value in gpus().get(entry.get("gpu", ""), {}).items() if key != "source"}
+    values = figures | entry
+    for key in values:
+        if key not in fields:
+            raise ValueError(f"profile {where}: unknown field {key!r}{_nearest(key, list(fields))}")
+    missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in values]
+    if missing:
+        raise ValueError(f"profile {where}: missing {', '.join(missing)}")
+    for key, value in values.items():
+        _check_type(where, key, value, fields[key].type)
+    profile = Profile(**values | {"capture_sizes": tuple(sorted(values["capture_sizes"]))})
+    _check_values(profile, where)
+    return profile
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        entry = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"profile {path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"profile {path}: is not JSON: {error}") from error
+    if not isinstance(entry, dict):
+        raise ValueError(f"profile {path}: expected one JSON object with the profile's fields")
+    return entry
+
+
+_TYPES: dict[Any, tuple[str, Any]] = {
+    str: ("a text", lambda v: isinstance(v, str)),
+    bool: ("true or false", lambda v: isinstance(v, bool)),
+    int: ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+    float: ("a number", lambda v: isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)),
+    tuple[int, ...]: (
+        "a list of whole numbers above 0",
+        lambda v: isinstance(v, list | tuple) and all(type(size) is int and size > 0 for size in v),
+    ),
+    Admission: (f"one of {', '.join(get_args(Admission))}", lambda v: v in get_args(Admission)),
+}
+
+
+def _check_type(where: str, key: str, value: Any, kind: Any) -> None:
+    expected, fits = _TYPES[kind]
+    if not fits(value):
+        raise ValueError(f"profile {where}: {key} must be {expected}, not {value!r}")
+
+
+_MAY_BE_ZERO = frozenset(
+    {
+        "experts",
+        "topk",
+        "expert_bytes",
+        "expert_params",
+        "layer_overhead_us",
+        "allreduce_us",
+        "eager_gap_us",
+        "eager_launch_us",
+        "api_overhead_s",
+        "attention_layers",
+        "expert_layers",
+        "state_bytes",
+    }
+)
+
+
+def _check_values(profile: Profile, where: str) -> None:
+    for field in dataclasses.fields(Profile):
+        value = getattr(profile, field.name)
+        if isinstance(value, str | bool | tuple):
+            continue
+        if value < 0 or (value == 0 and field.name not in _MAY_BE_ZERO):
+            bound = "at least 0" if field.name in _MAY_BE_ZERO else "above 0"
+            raise ValueError(f"profile {where}: {field.name} must be {bound}, not {value}")
+        if field.name.startswith("eta_") and value > 1:
+            raise ValueError(
+                f"profile {where}: {field.name} is a share of the data sheet's rate: at most 1, not {value}"
+            )
+    if profile.experts and not 0 < profile.topk <= profile.experts:
+        raise ValueError(f"profile {where}: topk must be 1 to experts ({profile.experts}), not {profile.topk}")
+    if profile.kv_blocks < 2:
+        raise ValueError(
+            f"profile {where}: kv_tokens must hold 2 blocks at least ({2 * profile.block_size} tokens), "
+            f"not {profile.kv_tokens}"
+        )
+    if profile.max_num_batched_tokens < profile.max_num_seqs:
+        raise ValueError(
+            f"profile {where}: max_num_batched_tokens ({profile.max_num_batched_tokens}) must be at least max_num_seqs "
+            f"({profile.max_num_seqs}): a step gives every running request a token"
+        )
+
+
+def _nearest(name: str, among: list[str]) -> str:
+    close = difflib.get_close_matches(name, among, n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""

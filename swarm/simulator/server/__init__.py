@@ -1,0 +1,1 @@
+"""The HTTP server in front of the engine, and the text of its replies."""
