@@ -34,7 +34,7 @@ class Tools(Protocol):
 
 @dataclass(frozen=True)
 class AgentContext:
-    """What the agents of one stage share."""
+    """Everything that the agents of one stage share."""
 
     header: dict[str, Any]
     """The fields of every record of the stage: run, shard, target, agents, trial."""
@@ -84,7 +84,7 @@ class Agent:
     around: AgentContext
     status: AgentStatus
     taken: set[int] = field(default_factory=set)
-    """Of the places for its sub-agents: the one at place p has the number of its agent plus p times `agents`."""
+    """Places of its sub-agents in use: the one at place p has the number of its agent plus p times `agents`."""
     _failures: int = field(default=0, init=False)
     """Failed jobs in a row."""
 

@@ -1,4 +1,4 @@
-"""What was said: the fields of the records that `record.content` asks for."""
+"""The text of requests and replies: the fields of the records that `record.content` asks for."""
 
 import hashlib
 import json
@@ -11,14 +11,14 @@ Messages = list[dict[str, Any]]
 
 
 class Contents:
-    """Of one stage in one process: tool schemas are told once, and of a conversation only what is new in it."""
+    """Contents of one stage in one process: tool schemas are written once, and only new messages of a conversation."""
 
     def __init__(self, redact: Redaction) -> None:
         self._redact = redact
         self._told: list[tuple[list[dict[str, Any]], str]] = []
 
     def fields(self, before: Messages, request: ChatRequest, seen: Observation) -> dict[str, Any]:
-        """Of a `Content` record; `before`: the messages of the job's last request."""
+        """The fields of a `Content` record; `before`: the messages of the job's last request."""
         kept = _alike(before, request.messages)
         tools, schemas = self._tools(request.tools)
         calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in seen.tool_calls]

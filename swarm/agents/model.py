@@ -17,7 +17,7 @@ from swarm.scenario.units import BYTES_PER_TOKEN
 Compaction = Literal["none", "drop-results"]
 
 COMPACT_TO = 0.5
-"""Of the context: dropping a little every turn would cost the server's cached prefix every turn."""
+"""Share of the context to compact to: dropping a little every turn would cost the cached prefix every turn."""
 MAX_NAME = 64
 """Characters of a tool's name, OpenAI's limit; what is longer names none of ours."""
 LOST = "Your tool call did not arrive. Make it again."
@@ -38,7 +38,7 @@ class ModelDriver:
     """Whether the model's reasoning goes into the history, as `reasoning`, and as `reasoning_content`, its older name:
     vLLM 0.32 reads the first alone, older ones and others the second."""
     compaction: Compaction = "none"
-    """What to do when the context is full: end the job, or drop the oldest tool results."""
+    """Whether a full context ends the job, or drops the oldest tool results."""
     tool_choice: Literal["auto", "required"] = "auto"
     temperature: float = 0.7
     sampling_seed: int | None = None
@@ -59,7 +59,7 @@ class ModelConversation:
         self._bytes_per_token = BYTES_PER_TOKEN
         self._bytes = sum(len(json.dumps(tool)) for tool in driver.tools)
         self._tokens = self._bytes / BYTES_PER_TOKEN
-        """Of the next prompt: what the server counted for the last one and its reply, and an estimate of the rest."""
+        """Tokens of the next prompt: the server's count of the last one and its reply, and an estimate of the rest."""
         self._append({"role": "system", "content": driver.system})
         self._append({"role": "user", "content": opening(job.task, job.ticket)})
 

@@ -1,4 +1,4 @@
-"""What a conversation begins with: a system message of a chosen size, and the issue."""
+"""The beginning of a conversation: a system message of a chosen size, and the issue."""
 
 import json
 from collections.abc import Iterator

@@ -23,7 +23,7 @@ from swarm.tasks.load import LIBRARY
 Script = Literal["full", "quick"]
 SCRIPTS: tuple[Script, ...] = ("full", "quick")
 Results = tuple[ToolResult, ...]
-"""Of all calls of a script, in their order."""
+"""The results of all calls of a script, in their order."""
 
 
 class RecordedTools:
@@ -72,7 +72,7 @@ async def _run_all(tasks: Sequence[Task], script: Script) -> dict[Path, Results]
 
 
 def digest(task: Task) -> str:
-    """Of everything that a script's results depend on but swarm itself: `task.yaml` and the repository."""
+    """Hash of everything that a script's results depend on but swarm itself: `task.yaml` and the repository."""
     home = task.repository.parent
     files = [path for path in sorted(task.repository.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
     sha = hashlib.sha256()

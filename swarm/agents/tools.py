@@ -31,7 +31,7 @@ from swarm.tasks.calls import ARGUMENTS, Arguments, EditFile, ListFiles, ReadFil
 from swarm.text import shortened
 
 _NOTE_BYTES = 500
-"""What is kept free in a test result for notes on how it ended and on what was cut."""
+"""Bytes kept free in a test result for notes on how it ended and on the cut."""
 
 _MATCHER = (sys.executable, "-I", "-S", "-W", "ignore", match.__file__)
 """A program of our own that matches a pattern; what Python has to say of the pattern is no part of its answer."""
@@ -39,15 +39,15 @@ _MATCHER = (sys.executable, "-I", "-S", "-W", "ignore", match.__file__)
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What goes back to the model (`text`), whether the call did what it should, and if not why, in a few words."""
+    """The `text` that goes back to the model, whether the call did its work, and if not why, in a few words."""
 
     ok: bool
     text: str
     error: str | None = None
     work_ns: int = 0
-    """What it took, waiting for a test slot included."""
+    """Nanoseconds that the call took, waiting for a test slot included."""
     mistake: CallMistake | None = None
-    """What was wrong with the call itself, so that it was not carried out at all."""
+    """The fault in the call itself, because of which it was not carried out at all; None: the call was well-formed."""
     waited_ns: int = 0
     """For a test slot."""
 
@@ -57,7 +57,7 @@ class ToolLimits:
     """Bounds of a single call. Bytes are of UTF-8 text."""
 
     output_bytes: int = 16_000
-    """Of a result; the rest is cut, and said to be."""
+    """Length of a result; the rest is cut, and the result says so."""
     read_bytes: int = 1_000_000
     write_bytes: int = 256_000
     list_entries: int = 500
@@ -255,7 +255,7 @@ def _searchable(arguments: Search, workspace: Workspace, limits: ToolLimits) -> 
 
 
 def _write_request(file: IO[bytes], pattern: str, texts: list[Text], most: int) -> None:
-    """What `match.py` reads."""
+    """Writes the input of `match.py`."""
     file.write(json.dumps({"pattern": pattern, "texts": texts, "most": most}).encode())
     file.seek(0)
 

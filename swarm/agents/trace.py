@@ -39,7 +39,7 @@ class Line:
     message: dict[str, Any]
     made_up: tuple[Part, ...] = ()
     own: bool = False
-    """Of a message as it was said: the first that other jobs do not share."""
+    """Whether it is the first message, as it was said, that other jobs do not share."""
 
 
 @dataclass(frozen=True, slots=True)

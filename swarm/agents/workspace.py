@@ -44,12 +44,12 @@ class Entry:
 
 MAX_WRITTEN_BYTES = 32 << 20
 MAX_NEW_ENTRIES = 2_000
-"""Of a job: what its calls may add to its copy."""
+"""How many bytes and entries the calls of a job may add to its copy."""
 
 
 @dataclass(slots=True)
 class _Written:
-    """What the calls of a job have added to its copy so far. Calls of sub-agents come from threads of their own."""
+    """Additions so far of a job's calls to its copy. Calls of sub-agents come from threads of their own."""
 
     size: int = 0
     entries: int = 0

@@ -22,7 +22,7 @@ from swarm.scenario.pattern import shifts
 
 def make_calm() -> None:
     """Settles this process before its agents run, so that no chunk has to wait for the interpreter's own affairs."""
-    # What was imported and built so far stays: the collector need not walk through it while agents run.
+    # Everything imported and built so far stays: the collector need not walk through it while agents run.
     gc.collect()
     gc.freeze()
     # A thread that copies files hands the interpreter back after this time, not Python's 5 ms: chunks wait for it.

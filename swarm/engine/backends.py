@@ -80,7 +80,7 @@ def _expand(value: str, key: str, environment: Mapping[str, str]) -> str:
 
 
 def secrets_of(target: Target, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """What `connection` found in the environment for a target, and its headers as they are sent."""
+    """The secrets that `connection` found in the environment for a target, and its headers as they are sent."""
     given = [*target.headers.values(), *target.metrics_headers.values()]
     names = {name for value in given for name in Template(value).get_identifiers()}
     headers = {Template(value).substitute(environment) for value in given}

@@ -1,4 +1,4 @@
-"""What every way to run a scenario has in common, in real time or in virtual time: its stages and its recording."""
+"""The parts common to all ways to run a scenario, in real time or in virtual time: its stages and its recording."""
 
 import asyncio
 import sys
@@ -74,14 +74,14 @@ def stage_spec(
 
 
 def launcher_of(scenario: Scenario) -> Launcher:
-    """What test runs are started with: a sandbox, where the code that they run is a model's and not a task's own."""
+    """The launcher of test runs: a sandbox, where the code that they run is a model's and not a task's own."""
     agents = scenario.agents
     foreign = agents.driver == "model" or (agents.trace is not None and agents.trace.workspace is not None)
     return open_sandbox() if foreign and agents.isolation == "required" else low_priority
 
 
 def tools_of(scenario: Scenario, root: Path, launcher: Launcher, test_slots: int | None = None) -> Tools:
-    """What carries out the agents' calls; `root` is an existing directory for their workspaces."""
+    """The tools that carry out the agents' calls; `root` is an existing directory for their workspaces."""
     trace = scenario.agents.trace
     toolbox = None if trace and trace.workspace is None else Toolbox(root, test_slots=test_slots, launcher=launcher)
     return ReplayTools(toolbox) if trace or toolbox is None else toolbox

@@ -1,4 +1,4 @@
-"""What a run would take, before it takes it: `swarm run --dry-run`."""
+"""Estimates the time, requests and tokens of a run before it starts: `swarm run --dry-run`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from swarm.scenario.units import BYTES_PER_TOKEN
 from swarm.tasks import ScriptTurn, Task, load_tasks
 
 ASSUMED_TOKENS_PER_S = 40.0
-"""Of each agent, at a server that nothing is known of."""
+"""Output rate of each agent, at a server that nothing is known of."""
 
 
 @dataclass(frozen=True)

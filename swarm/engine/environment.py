@@ -46,14 +46,14 @@ def describe_environment(
 
 
 def told(connection: Connection, facts: Probe) -> dict[str, Any]:
-    """What a running target told of itself."""
+    """Everything that a running target reported about itself."""
     secrets = (connection.api_key or "", *connection.headers.values(), *connection.metrics_headers.values())
     found: dict[str, Any] = Redaction(secrets).value({"api_base": connection.api_base} | asdict(facts))
     return found
 
 
 def _commit() -> str | None:
-    """Of the checkout that swarm runs from, with "-dirty" where that was changed; None where swarm is installed."""
+    """Commit of the checkout that swarm runs from, with "-dirty" if it was changed; None where swarm is installed."""
     try:
         if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
             return None  # in a repository of somebody else's, such as one with a virtual environment in it
@@ -64,7 +64,7 @@ def _commit() -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the checkout, without its lock: somebody may be committing. None: it fails."""
+    """Output of git on the checkout, without its lock: somebody may be committing. None: it fails."""
     command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *arguments]
     told = subprocess.run(command, capture_output=True, text=True, timeout=5)
     return told.stdout.strip() if told.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""What is sampled beside the load, once a second: the load generator itself and the server's own metrics."""
+"""Samples the load generator itself and the server's own metrics, once a second, next to the load."""
 
 import os
 import resource

@@ -91,7 +91,7 @@ def tasks_of_trace(settings: TraceSettings, context: int) -> list[Task]:
 
 
 def mean_of_trace(settings: TraceSettings, context: int, think_s: float) -> tuple[float, float, float, float]:
-    """Of its turns that fit: tokens of prompt and reply, seconds after each, and turns of a session."""
+    """Means over its turns that fit: tokens of prompt and reply, seconds after each, and turns per session."""
     trace, tasks = trace_of(settings), tasks_of_trace(settings, context)
     sizes: list[tuple[int, int]] = []
     pauses: list[float] = []
@@ -107,7 +107,7 @@ def mean_of_trace(settings: TraceSettings, context: int, think_s: float) -> tupl
 
 
 def outlook(settings: TraceSettings, context: int) -> Iterator[str]:
-    """What a replay will not do as it was recorded, and what the trace does not say: as far as it alone tells."""
+    """Where a replay will differ from the recording, and gaps in the trace: as far as the trace alone tells."""
     trace = trace_of(settings)
     sessions = trace.sessions()
     yield f"{settings.path}: {len(sessions)} sessions, {len(trace.turns)} turns"
@@ -118,7 +118,7 @@ def outlook(settings: TraceSettings, context: int) -> Iterator[str]:
 
 
 def _pause_ns(before: Pause, think: TraceThink) -> int | None:
-    """What is planned for a pause: tools as they were, think times scaled and capped; None: as the scenario says."""
+    """Planned length of a pause: tools as recorded, think times scaled and capped; None: as the scenario says."""
     if before.ns is None or before.kind == "tool":
         return before.ns
     return round(before.ns * think.scale if think.max is None else min(before.ns * think.scale, think.max * 1e9))
@@ -128,7 +128,7 @@ def _pause_ns(before: Pause, think: TraceThink) -> int | None:
 class Prepared:
     replay: Replay
     notes: tuple[str, ...]
-    """What differs from what was recorded, or is not known of it: a sentence each."""
+    """Differences from the recording, and facts that it lacks: a sentence each."""
 
 
 async def prepare(settings: TraceSettings, context: int, tokenizer: Tokenizer) -> Prepared:
@@ -152,7 +152,7 @@ async def prepare(settings: TraceSettings, context: int, tokenizer: Tokenizer) -
 
 
 class _Making:
-    """Of the turns of all sessions."""
+    """Makes the turns of all sessions."""
 
     def __init__(self, trace: Trace, settings: TraceSettings, tokenizer: Tokenizer, word: str) -> None:
         """`word`: one of one token."""
@@ -228,7 +228,7 @@ class _Making:
         return [max(1, round(counted * text / max(1, texts[-1]))) + OPENING_TOKENS for text in texts]
 
     async def _made_up(self, prompt: Prompt, kept: int, skeleton: list[dict[str, Any]]) -> tuple[int, tuple[Line, ...]]:
-        """What the prompt will have in tokens, and its new messages."""
+        """Length of the prompt in tokens, and its new messages."""
         base = await self._count(skeleton) - len(skeleton)
         if prompt.turn.blocks is not None:
             words = max(1, (prompt.turn.prompt_tokens or 1) - base)

@@ -1,4 +1,4 @@
-"""What a run was asked to be, in real time or in virtual time, and how it ended."""
+"""The settings that a run was asked for, in real time or in virtual time, and how it ended."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +41,7 @@ class RunSpec:
     show: TextIO | None
     """Where it is told what happens; None: nowhere."""
     part: Part | None = None
-    """Of a soak."""
+    """The part of a soak; None: no soak."""
     course: StageSource | None = None
     """Chooses the stages, in the place of the schedule."""
 
@@ -54,7 +54,7 @@ class RunSpec:
         return self.scenario.name if self.course else load_summary(self.scenario)
 
     def prefix(self, who: str) -> str:
-        """Of the ids of a shard's or a coordinator's records."""
+        """Beginning of the ids of a shard's or a coordinator's records."""
         return f"{who}{self.part.suffix if self.part else ''}"
 
     def write(self, environment: Mapping[str, Any]) -> None:

@@ -58,13 +58,13 @@ def salt(run: str, target: str, level: int, trial: int) -> str:
 
 
 def job_seed(seed: int, trial: int) -> str:
-    """Of the order of the jobs: the same for every target and level of a trial, which are compared on equal work, and
+    """Seed of the jobs' order: the same for every target and level of a trial, which are compared on equal work, and
     another in each trial, so that what holds over the trials is not owed to one order."""
     return str(seed) if trial == 1 else f"{seed}:{trial}"
 
 
 def load_summary(scenario: Scenario) -> str:
-    """What will run, and for how long, start-up aside."""
+    """One line on the stages that will run, and for how long, start-up excluded."""
     stages = len(schedule(scenario, ""))
     minutes = stages * (scenario.stage.warmup + scenario.stage.longest) / 60
     at_most = "at most " if scenario.stage.until else ""

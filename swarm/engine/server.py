@@ -19,7 +19,7 @@ class Reader(Protocol):
 
 class GpuReader(Protocol):
     async def read(self) -> dict[str, float]:
-        """What the GPUs under a target say now, by swarm's names."""
+        """Current readings of the GPUs under a target, by swarm's names."""
 
 
 class ServerWatch:

@@ -22,7 +22,7 @@ class Part:
     start_ns: int = 0
     """On the run's time line, which goes on while nothing runs."""
     done_s: float = 0.0
-    """Of the soak, measured by the parts before: whole windows."""
+    """Seconds of the soak that earlier parts have measured: whole windows."""
     jobs_begun: tuple[int, ...] = ()
     """By each agent."""
     requests: int = 0
@@ -32,12 +32,12 @@ class Part:
 
     @property
     def salt(self) -> str:
-        """What makes the part's prompts its own: a server may have kept those of the part before."""
+        """Text that makes the part's prompts its own: a server may have kept those of the part before."""
         return "" if self.number == 1 else f":{self.number}"
 
     @property
     def suffix(self) -> str:
-        """Of what begins the ids of its records: they are unique over all parts."""
+        """End of the prefix of its records' ids: they are unique over all parts."""
         return "" if self.number == 1 else f"-{self.number}"
 
     def check_server(self, target: str, model: str, version: str | None) -> None:
@@ -64,7 +64,7 @@ class Part:
         )
 
     def used(self) -> dict[str, int]:
-        """Of the budget, by the parts before."""
+        """Tokens and requests of the budget that the parts before have used."""
         return {"tokens": self.tokens, "requests": self.requests}
 
 

@@ -30,7 +30,7 @@ _COUNTERS = {
 
 @dataclass(frozen=True)
 class StageSpec:
-    """What one shard does in one stage. `numbers` are its agents, of `plan.agents` in all."""
+    """The work of one shard in one stage. `numbers` are its agents, out of `plan.agents` altogether."""
 
     run: str
     shard: int
@@ -46,12 +46,12 @@ class StageSpec:
     seed: int
     until: Until | None = None
     levels: tuple[int, ...] = ()
-    """Of a soak: how many agents are at work in each `level_s` seconds of the window; (): all, always."""
+    """In a soak: how many agents are at work in each `level_s` seconds of the window; (): all, always."""
     level_s: float = 0.0
     done_s: float = 0.0
-    """Of a soak that goes on: how much of it was measured before."""
+    """In a resumed soak: how many seconds of it were measured before."""
     jobs_begun: tuple[int, ...] = ()
-    """Of a soak that goes on: jobs that each agent began before; (): none."""
+    """In a resumed soak: jobs that each agent began before; (): none."""
     redact: Redaction = field(default_factory=Redaction)
     content: bool = False
     """Whether what is said is recorded."""

@@ -24,7 +24,7 @@ class Stop:
         self.unreachable = False
         """Whether the reason is that a target could no longer be reached."""
         self.failure: RecordingError | None = None
-        """What cannot be written any more, if that is the reason."""
+        """The error because of which nothing can be written any more, if that is the reason."""
 
     def set(self, reason: str, *, unreachable: bool = False) -> None:
         if self.reason is None:
@@ -71,7 +71,7 @@ def on_signals(stop: Stop) -> Iterator[None]:
 
 
 def _handled() -> list[signal.Signals]:
-    """What ends a run: SIGHUP too, unless it is ignored, as `nohup` has it."""
+    """The signals that end a run: SIGHUP too, unless it is ignored, as `nohup` has it."""
     known = [number for number in signal.Signals if number.name in SIGNALS]
     return [number for number in known if number.name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN]
 

@@ -52,7 +52,7 @@ class Confidence:
             yield 1.0 if name == "requests_per_s" else float(record.completion_tokens or 0)
 
     def half_width(self, now_ns: int) -> float | None:
-        """Of the interval, as a share of the mean; None where there is too little to tell."""
+        """Half of the interval's width, as a share of the mean; None where there is too little to tell."""
         means = batch_means(self._values) if "." in self._metric else self._rates(now_ns)
         return half_width(means) / fmean(means) if any(means) else None
 

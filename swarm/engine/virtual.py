@@ -124,7 +124,7 @@ class VirtualServer:
         self._dropped = needed
 
     async def read(self) -> dict[str, float] | None:
-        """What `/metrics` says, as a target's reader gives it."""
+        """The values of `/metrics`, as a target's reader gives them."""
         return pick(exposition(self.engine, self._metrics, self.profile.name).encode())
 
     def _look_ahead(self) -> None:

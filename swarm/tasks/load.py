@@ -56,7 +56,7 @@ class TurnSection(_Section):
 
 
 class TaskFile(_Section):
-    """What a `task.yaml` says."""
+    """The contents of a `task.yaml`."""
 
     title: Text
     issue: Text

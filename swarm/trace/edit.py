@@ -56,7 +56,7 @@ def _with_sub_agents(trace: Trace, chosen: set[str]) -> set[str]:
 
 
 def _only(trace: Trace, wanted: Callable[[TraceTurn], bool]) -> Trace:
-    """What is left of each session, numbered from 1, its first prompt whole."""
+    """The wanted turns of each session, numbered from 1, its first prompt whole."""
     lines: dict[tuple[str, int], TraceTurn] = {}
     for name, turns in trace.sessions().items():
         before: tuple[TraceMessage, ...] = ()

@@ -53,7 +53,7 @@ class TraceHeader(_Line, frozen=True, kw_only=True, tag="trace"):
     block_tokens: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] | None = None
     """Tokens of one of `TraceTurn.blocks`."""
     notes: tuple[str, ...] = ()
-    """What this trace does not say, in words."""
+    """Facts that this trace lacks, in words."""
 
 
 class Parent(_Part, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ class TraceMessage(_Part, frozen=True, kw_only=True):
     role: Annotated[str, msgspec.Meta(max_length=32)]
     key: Key
     bytes: Count | None = None
-    """Of its text and calls in UTF-8 (see `text_bytes`)."""
+    """Length of its text and calls in UTF-8 (see `text_bytes`)."""
     tokens: Count | None = None
     content: dict[str, Any] | None = None
     """The whole message as OpenAI's API takes it; None: left out."""
@@ -92,7 +92,7 @@ class TraceCall(_Part, frozen=True, kw_only=True):
 
 class TraceReply(_Part, frozen=True, kw_only=True):
     key: Key
-    """Of the assistant message that it becomes."""
+    """Key of the assistant message that it becomes."""
     bytes: Count | None = None
     tokens: Count | None = None
     reasoning_bytes: Count = 0
@@ -108,7 +108,7 @@ class TraceTurn(_Line, frozen=True, kw_only=True, tag="turn"):
     number: Annotated[int, msgspec.Meta(ge=1)]
     """In its session, from 1, without gaps."""
     parent: Parent | None = None
-    """Of a session's first turn: who started it."""
+    """Who started the session; only in its first turn."""
     t_ns: Nanoseconds | None = None
     """The send."""
     first_token_ns: Nanoseconds | None = None
@@ -305,14 +305,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 class _Sessions:
-    """What the lines so far allow the next one to say."""
+    """State of the lines so far: decides what the next one may say."""
 
     def __init__(self) -> None:
         self._turns: dict[str, int] = {}
         self._messages: dict[str, int] = {}
 
     def take(self, turn: TraceTurn) -> str | None:
-        """What is wrong with a turn; None: nothing."""
+        """The mistake in a turn, in words; None: there is none."""
         before = self._turns.get(turn.session, 0)
         if turn.number != before + 1:
             return f"turn {turn.number} of session {turn.session!r} comes after turn {before}"

@@ -35,7 +35,7 @@ from swarm.trace.format import (
 
 _Stage = tuple[str, int, int]
 _Place = tuple[str | None, int | None, str]
-"""Of a conversation: its job, its agent, and the job's variant; sub-agents are part of their agent's job."""
+"""Place of a conversation: its job, its agent, and the job's variant; sub-agents are part of their agent's job."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _Job:
     stage: _Stage
     turns: list[_Completion] = field(default_factory=list)
     parent: Parent | None = None
-    """Of a sub-agent."""
+    """The call that started it, of a sub-agent; None: no sub-agent."""
 
 
 def read_events(path: Path) -> Trace:
@@ -189,7 +189,7 @@ def _counted(job: _Job, keys: Keys, shared: dict[_Stage, int]) -> Iterator[Trace
 
 
 def _history(job: _Job, number: int, keys: Keys) -> list[TraceMessage]:
-    """What turn `number` put into the history: the reply and the results of its calls."""
+    """The messages that turn `number` added to the history: the reply and the results of its calls."""
     results = [
         TraceMessage(role="tool", key=keys.of([job.name, "result", number, at]), bytes=tool.result_bytes)
         for at, tool in enumerate(job.turns[number - 1].tools)

@@ -23,7 +23,7 @@ from swarm.errors import UsageError
 from swarm.trace.secret_rules import ALONE, KEYISH_NAME, SECRETS, Rule, looks_random, said_secret
 
 _NAME = r"[^\s/\\:\"'`<>|*?,;()\[\]{}]{1,64}"
-"""Of a user, as part of a path."""
+"""Pattern of a user's name, as part of a path."""
 _USER = "user"
 _PLACEHOLDER = re.compile(rf"{_USER}(?:-[0-9a-f]{{8}})?")
 _NOT_TELLING = frozenset({"root", "user", "admin", "ubuntu", "debian", "node", "app", "shared", "public", "home"})
@@ -128,7 +128,7 @@ class Redactor:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the rules, each once."""
+        """Names of the rules, each once."""
         return (*dict.fromkeys(rule.name for rule in self._rules), _KNOWN)
 
     def learn(self, *secrets: str) -> None:

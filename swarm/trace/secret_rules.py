@@ -1,4 +1,4 @@
-"""What secrets look like, as rules of `swarm.trace.redact`: token shapes, and what stands where a secret is said to be.
+"""How secrets look, as rules of `swarm.trace.redact`: token shapes, and values that are named as secrets.
 
 Each pattern takes time in proportion to the text, whatever is in it: repetitions are bounded or give nothing back, and
 none holds another that could match the same characters.
@@ -37,7 +37,7 @@ _QUOTED = r"[^\s\"'`\\]"
 
 @dataclass(frozen=True)
 class Rule:
-    """What `pattern` finds is replaced: its group `secret` where it has one, else the whole match.
+    """Replaces the matches of `pattern`: the group `secret` where it has one, else the whole match.
 
     A group `name` must say that it is one. `replacement` is a template of `re.Match.expand`; None: a placeholder.
     `accepts` may let a find pass. A text without `mark` is not searched.
@@ -61,7 +61,7 @@ def looks_random(value: str, least: int = 8) -> bool:
 
 
 def said_secret(value: str) -> bool:
-    """What may be a secret where a name says that it is one: random, but no expression, path or placeholder."""
+    """Whether a value named as a secret may be one: random, but no expression, path or placeholder."""
     return looks_random(value, 6) and not re.match(r"[$%&*!]|[./~]{1,2}/|https?:|f[\"']|\[|sha\d+-", value)
 
 
@@ -121,7 +121,7 @@ def _rule(name: str, pattern: str, accepts: Callable[[str], bool] | None = None,
 
 
 _TYPE = r"(?:\s{0,3}:\s{0,3}[&\w'][\w.<>|'& ]{0,40}+(?=\s{0,3}=))?"
-"""Of a constant, between its name and its value."""
+"""Type of a constant, between its name and its value."""
 
 SECRETS = (
     Rule("picture", re.compile(r"data:[\w.+/-]{1,100}+;base64,[A-Za-z0-9+/=_-]{64,}+"), mark=";base64,"),

@@ -1,4 +1,4 @@
-"""What is in a trace, in numbers: lengths, growth, pauses, and how much of its prompts a prefix cache could have had.
+"""Numbers of a trace: lengths, growth, pauses, and how much of its prompts a prefix cache could have had.
 
 The best hit rate is that of a cache that forgets nothing. Prompts are taken in the order of their sends; one hits as
 far as its beginning is that of an earlier prompt, or of an earlier prompt and its reply, which a server has computed
@@ -16,7 +16,7 @@ from swarm.trace.format import Trace
 from swarm.trace.structure import Prompt, after_reply, new_lengths, pause, whole_prompts
 
 BLOCK_TOKENS = 16
-"""Of a server's KV cache, vLLM's default; it keeps whole blocks alone."""
+"""Block size of a server's KV cache, in tokens, by vLLM's default; only whole blocks are kept."""
 
 
 @dataclass(frozen=True, slots=True)

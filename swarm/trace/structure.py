@@ -1,4 +1,4 @@
-"""What a trace implies: which prompts begin alike, which sessions belong together, and what the time between turns was.
+"""Implied structure of a trace: prompts that begin alike, sessions that belong together, the time between turns.
 
 The beginning of a prompt is a chain: its tools, then message by message, or its blocks. Equal links of two chains mean
 that all tokens up to there are the same, as far as the trace can tell.

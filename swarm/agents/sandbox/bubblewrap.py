@@ -51,19 +51,19 @@ os.wait()
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """Of one run, beside its wall time and output (`ToolLimits`). CPU and memory are of each process."""
+    """Limits of one run, besides its wall time and output (`ToolLimits`). CPU and memory are per process."""
 
     cpu_s: int = 60
     memory_bytes: int = 1 << 30
-    """Of address space."""
+    """Address space of a process, in bytes."""
     file_bytes: int = 64 << 20
     disk_bytes: int = 128 << 20
-    """Of each file system that can be written to; all are in memory."""
+    """Size of each file system that can be written to, in bytes; all are in memory."""
     processes: int = 64
     """Threads are counted too."""
     open_files: int = 256
     together_bytes: int = 2 << 30
-    """Of memory for all processes of a job together, files in memory included, where cgroups allow it."""
+    """Memory of all processes of a job together, files in memory included, in bytes, where cgroups allow a limit."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Sandbox:
 
     @property
     def notes(self) -> list[str]:
-        """What does not hold here, in a sentence each."""
+        """The limits that cannot be enforced here, in a sentence each."""
         if isinstance(self.memory, MemoryGroups):
             return []
         return [f"the memory of all processes of a job together is not bounded here ({self.memory})"]
