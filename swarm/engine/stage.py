@@ -13,7 +13,7 @@ from swarm.engine.monitor import every_second
 from swarm.engine.schedule import StagePlan
 from swarm.engine.server import ServerWatch
 from swarm.engine.stop import Stop
-from swarm.engine.stopping_rule import Confidence, looks
+from swarm.engine.stopping_rule import StoppingRule, looks
 from swarm.recording import records
 from swarm.recording.redaction import Redaction
 from swarm.scenario.schema import Until
@@ -121,12 +121,12 @@ async def run_stage(
             planned_alive=fmean(spec.levels) if spec.levels else None,
         )
     )
-    confidence = Confidence(spec.until.metric, window_start) if spec.until else None
+    rule = StoppingRule(spec.until, spec.plan.agents, window_start) if spec.until else None
 
     def publish_of_agents(record: records.Record) -> None:
         publish(record)
-        if confidence:
-            confidence.add(record)
+        if rule:
+            rule.add(record)
 
     await crew.begin(stage_id, start, publish_of_agents)
     sampling = asyncio.create_task(every_second(clock, server.sample))
@@ -135,23 +135,13 @@ async def run_stage(
         interrupted = await _until(clock, window_start + length, stop, crew)
         if interrupted:
             break
-        if confidence and spec.until:
+        if rule:
             await crew.catch_up()
-            if _sure(confidence, spec.until, window_start + length):
+            if rule.met(window_start + length):
                 break
-    if confidence and spec.until and not interrupted:
+    if rule and not interrupted:
         end = window_start + length
-        publish(
-            records.WindowEnd(
-                **header,
-                id=next_id(),
-                parent=stage_id,
-                t_ns=end,
-                metric=spec.until.metric,
-                asked=spec.until.ci,
-                reached=confidence.half_width(end),
-            )
-        )
+        publish(records.WindowEnd(**header, id=next_id(), parent=stage_id, t_ns=end, **rule.told(end)))
     await crew.end()  # first of all: nothing may be counted that ends after the window because we were busy
     await cancel([sampling])
     after = await server.idle("after")
@@ -165,11 +155,6 @@ async def run_stage(
             counters=_growth(before, after),
         )
     )
-
-
-def _sure(confidence: Confidence, until: Until, now_ns: int) -> bool:
-    reached = confidence.half_width(now_ns)
-    return reached is not None and reached <= until.ci
 
 
 async def _until(clock: Clock, t_ns: int, stop: Stop, crew: Crew) -> str | None:

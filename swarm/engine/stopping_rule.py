@@ -1,13 +1,14 @@
-"""When a stage has seen enough: its window runs until a number is as sure as was asked for, or the time is up."""
+"""When a stage has seen enough: a number is as sure as was asked for, enough turns are done, or the time is up."""
 
 from array import array
 from collections.abc import Iterator
 from itertools import accumulate, repeat
 from statistics import fmean
+from typing import Any
 
 from swarm.analysis.stats.batch_means import BATCHES, batch_means, half_width
 from swarm.recording.observations import is_complete, observations
-from swarm.recording.records import Attempt, Job, Published
+from swarm.recording.records import FINISHED, Attempt, Job, Published, Turn
 from swarm.scenario.schema import Until
 
 LONGER = 1.25
@@ -22,6 +23,47 @@ def looks(least_s: float, until: Until | None) -> Iterator[float]:
                 break
             yield length
     yield until.max if until else least_s
+
+
+class StoppingRule:
+    """What a window with `until` has seen so far, and whether that is enough. `agents`: all of the stage."""
+
+    def __init__(self, until: Until, agents: int, window_start_ns: int) -> None:
+        self._until = until
+        self._start_ns = window_start_ns
+        self._confidence = Confidence(until.metric, window_start_ns) if until.metric else None
+        self._turns_asked = until.turns and until.turns * agents
+        self._jobs_asked = until.jobs and until.jobs * agents
+        self._turns = self._jobs = 0
+
+    def add(self, record: Published) -> None:
+        if self._confidence:
+            self._confidence.add(record)
+        if isinstance(record, Turn) and record.end_ns >= self._start_ns:
+            self._turns += record.ok is True
+        elif isinstance(record, Job) and record.end_ns >= self._start_ns:
+            self._jobs += record.outcome in FINISHED
+
+    def met(self, now_ns: int) -> bool:
+        if self._turns < (self._turns_asked or 0) or self._jobs < (self._jobs_asked or 0):
+            return False
+        if self._confidence is None:
+            return True
+        reached = self._confidence.half_width(now_ns)
+        return reached is not None and reached <= self._until.ci
+
+    def told(self, now_ns: int) -> dict[str, Any]:
+        """The fields of the `WindowEnd` at `now_ns`."""
+        sure = self._confidence
+        return {
+            "metric": self._until.metric,
+            "asked": self._until.ci if sure else None,
+            "reached": sure.half_width(now_ns) if sure else None,
+            "turns_asked": self._turns_asked,
+            "turns": self._turns if self._turns_asked else None,
+            "jobs_asked": self._jobs_asked,
+            "jobs": self._jobs if self._jobs_asked else None,
+        }
 
 
 class Confidence:

@@ -78,13 +78,21 @@ class Stage(Record, frozen=True, kw_only=True, tag="stage"):
 
 
 class WindowEnd(Record, frozen=True, kw_only=True, tag="window_end"):
-    """The window of a stage that was to run until a number was sure enough has ended at `t_ns`."""
+    """The window of a stage that was to run until enough had happened has ended at `t_ns`."""
 
-    metric: str
-    asked: Real
-    """Half-width of the 95 % interval, as a share of the number."""
-    reached: Real | None
+    metric: str | None = None
+    """The number that was to be known; None: none was asked for."""
+    asked: Real | None = None
+    """Half-width of its 95 % interval, as a share of the number."""
+    reached: Real | None = None
     """The same as it was when the window ended; None: too little was seen to tell."""
+    turns_asked: Int | None = None
+    """Turns that were to be done in the window, by all agents together; None: not asked for."""
+    turns: Int | None = None
+    """Those that were done by then."""
+    jobs_asked: Int | None = None
+    jobs: Int | None = None
+    """The same for finished jobs."""
 
 
 class StageEnd(Record, frozen=True, kw_only=True, tag="stage_end"):

@@ -253,11 +253,24 @@ def _converging(name: str) -> str:
 
 
 class Until(_Section):
-    """A window that runs until `metric` is known to within `ci` of itself (95 %, by batch means), or for `max`."""
+    """A window that runs until all that is asked for has happened, or for `max`.
 
-    metric: Annotated[str, AfterValidator(_converging)]
+    `metric` is known to within `ci` of itself (95 %, by batch means), `turns` turns and `jobs` jobs per agent are done.
+    """
+
+    metric: Annotated[str, AfterValidator(_converging)] | None = None
     ci: Annotated[Share, Field(gt=0)] = 0.05
+    turns: Count | None = None
+    jobs: Count | None = None
     max: PositiveDuration = 600.0
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if self.metric is None and self.turns is None and self.jobs is None:
+            raise ValueError("`until` needs at least one of `metric`, `turns` and `jobs`: when may the window end?")
+        if self.metric is None and self.ci != type(self).model_fields["ci"].default:
+            raise ValueError("`ci` belongs to `metric`; name a metric, or leave `ci` out")
+        return self
 
 
 class StageSettings(_Section):

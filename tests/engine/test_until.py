@@ -10,6 +10,7 @@ from as_json import analyse
 
 from swarm.commands.predict import predict_scenario
 from swarm.engine.stopping_rule import Confidence, looks
+from swarm.errors import ScenarioError
 from swarm.recording.records import Attempt
 from swarm.scenario.load import load_scenario
 from swarm.scenario.schema import Until
@@ -72,6 +73,57 @@ def test_when_the_time_is_up_first_the_stage_says_how_sure_it_is(tmp_path):
     (note,) = [note for note in stage["notes"] if "stage.until" in note]
     assert note.startswith("stage.until: output_tokens_per_s was known to ")
     assert note.endswith("1 % were asked for; raise stage.until.max")
+
+
+def grown(folder, until, levels=(1, 8)):
+    """A prediction of windows that begin with 5 s: the stages, and how each window ended, by level."""
+    stage = {"warmup": "5s", "duration": "5s", "trials": 1, "until": until}
+    agents = {"levels": list(levels), "script": "quick"}
+    outcome = predict_scenario(scenario(folder, stage=stage, agents=agents), folder / "run", None)
+    lines = [json.loads(line) for line in (outcome.directory / "events.jsonl").read_text().splitlines()]
+    ends = {line["agents"]: line for line in lines if line["type"] == "window_end"}
+    return {stage["agents"]: stage for stage in analyse(outcome.directory)["targets"][0]["stages"]}, ends
+
+
+def test_a_window_grows_until_each_agent_has_done_so_many_turns_on_average(tmp_path):
+    stages, ends = grown(tmp_path, {"turns": 10})
+    for level in (1, 8):
+        assert stages[level]["valid"], stages[level]["invalid_reasons"]
+        assert sum(agent["turns"] for agent in stages[level]["per_agent"]) == ends[level]["turns"]
+        assert (ends[level]["turns_asked"], ends[level].get("metric")) == (10 * level, None)
+        assert ends[level]["turns"] >= 10 * level
+        assert 5 < stages[level]["window_s"] < 600
+        assert not any("stage.until" in note for note in stages[level]["notes"])
+
+
+def test_a_window_grows_until_so_many_jobs_are_finished(tmp_path):
+    stages, ends = grown(tmp_path, {"jobs": 4, "turns": 1}, levels=[2])
+    assert stages[2]["jobs"]["finished"] == ends[2]["jobs"] >= ends[2]["jobs_asked"] == 8
+    assert stages[2]["latency"]["job_s"]["p50"] is not None
+
+
+def test_when_the_time_is_up_first_the_stage_says_how_many_turns_there_were(tmp_path):
+    stages, ends = grown(tmp_path, {"turns": 1000, "max": "20s"}, levels=[1])
+    assert stages[1]["window_s"] == pytest.approx(20)
+    (note,) = [note for note in stages[1]["notes"] if "stage.until" in note]
+    assert note == (
+        f"stage.until: {ends[1]['turns']} turns were done when the time was up, and 1000 were asked for; raise "
+        "stage.until.max"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"max": "5m"}, "needs at least one of `metric`, `turns` and `jobs`"),
+        ({"turns": 0}, "stage.until.turns"),
+        ({"turns": 10, "ci": "1%"}, "`ci` belongs to `metric`"),
+    ],
+)
+def test_an_until_that_could_not_end_a_window_is_refused(tmp_path, given, why):
+    stage = {"warmup": "5s", "duration": "5s", "trials": 1, "until": given}
+    with pytest.raises(ScenarioError, match=why):
+        scenario(tmp_path, stage=stage)
 
 
 def test_looks_come_when_the_window_has_grown_by_a_quarter_and_at_its_end():

@@ -1,7 +1,7 @@
 """The numbers of one stage (a target at one level), from one trial or from several."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -298,7 +298,7 @@ def _notes(agents: int, trials: Sequence[Trial], limits: Limits) -> list[str]:
     if uncounted := sum(trial.requests.uncounted for trial in trials):
         notes.append(f"{counted(uncounted, 'request')} left out of all rates, as the server did not count the tokens")
     notes += {note: None for trial in trials if (note := counters_skipped(trial))}
-    notes += [note for trial in trials if trial.closed and (note := _unsure(trial.closed))]
+    notes += [note for trial in trials if trial.closed for note in _too_early(trial.closed)]
     # A soak whose pattern lets agents rest never settles, and is not meant to.
     constant = all(trial.began.planned_alive in (None, agents) for trial in trials)
     settled = warmup([trial.output for trial in trials]) if constant else None
@@ -334,15 +334,20 @@ def _notes_on_replies(trials: Sequence[Trial]) -> list[str]:
     return notes
 
 
-def _unsure(closed: WindowEnd) -> str | None:
-    """Said, where a window ran to its longest and the number was not as sure as asked for."""
-    if closed.reached is not None and closed.reached <= closed.asked:
-        return None
-    known = "not known at all" if closed.reached is None else f"known to {closed.reached * 100:.2g} %"
-    return (
-        f"stage.until: {closed.metric} was {known} when the time was up, and {closed.asked * 100:.2g} % were asked "
-        "for; raise stage.until.max"
-    )
+def _too_early(closed: WindowEnd) -> Iterator[str]:
+    """What a window that ran to its longest had still not seen enough of."""
+    if closed.metric and closed.asked is not None and (closed.reached is None or closed.reached > closed.asked):
+        known = "not known at all" if closed.reached is None else f"known to {closed.reached * 100:.2g} %"
+        yield (
+            f"stage.until: {closed.metric} was {known} when the time was up, and {closed.asked * 100:.2g} % were asked "
+            "for; raise stage.until.max"
+        )
+    for name, asked, done in (("turns", closed.turns_asked, closed.turns), ("jobs", closed.jobs_asked, closed.jobs)):
+        if asked is not None and (done or 0) < asked:
+            yield (
+                f"stage.until: {done or 0} {name} were done when the time was up, and {asked} were asked for; raise "
+                "stage.until.max"
+            )
 
 
 def _notes_on_client(trials: Sequence[Trial], limits: Limits) -> list[str]:
