@@ -18,7 +18,7 @@ _AUTHORITY = re.compile(
 _LOCALHOST = re.compile(r"(?:[a-z0-9_-]+\.)*localhost")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^+.-]+/[\w!#$&^+.-]+", re.A)
 _SIMPLE_TYPES = frozenset({"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"})
-"""What a browser posts to any site without asking first (Fetch standard, "CORS-safelisted request-header")."""
+"""Types that a browser posts to any site without asking first (Fetch standard, "CORS-safelisted request-header")."""
 _ASK_FIRST = ("x-api-key", "api-key", "x-goog-api-key")
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a run as such: from its resolved scenario and its environment, as in its files."""
+"""Facts of a run as such for Prometheus: from its resolved scenario and its environment, as in its files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ class RunInfo:
     run: str
     facts: Mapping[str, object]
     targets: Mapping[str, Mapping[str, object]]
-    """Of each target at least its `architecture`."""
+    """By target: at least its `architecture`."""
     slos: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """By metric: what becomes a bucket edge, in seconds."""
 
 
 def run_info(run: str, scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> RunInfo:
-    """Of the run called `run`: `scenario` as `scenario.yaml` holds it, `environment` as `environment.json` does."""
+    """Facts of the run named `run`; `scenario` and `environment` are the contents of its files of these names."""
     versions = environment.get("versions") or {}
     known = environment.get("targets") or {}
     return RunInfo(

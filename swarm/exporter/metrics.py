@@ -50,7 +50,7 @@ class Metrics:
         self._stage: MeasuredStage | None = None
         self._before: MeasuredStage | None = None
         self._templates: dict[tuple[str, int, int], Mapping[str, Template]] = {}
-        """Of each target, level and trial, for the contention ratio."""
+        """Templates of each target, level and trial, for the contention ratio."""
         self._statuses: Sequence[AgentStatus] = ()
         self._clients: dict[str, ClientSample] = {}
         """The load generator's last look at itself, by the labels that tell its shards apart, if it has any."""
@@ -123,7 +123,7 @@ class Metrics:
         return labels({"run": self._info.run, "target": target, "architecture": architecture, **more})
 
     def families(self, now_ns: int) -> Iterator[Family]:
-        """What there is to say at `now_ns` on the run's clock; each family takes less than 0.5 ms."""
+        """All families at `now_ns` on the run's clock; each takes less than 0.5 ms."""
         yield from self._facts()
         yield from self._counter_families()
         yield from server_families({self._labels(name): sample.metrics for name, sample in self._servers.items()})

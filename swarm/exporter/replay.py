@@ -24,12 +24,12 @@ from swarm.recording.status import AgentStatus, State
 STEP_S = 2.0
 """Between two samples of a series."""
 MOST_SAMPLES = 720
-"""Of a series: a longer run gets longer steps, of a minute in a night of 12 hours."""
+"""Samples of a series: a longer run gets longer steps, of a minute in a night of 12 hours."""
 
 
 @dataclass(frozen=True)
 class _Change:
-    """What an agent does from `t_ns` on; `streams`: its reply has begun."""
+    """An agent's activity from `t_ns` on; `streams`: its reply has begun."""
 
     t_ns: int
     agent: int
@@ -39,7 +39,7 @@ class _Change:
 
 @dataclass(frozen=True)
 class _Survey:
-    """What must be known of a run before it can be played back. Times are nanoseconds since its start, ascending."""
+    """Facts of a run that its playback begins with. Times are nanoseconds since its start, ascending."""
 
     changes: list[_Change]
     moments: list[int]

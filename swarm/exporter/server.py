@@ -1,4 +1,4 @@
-"""What a target's own metrics, and its GPU's, are called in Prometheus; `client.target.metrics` has the short names."""
+"""Prometheus names of a target's own metrics, and its GPU's; `client.target.metrics` has the short names."""
 
 from collections.abc import Iterator, Mapping
 

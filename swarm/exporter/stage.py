@@ -28,7 +28,7 @@ class MeasuredStage:
         self.window = Window(began.window_start_ns, began.window_end_ns)
         self.templates: dict[str, Template] = {}
         self.context_tokens: dict[int, int] = {}
-        """Of each agent: prompt and reply of its last turn."""
+        """By agent: tokens of prompt and reply of its last turn."""
         self._agents: dict[Phase, dict[int, Agent]] = {"warmup": {}, "window": {}, "end": {}}
         self._tokens = 0.0
         self._finished = 0

@@ -76,7 +76,7 @@ class OpenMetrics:
         """Family -> labels of a metric -> its points."""
 
     def add(self, family: Family, at_s: float) -> None:
-        """What a family was at a time, in seconds since 1970; the times of one family ascend."""
+        """Adds the values of a family at a time, in seconds since 1970; the times of one family ascend."""
         self._heads.setdefault(family.name, f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n")
         metrics = self._points.setdefault(family.name, {})
         for series, value in family.samples:

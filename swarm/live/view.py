@@ -132,7 +132,7 @@ def _row(status: AgentStatus) -> str:
 
 
 def _fitting(line: str, width: int) -> str:
-    """What there is room for of a line, without the parts that would be cut: they end at ", " or a gap."""
+    """As much of a line as there is room for, without the parts that would be cut: they end at ", " or a gap."""
     if len(line) <= width:
         return line
     ends = [end.start() for end in _PART_ENDS.finditer(line) if end.start() <= width]

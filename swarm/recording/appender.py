@@ -15,7 +15,7 @@ SLICE_BYTES = 64 * 1024
 
 
 class RecordingError(SwarmError):
-    """What is measured can no longer be written, e.g. because the disk is full: the stage must end, and is invalid."""
+    """The recording cannot be written any more, e.g. because the disk is full: the stage must end, and is invalid."""
 
     exit_code = ExitCode.INVALID
 

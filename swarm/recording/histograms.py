@@ -74,7 +74,7 @@ class Histograms:
         self._waiting: deque[Record] = deque()
         self._windows: dict[StageKey, tuple[int, int]] = {}
         self._counts: dict[StageKey, dict[str, dict[int, int]]] = {}
-        """Of this interval: stage -> metric -> bucket -> count."""
+        """Counts of this interval: stage -> metric -> bucket -> count."""
         began = clock.wall() - clock.now() / 1e9
         for line in (
             "#[Histogram log format version 1.3]",

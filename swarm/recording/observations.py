@@ -1,4 +1,4 @@
-"""What is measured of a record: the one place that turns records into observations, for every sink."""
+"""Observations of a record, such as its TTFT: the one place that makes them, for every sink."""
 
 from collections.abc import Iterator
 

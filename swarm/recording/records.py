@@ -1,4 +1,4 @@
-"""What can happen in a run, one frozen record each: the lines of `events.jsonl`, and all that analysis ever sees.
+"""The events of a run, one frozen record each: the lines of `events.jsonl`, and all that analysis ever sees.
 
 Times are nanoseconds since the start of the run (`t_ns` is when the thing began, `end_ns` when it ended); durations are
 nanoseconds too. `id` is unique over shards ("<shard>.<number>", of their coordinator "c.<number>"); `parent` is the id
@@ -26,14 +26,14 @@ ErrorKind = Literal[
     "empty",
 ]
 CallMistake = Literal["unknown", "malformed"]
-"""What can be wrong with a tool call that a model wrote: no such tool, or arguments that do not fit its schema."""
+"""Mistakes in a tool call that a model wrote: no such tool, or arguments that do not fit its schema."""
 
 TOOL_ENDS: frozenset[str] = frozenset({"tool_calls", "function_call"})
 """The finish reasons of a reply that ended for tool calls."""
 
 JobOutcome = Literal["answered", "turn_limit", "context_limit", "error", "censored"]
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""What `StageEnd.interrupted` names where somebody wanted the run to end."""
+"""Values of `StageEnd.interrupted` where somebody wanted the run to end."""
 FINISHED: frozenset[str] = frozenset({"answered", "turn_limit", "context_limit"})
 
 LARGEST = 1e18
@@ -41,11 +41,11 @@ Int = Annotated[int, msgspec.Meta(ge=-int(LARGEST), le=int(LARGEST))]
 Real = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
 Level = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 Trial = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
-"""What a line can hold, looked at when it is read: a number beyond (30 years, in nanoseconds) is damage."""
+"""Bounds of the numbers on a line, checked when it is read: one beyond (30 years, in nanoseconds) is damage."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    """What all records say: whose it is and when it began. `agents` is the stage's level, `agent` one agent of it."""
+    """Fields of all records: whose it is and when it began. `agents` is the stage's level, `agent` one agent of it."""
 
     v: Int = VERSION
     id: str
@@ -72,7 +72,7 @@ class Stage(Record, frozen=True, kw_only=True, tag="stage"):
     salt: str
     seed: int
     done_ns: Int = 0
-    """Of a soak that goes on: how much of it was measured before this stage's window."""
+    """In a resumed soak: nanoseconds that were measured before this stage's window."""
     planned_alive: Real | None = None
     """Agents at work on average over the window, where a pattern lets some rest; None: all of them, always."""
 
@@ -178,7 +178,7 @@ class Attempt(Record, frozen=True, kw_only=True, tag="attempt"):
 
 
 class Content(Record, frozen=True, kw_only=True, tag="content"):
-    """What one attempt said and was told, where `record.content` is on. `parent` is the attempt; keys are redacted.
+    """The text that one attempt sent and received, if `record.content` is on. `parent`: the attempt. Keys are redacted.
 
     The request's messages, in OpenAI's form, are the first `kept` of its job's request before, and then `messages`.
     """
@@ -190,7 +190,7 @@ class Content(Record, frozen=True, kw_only=True, tag="content"):
     schemas: list[dict[str, Any]] | None = None
     """The schemas themselves, the first time that the stage (in this shard) sends them."""
     content: str
-    """Of the reply, as far as it came; so are `reasoning` and `tool_calls`."""
+    """Text of the reply, as far as it came; so are `reasoning` and `tool_calls`."""
     reasoning: str
     tool_calls: list[dict[str, str]]
     """As the model wrote them: `id`, `name`, `arguments` (JSON text, unchecked)."""
@@ -206,7 +206,7 @@ class Tool(Record, frozen=True, kw_only=True, tag="tool"):
     planned_ns: Int | None = None
     error: str | None = None
     mistake: CallMistake | None = None
-    """What was wrong with the call itself; it was then answered with an error, and not carried out."""
+    """The mistake in the call itself; it was then answered with an error, and not carried out."""
     result_bytes: Int = 0
     sub_agents: Int = 0
     """How many it waited for: its time is then theirs, which is told by their own turns."""
@@ -264,7 +264,7 @@ class Shard(Record, frozen=True, kw_only=True, tag="shard"):
     offset_ns: Int = 0
     """Its machine's monotonic clock less that of the coordinator's; its times on the run's line are corrected by it."""
     round_trip_ns: Int = 0
-    """Of the exchange that measured the offset, which is right to half of it; 0: both read the same clock."""
+    """Round trip of the exchange that measured the offset, which is right to half of it; 0: both read one clock."""
 
 
 class ShardLost(Record, frozen=True, kw_only=True, tag="shard_lost"):

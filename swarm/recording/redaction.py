@@ -17,7 +17,7 @@ SHORTEST = 6
 _WORD = "[A-Za-z0-9_-]"
 
 _DIGIT = "(?=[A-Za-z0-9._-]{0,40}[0-9])"
-"""What may begin a name in a program has a digit, or is one."""
+"""A secret has a digit where its beginning could be that of a name in a program."""
 
 _MARKS = (
     (16, "", "sk- gsk_ xai- nvapi- tvly- pplx- r8_ hf_ api_org_ csk- pcsk_ whsec_ xapp-"),
@@ -60,10 +60,10 @@ KEY_SHAPES = (
     ("-us", "[0-9a-z]{32}-us[0-9]{1,2}"),  # Mailchimp
     (":AA", f"[0-9]{{8,10}}:AA{_WORD}{{33}}"),  # Telegram
 )
-"""What a text must hold for a pattern to be worth trying, and the pattern, which takes linear time."""
+"""Text without which a pattern is not tried, and the pattern, which takes linear time."""
 
 _LONG = re.compile("[A-Za-z0-9_.~/:-]{14,}+")
-"""What a key can be a part of: looked through for all the marks, it is a tenth of most texts."""
+"""Texts that a key can be a part of: looked through for all the marks, they are a tenth of most texts."""
 
 _KEYS = tuple((mark, re.compile(f"(?<!{_WORD}){shape}")) for mark, shape in KEY_SHAPES)
 _OTHERS = (

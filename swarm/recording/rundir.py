@@ -61,7 +61,7 @@ def printable(path: Path) -> str:
 
 
 def name_of(directory: Path) -> str:
-    """What a run is called: as its directory."""
+    """Name of a run: that of its directory."""
     return printable(Path(directory.resolve().name))
 
 
@@ -71,7 +71,7 @@ def read_scenario(directory: Path) -> dict[str, Any]:
 
 
 def read_environment(directory: Path) -> dict[str, Any]:
-    """What is known of a run's surroundings. Raises UsageError as `read_scenario`."""
+    """Surroundings of a run, as recorded. Raises UsageError as `read_scenario`."""
     return _read(directory / ENVIRONMENT, json.loads)
 
 

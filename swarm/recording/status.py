@@ -1,4 +1,4 @@
-"""What each agent is doing right now: written by the agents, read by the live view; never analysed."""
+"""Current state of each agent: written by the agents, read by the live view; never analysed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,4 +21,4 @@ class AgentStatus:
     errors: int = 0
     output_tokens: int = 0
     serving_ns: int = 0
-    """Of finished attempts, as `output_tokens`: their ratio is the agent output rate."""
+    """Nanoseconds of finished attempts, as `output_tokens`: their ratio is the agent output rate."""

@@ -17,7 +17,7 @@ def to_text(checks: Sequence[Check]) -> str:
     alike = Counter((check.gate, check.text) for check in checks if check.status == "skipped")
     lines = []
     for check in ordered:
-        # Of skipped ones the first stands for all: its count is taken, and nothing is left for the others.
+        # The first of the skipped ones stands for all: its count is taken, and nothing is left for the others.
         more = alike.pop((check.gate, check.text), 0) - 1 if check.status == "skipped" else 0
         if more >= 0:
             others = f", and {more} more" if more else ""

@@ -43,7 +43,7 @@ ALIKE = "The runs are configured alike."
 
 
 def conclusions(compared: Compared) -> Iterator[str]:
-    """What the numbers allow to be said, and what they do not."""
+    """Conclusions that the numbers allow, and those that they do not."""
     rows = compared.comparison
     known = [row for row in rows if row.significant is not None]
     differing = [row for row in known if row.significant]
@@ -126,5 +126,5 @@ def _aligned(rows: Sequence[Sequence[str]], right: set[int] | frozenset[int] = f
 
 
 def _line(cells: Sequence[str]) -> str:
-    """Of a Markdown table; a "|" in a cell would end it."""
+    """Line of a Markdown table; a "|" in a cell would end it."""
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

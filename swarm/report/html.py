@@ -230,7 +230,7 @@ def _cell(row: Comparison) -> Cell:
 
 @dataclass(frozen=True)
 class CauseRow:
-    """Of one stage: where the time came from that it needed more than one agent alone."""
+    """Causes of one stage: where the time came from that it needed more than one agent alone."""
 
     label: str
     agents: int

@@ -125,7 +125,7 @@ def _bar(timeline: Timeline, top: int, span: Span) -> Markup:
 
 
 def _server_rows(timeline: Timeline, place: int) -> list[tuple[str, Markup]]:
-    """What the server said of itself, a bar for each second: the darker, the nearer to the end of its name's scale."""
+    """The server's own metrics, a bar for each second: the darker, the nearer to the end of its name's scale."""
     rows: list[tuple[str, Markup]] = []
     for name, scale, metric, most, unit in (
         ("waiting", f"0-{timeline.agents}", "waiting", float(timeline.agents), "requests waiting in the server"),

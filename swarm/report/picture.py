@@ -14,7 +14,7 @@ WIDTH = 120
 
 
 def to_svg(results: Results) -> str:
-    """What `print_results` prints, `WIDTH` characters wide; without the fonts that rich would fetch from a server."""
+    """The output of `print_results`, `WIDTH` characters wide; without the fonts that rich would fetch from a server."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     print_results(results, console)
     picture = console.export_svg(title=f"swarm: {results.name}", theme=MONOKAI)

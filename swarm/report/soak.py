@@ -1,4 +1,4 @@
-"""What a soak has to say beyond a stage's table: how it went, what disturbed it, what changed. Lines of plain text."""
+"""A soak's results beyond a stage's table: how it went, what disturbed it, what changed. Lines of plain text."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -47,7 +47,7 @@ def _disturbances(soak: Soak) -> Iterator[str]:
 
 
 def _drift(soak: Soak) -> Iterator[str]:
-    """What changed first, then what did not, then what could not be told."""
+    """Changes first, then numbers without change, then those that could not be decided."""
     for row in soak.drift:
         if row.finding:
             yield f"{'WORSE' if row.worse else 'changed'}: {row.text}"

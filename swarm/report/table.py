@@ -30,7 +30,7 @@ def rows(results: Results) -> list[list[str]]:
 
 
 def notes(results: Results) -> list[str]:
-    """What a reader should know that makes nothing invalid, each once, with the stages that it holds for."""
+    """Notes that make nothing invalid, each once, with the stages that it holds for."""
     found = [
         (note, f"{target.name} at {stage.agents}")
         for target in results.targets

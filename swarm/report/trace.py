@@ -1,4 +1,4 @@
-"""What is in a trace, for people: a few lines for a terminal, and a picture."""
+"""Summary of a trace for people: a few lines for a terminal, and a picture."""
 
 from typing import Any
 

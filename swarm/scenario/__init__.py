@@ -1,1 +1,1 @@
-"""What to run: the schema of scenario files, and their loading."""
+"""The schema of scenario files, which say what to run, and their loading."""

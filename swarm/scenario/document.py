@@ -70,7 +70,7 @@ def parse_document(text: str, path: Path) -> Document:
         lines = _lines(path, root) if root else {}
         data = loader.construct_document(root) if root else None
     except yaml.MarkedYAMLError as error:
-        # What is missing at the end is missed on the line behind it.
+        # Something missing at the end is noticed on the line behind it.
         line = min(error.problem_mark.line, text.count("\n")) + 1 if error.problem_mark else 1
         raise ScenarioError(f"{path}:{line}: not readable as YAML: {error.problem}") from None
     except RecursionError:

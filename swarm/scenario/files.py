@@ -35,7 +35,7 @@ def find_files(document: Document) -> list[str]:
 
 
 def _paths(data: Any) -> Iterator[KeyPath]:
-    """Of every key whose value is a file's name."""
+    """Paths of all keys whose value is a file's name."""
     yield from (path for path in _KEYS if isinstance(_at(data, path), str))
     targets = _at(data, ("targets",))
     for index in range(len(targets) if isinstance(targets, list) else 0):

@@ -7,11 +7,11 @@ from typing import Literal
 Pattern = Literal["steady", "ramp", "day", "spikes"]
 
 PERIOD_S = {"day": 86_400.0, "spikes": 900.0}
-"""Of the patterns that repeat, where the scenario names none."""
+"""Period of the patterns that repeat, in seconds, where the scenario names none."""
 MOST_WINDOWS = 100_000
 """Ten weeks of minutes."""
 SPIKE_SHARE = 0.2
-"""Of a period: a spike is its last fifth."""
+"""Part of a period: a spike is its last fifth."""
 
 
 def levels(

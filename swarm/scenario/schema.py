@@ -152,14 +152,14 @@ class ClientSettings(_Section):
 
 
 class TraceThink(_Section):
-    """What becomes of the recorded think times."""
+    """How recorded think times are replayed."""
 
     scale: Annotated[float, Field(ge=0, le=100, strict=False)] = 1.0
     max: Duration | None = None
 
 
 class TraceSettings(_Section):
-    """What `driver: trace` replays: a file, or the directory of a run."""
+    """The recording that `driver: trace` replays: a file, or the directory of a run."""
 
     path: str
     format: Literal["swarm", "events", "messages", "mooncake"] | None = None
@@ -318,7 +318,7 @@ class Soak(_Section):
 
 
 class Capacity(_Section):
-    """What `swarm capacity` searches for; `swarm run` leaves it aside."""
+    """Settings of the search of `swarm capacity`; `swarm run` leaves them aside."""
 
     slo: Annotated[list[str], Field(min_length=1)]
     most: Count = 64

@@ -1,4 +1,4 @@
-"""What fits: the memory that a profile's model takes, how many agents share its KV cache, how fast each of them is."""
+"""The memory that a profile's model takes, how many agents share its KV cache, how fast each of them is."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ CHECKED_CONTEXT = 1000
 
 @dataclass(frozen=True)
 class Sizing:
-    """Of a profile at a context length. Bytes are of all its GPUs together; `agents` is how many whole contexts fit the
+    """Sizes of a profile at a context length. Bytes are of all its GPUs together; `agents` is how many contexts fit the
     KV cache at once, nothing shared; `tokens_per_s` is each request's decode rate, None where the contexts do not fit.
     """
 

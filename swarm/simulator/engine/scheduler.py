@@ -84,9 +84,9 @@ class Request:
         self.preempted_s = 0.0
         """Time without progress between a preemption and the next token."""
         self.preempted_early_s = 0.0
-        """What of it was before the first token."""
+        """The part of it before the first token, in seconds."""
         self.prefill_alone_s = 0.0
-        """What its prompt takes in an idle engine with the same prefix cached; known with the first token."""
+        """Seconds that its prompt takes in an idle engine with the same prefix cached; known with the first token."""
         self.prefill_stall_s = 0.0
         """By how much other requests' prompt chunks made the steps longer that this one decoded in."""
         self.preemptions = 0
@@ -179,7 +179,7 @@ class Engine:
         self.step: Step | None = None
         """The step that is being computed."""
         self.prompt_tokens = 0
-        """Of requests that got their first token, as vLLM counts them; so are `cached_tokens`."""
+        """Prompt tokens of requests that got their first token, as vLLM counts them; so are `cached_tokens`."""
         self.cached_tokens = 0
         self.generation_tokens = 0
         self.preemptions = 0

@@ -9,9 +9,9 @@ class Spent(NamedTuple):
     queue: float
     """In the queue until first scheduled, as vLLM's `request_queue_time_seconds` has it."""
     prefill_alone: float
-    """What its prompt, less what the prefix cache had of it, takes in an idle engine."""
+    """Seconds that its prompt, less the part in the prefix cache, takes in an idle engine."""
     prefill_interference: float
-    """What the wait for the first token took beyond that, preemptions left out, and by how much other prompts made
+    """Seconds that the wait for the first token took beyond that, without preemptions, and by which other prompts made
     the steps longer in which it was decoding."""
     preemption: float
     """From each preemption to the next token."""

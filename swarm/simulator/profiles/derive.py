@@ -28,7 +28,7 @@ LAYER_OVERHEAD_US = {"moe": 64.1, "dense": 40.1}
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model consists of. Counts of parameters are per layer; norms and biases are left out."""
+    """Dimensions of a model. Counts of parameters are per layer; norms and biases are left out."""
 
     hidden: int
     vocab: int
@@ -42,7 +42,7 @@ class Shape:
     attention_params: int
     recurrent_params: int
     recurrent_state_bytes: int
-    """Of one recurrent layer and request."""
+    """State of one recurrent layer and request, in bytes."""
     dense_ffn_layers: int
     dense_ffn_params: int
     expert_layers: int
@@ -54,13 +54,13 @@ class Shape:
 
     @property
     def mixer_params(self) -> int:
-        """Of all layers."""
+        """Parameters of the mixers of all layers."""
         recurrent = self.layers - self.attention_layers
         return self.attention_layers * self.attention_params + recurrent * self.recurrent_params
 
     @property
     def always_read_params(self) -> int:
-        """Of all layers, without experts, router, embedding and lm_head."""
+        """Parameters read in every step, over all layers: without experts, router, embedding and lm_head."""
         ffn = self.dense_ffn_layers * self.dense_ffn_params + self.expert_layers * self.shared_params
         return self.mixer_params + ffn
 
@@ -77,7 +77,7 @@ class Shape:
 
 
 def shape(config: Mapping[str, Any]) -> Shape:
-    """What a `config.json` describes. ValueError for a key that is missing and for what is not modelled."""
+    """Shape that a `config.json` describes. ValueError for a key that is missing and for anything not modelled."""
     if not isinstance(config, Mapping):
         raise ValueError("expected a config.json: one object with the model's sizes")
     c = _Keys(config.get("text_config") or config)

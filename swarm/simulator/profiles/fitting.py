@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 CONFIDENCE = 0.95
 BOUND_SHARE = 0.01
-"""Of a bound: this close to it the data want the parameter beyond."""
+"""Relative distance from a bound: a value this close to it means that the data want the parameter beyond."""
 
 
 class NoScipyError(RuntimeError):
@@ -37,7 +37,7 @@ class Fitted:
 
     @property
     def half_width(self) -> float:
-        """Of the interval, relative to the value."""
+        """Half of the interval's width, relative to the value."""
         return (self.high - self.low) / 2 / abs(self.value)
 
 

@@ -1,4 +1,4 @@
-"""What the simulator knows of one model on one machine: sizes, efficiencies, limits, and where they are from."""
+"""The simulator's knowledge of one model on one machine: sizes, efficiencies, limits, and where they are from."""
 
 import dataclasses
 import difflib

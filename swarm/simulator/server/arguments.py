@@ -114,7 +114,7 @@ class Arguments:
 
 
 def _said(schema: dict[str, Any], key: str, kind: Any, default: Any) -> Any:
-    """What a schema says under a key, if it is of the kind that belongs there."""
+    """The value of a schema's key, if it is of the kind that belongs there; else `default`."""
     value = schema.get(key)
     return value if isinstance(value, kind) and not isinstance(value, bool) else default
 

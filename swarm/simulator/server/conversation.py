@@ -1,4 +1,4 @@
-"""What a conversation says that the next tool call can use: files, lines of code, and how the last call went."""
+"""Facts in a conversation that the next tool call can use: files, lines of code, and how the last call went."""
 
 import json
 import random
@@ -31,7 +31,7 @@ class Step:
 
 
 class Conversation:
-    """What was said since the last message of the user, and in it."""
+    """The last message of the user, and everything since."""
 
     def __init__(self, messages: list[dict[str, Any]]) -> None:
         last_user = max((at for at, message in enumerate(messages) if message["role"] == "user"), default=0)
@@ -76,7 +76,7 @@ class Shown:
         return rng.choice(code or unique) if unique else None
 
     def name(self) -> str | None:
-        """What it defines first."""
+        """Name of the first thing that it defines."""
         found = re.search(r"\b(?:def|class) (\w+)", self.text)
         return found and found[1]
 

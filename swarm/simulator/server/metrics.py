@@ -1,4 +1,4 @@
-"""What `/metrics` says, in vLLM's names and with its bucket edges, and how punctual the simulator itself is.
+"""The text of `/metrics`, in vLLM's names and with its bucket edges, and how punctual the simulator itself is.
 
 The values are the engine's, on its own time line: what the contention model says, whatever the machine made of it. The
 text is written by hand: a scrape by prometheus_client takes some 10 ms, which the streams would show as a stall.
@@ -107,7 +107,7 @@ class SlipMeter:
 
     @property
     def p99_s(self) -> float:
-        """Of the last steps; 0 before the first."""
+        """99th percentile over the last steps, in seconds; 0 before the first."""
         return _percentiles(self._started).get("p99", 0.0)
 
     def _judge(self) -> None:
@@ -155,7 +155,7 @@ class Metrics:
         self._iteration = self.histograms["vllm:iteration_tokens_total"]
 
     def observe(self, step: Step) -> None:
-        """What a completed step brought."""
+        """Counts the tokens and requests of a completed step."""
         going_on = len(step.tokens) - len(step.first) - len(step.stalls)
         if going_on:
             self._itl.add(step.end - step.start, going_on)
@@ -246,7 +246,7 @@ def exposition(engine: Engine, metrics: Metrics, model_name: str) -> str:
 
 
 def resident_memory() -> str:
-    """What prometheus_client says of the server's own memory, as text; empty where /proc does not tell."""
+    """Metrics of the server's own memory by prometheus_client, as text; empty where /proc does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):

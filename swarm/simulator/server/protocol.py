@@ -278,7 +278,7 @@ class ChunkWriter:
     reasoning_tokens: int = 0
     """The first so many tokens of the text are reasoning."""
     overcount: float = 1.0
-    """What the token counts are multiplied by; other than 1 only where a fault asks for it."""
+    """Factor of the token counts; other than 1 only where a fault asks for it."""
     ends: bool = True
     """With finish reason, usage and terminal event; False only where a fault asks for it."""
 

@@ -1,4 +1,4 @@
-"""What the simulated model answers: any text, or a call of a tool that makes sense, decided by the request alone.
+"""Replies of the simulated model: any text, or a call of a tool that makes sense, decided by the request alone.
 
 A reply is a list of tokens, 4 bytes of text each, so that its length is exact; the same request gets the same reply.
 """

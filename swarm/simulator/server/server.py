@@ -41,7 +41,7 @@ from swarm.simulator.server.timerfd import Alarm
 logger = logging.getLogger(__name__)
 
 VERSION = "0.17.0"
-"""Of the vLLM whose behaviour was fitted; `/version` adds that this is not one."""
+"""Version of the vLLM whose behaviour was fitted; `/version` adds that this is not one."""
 _MAX_BEHIND_S = 0.25
 """Further behind than this the time line is moved to now: the process was stopped, or has far too much to do."""
 _MAX_BODY_BYTES = 64 << 20
@@ -267,7 +267,7 @@ class Server:
         return response
 
     async def _befall(self, fault: Fault, http: web.Request) -> None:
-        """What a fault does before a reply begins; ApiError where that is a refusal."""
+        """Carries out a fault before a reply begins; raises ApiError where that is a refusal."""
         match fault.kind:
             case "latency":
                 await asyncio.sleep(fault.seconds)
@@ -376,7 +376,7 @@ def _retry_after(fault: Fault) -> dict[str, str]:
 
 
 def truth(number: int, r: Request) -> dict[str, Any]:
-    """What the engine knows of a request that has ended; durations in seconds, null where it did not come that far."""
+    """The engine's own times of a request that has ended, in seconds; null where it did not come that far."""
     return {
         "number": number,
         "id": r.request_id,

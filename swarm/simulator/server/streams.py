@@ -109,7 +109,7 @@ class FaultyStream(Stream):
             self._flow()
 
     def _spoil(self, text: str) -> str:
-        """What becomes of the event at which the fault strikes."""
+        """The event at which the fault strikes, spoilt."""
         half = len(text) // 2
         match self._fault.kind:
             case "stall":

@@ -25,7 +25,7 @@ _MAX_EDITS = 3
 
 
 def kind(name: str) -> str | None:
-    """What sort of step a tool of that name is, by the words in it; None: no idea."""
+    """The kind of step that a tool of that name does, by the words in it; None: no idea."""
     said = words(name)
     for sort, known in _WORDS.items():
         if any(word in known or word.rstrip("s") in known for word in said):
@@ -75,7 +75,7 @@ def _next_tool(conversation: Conversation, names: list[str], rng: random.Random)
 
 
 def _harmless(names: list[str], rng: random.Random) -> str:
-    """Of the tools, one that writes no file anew, if there is any: nothing is left to do, but a call is demanded."""
+    """A tool that writes no file anew, if there is any: nothing is left to do, but a call is demanded."""
     return rng.choice([name for name in names if kind(name) != "write"] or names)
 
 
@@ -107,7 +107,7 @@ class _Texts:
         return "value"
 
     def _path(self) -> str:
-        """Of the file that this step is about; where a step is about the whole repository, its root."""
+        """Path of the file that this step is about; where a step is about the whole repository, its root."""
         if self._kind in ("list", "search"):
             return "."
         if self._kind in ("edit", "write") and self._shown:
