@@ -1,4 +1,4 @@
-"""What swarm costs besides its measuring: size, time to help and to the first request, memory.
+"""The cost of swarm besides its measuring: size, time to help and to the first request, memory.
 
     python -m bench.footprint [--install]
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from install import python_of  # noqa: E402
 
 TOKENIZER = ROOT / ".vllm" / "models" / "moe"
-"""Of the tests' own model: `tests/vllm/models.py` makes it, for nothing can be fetched from a hub."""
+"""Tokenizer of the tests' own model: `tests/vllm/models.py` makes it, for nothing can be fetched from a hub."""
 QUIET = os.environ | {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "NO_COLOR": "1"}
 
 
@@ -34,7 +34,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Told:
-    """What a load tester says: counts, and means in seconds."""
+    """Report of a load tester: counts, and means in seconds."""
 
     requests: int
     prompt_tokens: int

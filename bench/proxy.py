@@ -30,7 +30,7 @@ from swarm.proxy import anthropic_stream
 
 TOKENS = 100
 WORDS = 4000
-"""Of a prompt: 20 kB, an agent's in the middle of its job."""
+"""Words of a prompt: 20 kB, an agent's in the middle of its job."""
 PATHS = {"direct": "/v1/chat/completions", "proxy": "/v1/chat/completions", "translated": "/v1/messages"}
 
 
@@ -90,7 +90,7 @@ async def ask(session: aiohttp.ClientSession, stamper: Stamper, url: str, body: 
 
 
 def delays(kept: list[Observation], truth: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Of first tokens, both ways, and of all others; microseconds."""
+    """Delays of first tokens, both ways, and of all others; microseconds."""
     first, later = [], []
     for seen in kept:
         true = truth[key_of(seen)]

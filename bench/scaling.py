@@ -1,4 +1,4 @@
-"""What an agent costs the load generator, against the number of agents and of workers: it should be flat.
+"""The load generator's cost of an agent, against the number of agents and of workers: it should be flat.
 
     python -m bench.scaling [--workers 1,2,4] [--agents 16,64,256,1024] [--seconds 8]
 

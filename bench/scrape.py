@@ -1,4 +1,4 @@
-"""What a scrape costs the streams: lateness of the event loop with 64 agents, scraped and not scraped.
+"""The cost of a scrape for the streams: lateness of the event loop with 64 agents, scraped and not scraped.
 
 An event loop takes the records of 64 agents as they come in a run (replies of 200 chunks, tools, turns), and a timer of
 2 ms measures how late it wakes. In turns: nobody scrapes; swarm's `/metrics`, twice a second; and, for comparison, the
@@ -29,7 +29,7 @@ from swarm.recording.status import AgentStatus
 TICK_S = 0.002
 CHUNKS = 200
 TURN_S = 4.0
-"""Of each agent: 64 of them then bring 3,200 chunks a second."""
+"""Seconds of a turn of each agent: 64 of them then bring 3,200 chunks a second."""
 SCRAPE = """
 import sys, time, urllib.request
 while True:

@@ -22,7 +22,7 @@ def _night(metric: str, more: str = "") -> str:
 
 
 def _median(value: str) -> str:
-    """Of the last 14 nights, this one left out."""
+    """Median of the last 14 nights, this one left out."""
     return f"quantile_over_time(0.5, {value}[{BASE}:{NIGHT}] offset {NIGHT})"
 
 

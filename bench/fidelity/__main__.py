@@ -29,7 +29,7 @@ from bench.fidelity.report import is_quiet, line, medians, write
 CLIENT_CORE, SERVER_CORE = 0, 1
 ROOT = Path(__file__).parents[2]
 QUIET_SLIP = 0.5
-"""Of a step."""
+"""Largest slip on a quiet machine, as a share of a step."""
 ATTEMPTS = 2
 """Per round, before a busy machine is taken as it is."""
 
@@ -114,7 +114,7 @@ def measure(case: Case, client: str, patience_s: float, realtime: bool) -> dict[
 
 
 def next_of(wanted: list[tuple[Case, str]], runs: list[dict[str, Any]], rounds: int) -> tuple[Case, str] | None:
-    """What has been measured least often and still is to be; None: nothing."""
+    """The case and tool that were measured least often and still are to be; None: nothing is left."""
     counts = {}
     for case, client in wanted:
         of_this = [run for run in runs if (run["case"], run["route"]) == (case.name, client)]

@@ -61,7 +61,7 @@ def receive(url: str, body: dict[str, Any], streams: int, seconds: float) -> lis
 
 
 def observations(replies: list[Reply]) -> list[Observation]:
-    """What the replies were, with the kernel's stamps."""
+    """The replies as the client observed them, with the kernel's stamps."""
     clock = Clock(0)
     times = KernelTime(clock)
     return [_observation(reply, times, clock) for reply in replies]

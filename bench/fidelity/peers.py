@@ -28,9 +28,9 @@ from tests.install import python_of
 
 SAMPLE_S = 0.25
 REQUESTS = 4
-"""Of each stream."""
+"""Requests of each stream."""
 Told = tuple[str, float, list[float]]
-"""Of one request: its key in the truth's log, TTFT and gaps in seconds (one gap: their mean)."""
+"""Report of one request: its key in the truth's log, TTFT and gaps in seconds (one gap: their mean)."""
 
 
 def swarm_command(route: str) -> Callable[[Load, Path], list[str]]:
@@ -131,7 +131,7 @@ TESTERS = {
 
 @dataclass(frozen=True)
 class Sample:
-    """Of a tester's processes at one time: CPU so far, memory (shared pages shared out), number; and of the rest."""
+    """A tester's processes at one time: CPU so far, memory (shared pages shared out), number; and CPU of the rest."""
 
     t_ns: int
     cpu_s: float

@@ -41,7 +41,7 @@ class Stream:
     received_ns: int
     due_ns: int
     name: str = ""
-    """What the client calls the request, if it does."""
+    """The client's own name of the request, if it has one."""
     sent: int = 0
     sends: list[int] = field(default_factory=list)
     slips: list[int] = field(default_factory=list)

@@ -71,6 +71,6 @@ def digest(scenario: Mapping[str, Any]) -> str:
 
 
 def _hardware(environment: Mapping[str, Any]) -> str:
-    """Of the load generator, which is what is known; a server's own is in its target's name, if anywhere."""
+    """Machine of the load generator, which is known; a server's own is in its target's name, if anywhere."""
     machine = environment.get("machine") or {}
     return f"{machine.get('cpu') or 'unknown CPU'} x {machine.get('cores') or '?'}"

@@ -1,4 +1,4 @@
-"""What a run was meant to measure: the few things of its scenario and environment that results depend on."""
+"""The plan of a run: the few things of its scenario and environment that results depend on."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class SoakPlan:
 
 @dataclass(frozen=True)
 class CapacityPlan:
-    """What a search for capacity was to find: its levels are those that it has tried."""
+    """The question of a search for capacity: its levels are those that it has tried."""
 
     slo: tuple[str, ...]
     most: Annotated[int, msgspec.Meta(ge=1)]

@@ -25,7 +25,7 @@ from swarm.recording.rotation import parts_of
 
 
 class Notes(Counter[str]):
-    """What a reader of a run's files must know, and how often."""
+    """Remarks of a reader of a run's files, and how often each came up."""
 
     lines_left_out = 0
 
@@ -36,7 +36,7 @@ class Notes(Counter[str]):
 
 
 Counts = Counter[int]
-"""Of one metric: bucket (see `swarm.recording.histograms.bucket`) -> number of values."""
+"""Counts of one metric: bucket (see `swarm.recording.histograms.bucket`) -> number of values."""
 
 Wide = dict[tuple[StageKey, str], HdrHistogram]
 """Stage and metric -> whole histogram: of the stage that is being read."""
@@ -164,7 +164,7 @@ def _add_line(
 
 
 def _fields(line: str) -> tuple[StageKey, str, str]:
-    """Of `Tag=target:agents:trial:metric,start,length,max,payload`."""
+    """Stage, metric and payload of a line `Tag=target:agents:trial:metric,start,length,max,payload`."""
     tag, _, _, _, payload = line.removeprefix("Tag=").split(",")
     target, agents, trial, metric = tag.split(":")
     return (target, int(agents), int(trial)), metric, payload.strip()

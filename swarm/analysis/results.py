@@ -77,7 +77,7 @@ def _broken_off(trials: Trials, targets: Sequence[TargetResults]) -> bool:
 
 
 def read_trials(directory: Path, notes: Notes, soaked: Window | None, explain: bool) -> Trials:
-    """What happened in each stage and trial, from the events, the server's samples and the interval log.
+    """Reads each stage and trial from the events, the server's samples and the interval log.
 
     `soaked`: of a soak, the window of its one stage, over all the parts in which that ran. `explain`: as of Trial.
     """
@@ -125,7 +125,7 @@ def _target(plan: Plan, target: Target, trials: Trials) -> TargetResults:
 
 
 def _tried(target: str, trials: Trials) -> dict[int, int]:
-    """Of a search: how often each level was tried."""
+    """By level of a target's search: how often it was tried."""
     return {level: number for name, level, number in sorted(trials) if name == target}
 
 

@@ -1,4 +1,4 @@
-"""What a run means, in a sentence or two, from its results alone."""
+"""The meaning of a run, in a sentence or two, from its results alone."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ PREDICTED = "Predicted by the contention model, not measured."
 
 
 def sentences(results: Results) -> list[str]:
-    """What must not be used, what the numbers mean, and how far they can be trusted."""
+    """Which numbers must not be used, the meaning of the others, and how far they can be trusted."""
     if results.capacity:
         said = (PREDICTED if results.predicted else "", *carried(results))
         return [line for line in (*said, unequal(results)) if line]
@@ -32,7 +32,7 @@ def sentences(results: Results) -> list[str]:
 
 
 def carried(results: Results) -> list[str]:
-    """Of a search for capacity: its answer for each target."""
+    """The answers of a search for capacity, one per target."""
     return [found.sentence for found in results.capacity.targets] if results.capacity else []
 
 
@@ -154,7 +154,7 @@ def unequal(results: Results) -> str:
 
 
 def caveat(results: Results) -> str:
-    """What the reader must not conclude."""
+    """The conclusion that a reader must not draw."""
     usable = _usable(results)
     if not usable or results.predicted:
         return ""
@@ -183,7 +183,7 @@ def _alike(usable: Stages, level: int) -> str:
 
 
 def _faster(rate: dict[str, float], kept: dict[str, float]) -> str:
-    """Of two targets, by how much one is faster; "still" when it is the one that lost more."""
+    """By how much one of two targets is faster; "still" when it is the one that lost more."""
     if len(rate) != 2 or not all(rate.values()):
         return ""
     slow, fast = sorted(rate, key=rate.__getitem__)

@@ -1,4 +1,4 @@
-"""What each agent was doing, when, and whom it waited for: a part of a stage's window that a person can look at."""
+"""Activity of each agent over time, and whom it waited for: a part of a stage's window, short enough to look at."""
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
@@ -17,12 +17,12 @@ Kind = Literal["prefill", "decode", "stall", "tool", "failed"]
 """`prefill` is all of the time before the first token, the server's queue included: a client cannot tell them apart."""
 
 SHOWN_AGENT_S = 480.0
-"""Of one stage: as much as fits on a page. Eight agents are shown for a minute, 64 for ten seconds."""
+"""Agent-seconds of one stage that fit on a page: eight agents are shown for a minute, 64 for ten seconds."""
 SHORTEST_S, LONGEST_S = 10.0, 60.0
 MOST_STEPS = 1000
 """In which the tokens of a reply without chunks are spread out: a server may claim any number of them."""
 BUCKETS = 60
-"""Of the window, for rates over time; none is shorter than a second."""
+"""Number of parts of the window, for rates over time; none is shorter than a second."""
 STALL_FACTOR, STALL_NS = 3, 20_000_000
 """A gap is a stall when it exceeds the attempt's median gap by more than this many times that, and than this."""
 
@@ -37,7 +37,7 @@ class Span:
     note: str = ""
     """A tool's name, a failure's kind, a prompt's tokens."""
     behind: tuple[tuple[int, float], ...] = ()
-    """Of a stall: the agents whose prompts were being prefilled meanwhile, and the seconds that each of them cost."""
+    """During a stall: the agents whose prompts were being prefilled, and the seconds that each of them cost."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What several commands share: the scenario as the command line changes it, results on the screen, the exit code."""
+"""Shared by several commands: the scenario as the command line changes it, results on the screen, the exit code."""
 
 import sys
 import traceback
@@ -188,8 +188,8 @@ def busy(doing: str, *, quiet: bool) -> "Status":
 
 
 def exit_code(results: "Results") -> ExitCode:
-    """Of a search: invalid where the answer stands on a stage that is; a failed gate where a target carries no agent.
-    Of other runs: invalid before a failed gate, which is a drift or a threshold."""
+    """Exit code of a search: invalid where the answer stands on an invalid stage; a failed gate where no agent fits.
+    Other runs: invalid before a failed gate, which is a drift or a threshold."""
     if results.capacity:
         answers = results.capacity.targets
         if not all(found.conclusive for found in answers):

@@ -12,7 +12,7 @@ def doctor(
     url: Annotated[str | None, typer.Argument(metavar="[URL]", help="A server's address, with /v1.")] = None,
     route: Annotated[str, typer.Option(help="litellm or direct.")] = "litellm",
 ) -> None:
-    """What this machine can honestly drive, and what a server can do: ten seconds."""
+    """Measure how much load this machine can generate accurately and, given a URL, what that server supports (10 s)."""
     from swarm.client import eventloop
     from swarm.commands.doctor import report_health
 

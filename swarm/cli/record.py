@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Api(StrEnum):
-    """What an upstream speaks."""
+    """API that an upstream offers."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
@@ -89,7 +89,7 @@ def _allowed(names: list[str]) -> frozenset[str]:
 
 
 def summary(done: "Recorded") -> list[str]:
-    """What there is to say at the end, a line each."""
+    """Summary of the finished recording, one line each."""
     totals = done.totals
     lines = [
         f"{totals.turns} turns in {totals.sessions} sessions, {totals.prompt_tokens:,} prompt and "

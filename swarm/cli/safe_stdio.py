@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class OutputError(UsageError):
-    """What is printed cannot be written, as the disk is full, or stdout was closed before swarm began."""
+    """Output cannot be written, as the disk is full, or stdout was closed before swarm began."""
 
 
 class _Output(io.FileIO):

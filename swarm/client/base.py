@@ -15,7 +15,7 @@ Route = Literal["litellm", "direct", "litellm-sdk", "litellm-proxy"]
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a target keeps to when a request asks for it; what it does not is left out of the request."""
+    """Request options that a target supports; others are left out of the request."""
 
     usage: bool = True
     """Token counts at the end of a stream (`stream_options.include_usage`)."""
@@ -91,7 +91,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Observation:
-    """What one attempt has shown so far: filled in by the client, read by the agent and, live, by the view.
+    """Progress of one attempt: filled in by the client, read by the agent and, live, by the view.
 
     `stamps[i]` is when the i-th token-bearing chunk arrived; `tokens[i]` is the completion tokens counted by the server
     up to and including it (empty when it does not say per chunk).
@@ -126,7 +126,7 @@ class Client(Protocol):
         """
 
     def meter(self) -> "Meter":
-        """What the client has seen of itself since the last call."""
+        """Measurements of the client itself since the last call."""
 
     async def close(self) -> None: ...
 
@@ -141,5 +141,5 @@ class Meter:
     coalesced: int
     stamp_source: str
     shared_ns: "array[int]" = field(default_factory=lambda: array("q"))
-    """Of coalesced chunks, a sample: nanoseconds since the read before on their stream, so how long they may have been
+    """A sample of coalesced chunks: nanoseconds since the read before on their stream, so how long they may have been
     there unseen."""

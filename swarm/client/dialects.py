@@ -20,7 +20,7 @@ class Server:
     context_page: tuple[str, ...] = ()
     """Where a model's context length is, if not in the list of models."""
     prefix: str = ""
-    """Of the names of its metrics."""
+    """Prefix of the names of its metrics."""
     gauges: Mapping[str, str] = field(default_factory=dict)
     counters: Mapping[str, str] = field(default_factory=dict)
     histograms: Mapping[str, str] = field(default_factory=dict)
@@ -59,8 +59,8 @@ SERVERS = (
         overflow=("longer than the maximum model length", "max_model_len"),
     ),
     Server("Ollama", version_page=("/api/version", "version")),
-    # Of SGLang and llama.cpp only the gauges: their token counters leave out abandoned requests or cached prompts, so
-    # they cannot be held against ours.
+    # For SGLang and llama.cpp only the gauges: their token counters leave out abandoned requests or cached prompts, so
+    # they cannot be checked against ours.
     Server(
         "llama.cpp",
         version_page=("/props", "build_info"),

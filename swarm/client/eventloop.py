@@ -19,7 +19,7 @@ T = TypeVar("T")
 if sys.platform == "linux":  # as kernel stamps are
 
     class Drain(selectors.EpollSelector):
-        """What the loop waits for, and beside it the sockets that are read here."""
+        """The loop's selector, which also reads our sockets, next to what the loop waits for."""
 
         def __init__(self) -> None:
             super().__init__()

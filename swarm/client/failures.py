@@ -23,7 +23,7 @@ from swarm.client.dialects import SERVERS
 from swarm.recording.records import ErrorKind
 
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding a server's JSON raises."""
+"""Errors that decoding a server's JSON raises."""
 
 _EXCERPT = 300  # characters of a server's own words
 _ERRORS = ("error", "error_message", "error_msg", "errorMessage")
@@ -108,7 +108,7 @@ def not_a_stream(content_type: str, body: bytes, url: str) -> Failure:
 
 
 def from_exception(error: BaseException, url: str) -> Failure | None:
-    """What the network or the HTTP layer raised; None for an exception that is neither's, which is a bug of ours."""
+    """Failure that an error of the network or the HTTP layer stands for; None for any other, which is a bug of ours."""
     match error:
         case aiohttp.ClientConnectorDNSError():
             return Failure("refused", f"the host name of {url} does not resolve ({error.os_error}): check api_base")
@@ -200,7 +200,7 @@ def litellm_kind(error: BaseException) -> ErrorKind | None:
 
 
 def from_litellm(error: Exception, url: str, streaming: bool) -> Failure:
-    """What `litellm.acompletion` raised, before or (`streaming`) inside the stream.
+    """Failure that an error of `litellm.acompletion` stands for, before or (`streaming`) inside the stream.
 
     LiteLLM wraps what happened up to five deep and calls most of it an internal server error, so where there is an
     exception of the network's inside, that one decides.

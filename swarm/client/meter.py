@@ -31,7 +31,7 @@ class _Sample:
             self._every *= 2
 
     def values(self) -> "array[int]":
-        """What was kept, the greatest of all in any case."""
+        """The kept values, the greatest of all in any case."""
         if self._max >= 0 and self._max not in self._kept:
             self._kept.append(self._max)
         return self._kept
@@ -64,7 +64,7 @@ class LagMeter:
         self._together.extend(since_ns)
 
     def take(self, stamp_source: Literal["kernel", "user"]) -> Meter:
-        """What was seen since the last call."""
+        """Takes the measurements since the last call."""
         lags = self._lags.values() if stamp_source == "kernel" else array("q")
         meter = Meter(lags, self._chunks, self._coalesced, stamp_source, self._together.values())
         self._reset()

@@ -33,7 +33,7 @@ from swarm.client import eventloop
 from swarm.clock import STAMP_TOLERANCE_NS, Clock
 
 Ancillary = Sequence[tuple[int, int, bytes]]
-"""What came with bytes, as `socket.recvmsg` has it: there is room for a stamp alone."""
+"""Ancillary data of a read, as `socket.recvmsg` has it: there is room for a stamp alone."""
 
 Read = tuple[bytes, int, int]
 """Body bytes, when they arrived (run time, ns) and how long they waited to be read (ns)."""
@@ -61,7 +61,7 @@ _WHOLE_EVENT = b"}\n\n\r\n"
 
 _CHUNK_HEAD = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")
 _SIZES = {b"%x" % size: size for size in range(1, 2048)}
-"""Of chunks, nearly all there are, by their heads."""
+"""Sizes of nearly all chunks, by their heads."""
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 _REFRESH_NS = 1_000_000_000
 _SUSPICIOUS_NS = 1_000_000
@@ -160,7 +160,7 @@ class Line:
         self.skips_parser = False
         """Whole chunks of the body may be taken out of their frames here: there is a sink, and nothing to unpack."""
         self.lost: BaseException | None = None
-        """What broke the connection, if something did."""
+        """The error that broke the connection, if one did."""
 
     @property
     def sent_ns(self) -> int | None:
@@ -246,7 +246,7 @@ class StampedHandler(ResponseHandler):
     _drain: "eventloop.Drain | None" = None
     """Who reads the socket, in the place of its transport."""
     _broken: Exception | None = None
-    """What came of reading it."""
+    """The error of reading it, if there was one."""
 
     def __init__(self, stamper: "Stamper", loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)

@@ -31,7 +31,7 @@ SMALL_TIMEOUT_S = 10.0
 _DOCUMENTS = frozenset({"application/json", "text/html"})
 _DOCUMENT_BYTES = 64 << 10
 _HIDDEN_TOKENS = 64 << 10
-"""What a server may add to a prompt: a chat template, a system message of its own."""
+"""Tokens that a server may add to a prompt: a chat template, a system message of its own."""
 
 Refusal = Callable[[int, Mapping[str, str], bytes], Failure]
 
@@ -47,7 +47,7 @@ def trust(connection: Connection) -> ssl.SSLContext | bool:
 
 
 def headers_of(connection: Connection) -> dict[str, str]:
-    """What every request says of itself; a target's own headers win."""
+    """Headers of every request; a target's own win."""
     headers = {"Accept-Encoding": "identity"}
     if connection.api_key:
         headers["Authorization"] = f"Bearer {connection.api_key}"
@@ -258,7 +258,7 @@ def most_completion(request: ChatRequest) -> int:
 
 
 def _shared(seen: Observation, begin: int) -> list[int]:
-    """Of each chunk from `begin` on that has the stamp of the one before: nanoseconds since the stamp before that."""
+    """For each chunk from `begin` on with the stamp of the one before: nanoseconds since the stamp before that."""
     since, stamps = [], seen.stamps
     before = stamps[begin - 1] if begin else seen.send_ns or stamps[0]
     apart = 0

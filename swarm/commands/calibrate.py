@@ -24,7 +24,7 @@ from swarm.simulator.profiles.profiles import Profile
 from swarm.text import listed
 
 LEAST_GAPS = 8
-"""Of a stretch: shorter ones say more of the network than of the engine."""
+"""Gaps of a stretch: shorter ones say more of the network than of the engine."""
 LEAST_OBSERVATIONS = 20
 UNKNOWN = 0.25
 """A 95 % interval wider than this to either side, relative to the value: the run does not tell the parameter."""
@@ -32,7 +32,7 @@ NEGLIGIBLE = {"api_overhead_s": 0.005}
 """Half widths that are good enough, whatever the value."""
 DECODE = {"moe": ("layer_overhead_us", "eta_experts", "eta_kv"), "dense": ("eta_weights", "eta_kv")}
 PREFILL = {"moe": ("eta_flops_experts", "api_overhead_s"), "dense": ("eta_flops_dense", "api_overhead_s")}
-"""What is fitted. The rest is constant in a run, so that it cannot be told from these."""
+"""Parameters that are fitted. The others are constant in a run, so that it cannot be told from these."""
 RANGES = {"layer_overhead_us": (0.5, 5000.0), "api_overhead_s": (1e-5, 5.0)}
 SHARE = (0.01, 1.0)
 REMEDIES = {

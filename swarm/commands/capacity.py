@@ -50,7 +50,7 @@ class Search(Sink):
     def close(self) -> None: ...
 
     def stages(self, run: str, say: Callable[[str], None]) -> Iterator[StagePlan]:
-        """What to run next; asked again when that stage is over. `run` and the rest are as of `stage_plan`.
+        """Yields the next stage to run; asked again when it is over. `run` and the rest are as of `stage_plan`.
 
         Where an objective compares with one agent, that comes before every trial that has none to be compared with.
         """

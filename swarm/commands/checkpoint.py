@@ -55,7 +55,7 @@ def check_files(directory: Path) -> None:
         raise UsageError(f"{directory / rundir.CHECKPOINT}: cannot be read: {error}; delete it to go on") from None
     for name, size in sizes.items():
         found = (directory / name).stat().st_size if (directory / name).exists() else 0
-        # What was `events.jsonl` then may be one of its parts by now, whole.
+        # The former `events.jsonl` may be one of its parts by now, whole.
         if found < size and not any(part.stat().st_size >= size for part in parts_of(directory / name)):
             raise UsageError(
                 f"{directory / name}: {size - found} bytes are gone that the last checkpoint saw on the disk; "

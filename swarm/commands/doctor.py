@@ -30,11 +30,11 @@ from swarm.text import listed
 TOKENS_PER_S = 100.0
 STREAMS = (8, 32, 128)
 SECONDS = 1.0
-"""Of each step."""
+"""Seconds of each step."""
 PROMPT_BYTES = 16_000
 REPLY_TOKENS = 50
 KEPT_UP = 0.9
-"""Of the tokens that a step should bring: with less, the server that it is tried on was the slower one."""
+"""Share of the tokens that a step should bring: with less, the server that it is tried on was the slower one."""
 
 _MARKS = {True: ("ok", "32"), None: ("note", "33"), False: ("FAIL", "31")}
 
@@ -49,7 +49,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Drive:
-    """What it took to read `streams` streams: bound on the error of the times and lag (p99, seconds), CPU as a share of
+    """Cost of reading `streams` streams: bound on the error of the times and lag (p99, seconds), CPU as a share of
     a core and in seconds per token, how many tokens a second came, and who used the machine (None: not known)."""
 
     streams: int
@@ -245,7 +245,7 @@ def _told(drive: Drive, limits: ClientSettings) -> Finding:
 
 
 def _capacity(drives: Sequence[Drive], limits: ClientSettings) -> list[Finding]:
-    """What follows for a swarm: as many tokens as the CPU limit allows, but where a step failed, no more than came
+    """Consequences for a swarm: as many tokens as the CPU limit allows, but where a step failed, no more than came
     before it. A step that failed for want of CPU is a limit; one whose times were wrong all the same is a fault."""
     last = drives[-1]
     honest = drives if last.honest(limits) else drives[:-1]

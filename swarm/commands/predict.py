@@ -39,7 +39,7 @@ FLUSH_S = 120.0
 
 @dataclass(frozen=True)
 class _Prediction:
-    """What all stages of a prediction share."""
+    """Everything that the stages of a prediction share."""
 
     asked: RunSpec
     servers: dict[str, VirtualServer]

@@ -191,7 +191,7 @@ def _open(path: Path, header: TraceHeader, rules: Sequence[Rule], key: str | Non
 
 
 def _end(recording: RecordingApart) -> Totals:
-    """What was recorded in the end; a trace that could not be finished says so."""
+    """Totals of the finished recording; a trace that could not be finished says so."""
     try:
         recording.close()
     except RecordingError as error:

@@ -63,7 +63,7 @@ class Backend:
 
 @dataclass(frozen=True)
 class _Run:
-    """What all stages of a run share."""
+    """Everything that the stages of a run share."""
 
     asked: RunSpec
     id: str

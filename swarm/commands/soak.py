@@ -27,10 +27,10 @@ from swarm.scenario.schema import Scenario
 from swarm.scenario.units import format_duration
 
 TOKEN_BYTES, REQUEST_BYTES, SECOND_BYTES = 11, 1300, 1600
-"""What a completion token (the stamp and count of its chunk), a request with its turn and tool calls, and a second of
-samples take in the files: measured, rounded up."""
+"""Bytes in the files of a completion token (the stamp and count of its chunk), a request with its turn and tool calls,
+and a second of samples: measured, rounded up."""
 CONTENT_BYTES = 5
-"""What a token of text takes where contents are recorded; a job's messages are as many tokens as its context."""
+"""Bytes of a token of text where contents are recorded; a job's messages are as many tokens as its context."""
 
 
 def run_soak(

@@ -11,7 +11,7 @@ from swarm.proxy.exchange import Api
 from swarm.proxy.usage import UsageFilter
 
 MOST_UNREAD_BYTES = 64 << 20
-"""Of an answer that its client does not fetch: then the client is cut off."""
+"""Bytes of an answer that its client has not fetched: beyond, the client is cut off."""
 
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"}

@@ -34,11 +34,11 @@ _FORWARDED = frozenset(
 _EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
 """vLLM's words for efforts that only some models know."""
 _MISFITS = (*JSON_ERRORS, TypeError, ValueError, LookupError, AttributeError)
-"""What LiteLLM's translators raise for what does not have the shape that they expect."""
+"""Errors that LiteLLM's translators raise for input of a shape that they do not expect."""
 
 
 class TranslationError(Exception):
-    """What cannot be translated; says why."""
+    """A request or reply cannot be translated; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class _Function(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Fragment(msgspec.Struct, forbid_unknown_fields=True):
-    """Of a call that has begun: no id, no name."""
+    """Part of a call that has begun: no id, no name."""
 
     index: int
     function: _Function
@@ -171,7 +171,7 @@ _chunk = msgspec.json.Decoder(_Chunk).decode
 
 
 def continued(event: bytes, chunk: bytes) -> bytes | None:
-    """What LiteLLM makes of a chunk that only adds to the text, thinking or call that its last event added to.
+    """LiteLLM's translation of a chunk that only adds to the text, thinking or call that its last event added to.
 
     That is nearly all of a reply, and LiteLLM takes 0.15 ms for each. None: it is for LiteLLM to translate.
     """

@@ -11,16 +11,16 @@ Api = Literal["openai", "responses", "anthropic"]
 """The words of a turn: OpenAI's chat completions, its Responses API, or Anthropic's messages."""
 
 MOST_REPLY_BYTES = 64 << 20
-"""Of an answer, as it came and unpacked; a longer one still reaches its client, but is not kept."""
+"""Bytes of an answer, as it came and unpacked; a longer one still reaches its client, but is not kept."""
 
 
 class UnreadableError(Exception):
-    """Of this exchange no turn can be made; says why."""
+    """No turn can be made of this exchange; the message says why."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """What the upstream was asked and what it answered. Times are on the recording's clock, in nanoseconds."""
+    """A request to the upstream and its answer. Times are on the recording's clock, in nanoseconds."""
 
     api: Api
     request: bytes
@@ -29,11 +29,11 @@ class Exchange:
     end_ns: int = 0
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Of the answer."""
+    """Headers of the answer."""
     pieces: list[tuple[bytes, int]] = field(default_factory=list)
     """The answer's body as it arrived, and when."""
     failure: Failure | None = None
-    """What the network did to it."""
+    """How the network broke it off, if it did."""
     keys: tuple[str, ...] = field(default=(), repr=False)
     """With which the client asked: they are in no trace, wherever else they turn up."""
     left: bool = False

@@ -32,7 +32,7 @@ class Turn:
     reply: dict[str, Any] | None
     """The assistant message; None: not a token of it came."""
     seen: Observation
-    """What the server counted, the reasoning, and why the reply ended."""
+    """The server's token counts, the reasoning, and why the reply ended."""
 
 
 class _Request(msgspec.Struct):

@@ -36,12 +36,12 @@ _MOST_QUOTES = 32
 
 @dataclass(slots=True)
 class Totals:
-    """What has been recorded so far."""
+    """Totals of the recording so far."""
 
     sessions: int = 0
     turns: int = 0
     failed: int = 0
-    """Of the turns: refused, broken off or cancelled."""
+    """Turns that were refused, broken off or cancelled."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     uncounted: int = 0
@@ -49,7 +49,7 @@ class Totals:
     unreadable: int = 0
     """Requests for a turn that are not in the trace, as they or their answers could not be read."""
     model: str = ""
-    """Of the last turn."""
+    """Model of the last turn."""
     redacted: Counter[str] = field(default_factory=Counter)
     """Finds by rule."""
     stopped: str | None = None
@@ -144,7 +144,7 @@ class Recording:
         )
 
     def _said(self, message: dict[str, Any]) -> Message:
-        """What a message says, whatever its form: clients write the same thing down in different ways."""
+        """The content of a message, whatever its form: clients write the same thing down in different ways."""
         role, content, calls = str(message.get("role")), _plain(message.get("content")), list(_calls(message))
         answers = [str(message["tool_call_id"])] if message.get("tool_call_id") else []
         made = [(call_id, name, _parsed(arguments)) for call_id, name, arguments in calls]
@@ -234,7 +234,7 @@ def _parsed(arguments: str) -> Any:
 
 
 def _opening_text(messages: list[dict[str, Any]]) -> str:
-    """What the user says before the model first does: some agents tell of their surroundings before the job."""
+    """The user's text before the model's first: some agents tell of their surroundings before the job."""
     talk = (message for message in messages if message.get("role") not in ("system", "developer"))
     first = takewhile(lambda message: message.get("role") == "user", talk)
     contents = (_plain(message.get("content")) for message in first)

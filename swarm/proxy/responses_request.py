@@ -17,7 +17,7 @@ from swarm.client.base import ToolCall
 from swarm.proxy.exchange import UnreadableError
 
 MOST_STORED_BYTES = 64 << 20
-"""Of requests and answers that later requests may name; the oldest are forgotten."""
+"""Bytes of requests and answers that later requests may name; the oldest are forgotten."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def call(item: dict[str, Any]) -> ToolCall | None:
 
 
 def as_arguments(given: str) -> str:
-    """What a custom tool takes is no JSON: it becomes the argument `input`, as vLLM shows it to its models."""
+    """Arguments of a custom tool, whose input is no JSON: `input` holds it, as vLLM shows it to its models."""
     return _json({"input": given})
 
 
@@ -205,7 +205,7 @@ def _part(part: Any) -> dict[str, Any]:
 
 
 def _output(output: Any) -> Any:
-    """What a tool said: a text, parts of a message, or else JSON."""
+    """A tool's output: a text, parts of a message, or else JSON."""
     if isinstance(output, list) and all(isinstance(part, dict) and "type" in part for part in output):
         return _content(output)
     return output if isinstance(output, str) else _json(output)

@@ -69,7 +69,7 @@ class _Event(msgspec.Struct):
 
 @dataclass
 class Reply:
-    """What later requests may name: the response, and the items that it is made of."""
+    """The parts of a reply that later requests may name: the response, and the items that it is made of."""
 
     id: str | None = None
     items: list[dict[str, Any]] = field(default_factory=list)

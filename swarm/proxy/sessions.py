@@ -16,7 +16,7 @@ from itertools import takewhile
 _MOST_OPEN = 8
 """Turns of a session whose calls may still be starting sub-agents."""
 _LEAST_WORDS = 5
-"""Of an argument that a sub-agent's prompt repeats, so that it is no accident, as a path or a name would be."""
+"""Words of an argument that a sub-agent's prompt repeats, so that it is no accident, as a path or a name would be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What became of it."""
+    """The answer to a request, or how it failed."""
 
     reply: Message | None = None
     quotes: tuple[str, ...] = ()

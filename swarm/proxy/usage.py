@@ -47,7 +47,7 @@ class UsageFilter:
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
-        """What may go on; a begun event waits for its end, which its reader has to do anyway."""
+        """The complete events so far; a begun one waits for its end, as it has to in its reader anyway."""
         if not self._held and data.endswith(b"\n\n") and b'"usage"' not in data:
             return data  # nearly always: a read brings whole events
         data = self._held + data
@@ -58,7 +58,7 @@ class UsageFilter:
         return _without_usage(whole) if b'"usage"' in whole else whole
 
     def rest(self) -> bytes:
-        """What the end of the stream left without its blank line."""
+        """The text that the end of the stream left without its blank line."""
         rest, self._held = self._held, b""
         return rest
 

@@ -17,7 +17,7 @@ READY_S = 60.0
 """For a shard to start, and to be ready for a stage."""
 ANSWER_S = 15.0
 EXCHANGES = 8
-"""Of clocks: the one of the shortest round trip counts."""
+"""Number of clock exchanges: the one of the shortest round trip counts."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Shard:
     lives: int = 0
     """Times that it was started."""
     lost: str | None = None
-    """What became of it; None: it is there."""
+    """How it was lost; None: it is there."""
 
     @property
     def life(self) -> str:
@@ -137,7 +137,7 @@ class Fleet:
 
 
 def _minor(version: str) -> str:
-    """Of Python: what two processes must share to understand each other."""
+    """Minor version of Python, which two processes must share to understand each other."""
     return ".".join(version.split(".")[:2])
 
 

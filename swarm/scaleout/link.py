@@ -11,7 +11,7 @@ from swarm.recording.status import AgentStatus
 from swarm.scenario.schema import Scenario
 
 Reply = tuple[Literal["done", "refused", "failed"], Any]
-"""What a call came to: its result, a SwarmError that a user can act on, or the traceback of a bug."""
+"""Outcome of a call: its result, a SwarmError that a user can act on, or the traceback of a bug."""
 
 
 class LostError(Exception):
@@ -37,7 +37,7 @@ OpenLink = Callable[[int], Awaitable[Link]]
 
 @dataclass(frozen=True)
 class Setup:
-    """What a shard must know before its first stage."""
+    """Everything that a shard must know before its first stage."""
 
     scenario: Scenario
     neighbours: int
@@ -48,19 +48,19 @@ class Setup:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a shard must know before a stage."""
+    """Everything that a shard must know before a stage."""
 
     spec: StageSpec
     connection: Connection
     origin_ns: int
-    """Of the run's time line, on the shard's own monotonic clock."""
+    """Start of the run's time line, on the shard's own monotonic clock."""
     prefix: str
-    """Of the ids of its records."""
+    """Prefix of the ids of its records."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What has happened since the last batch, and what the agents do now."""
+    """Records since the last batch, and what the agents do now."""
 
     records: list[bytes]
     """One a piece, in MessagePack."""

@@ -111,7 +111,7 @@ async def _serve(incoming: int, outgoing: int) -> None:
 
 
 if __name__ == "__main__":
-    # What is printed by mistake must not come between two answers.
+    # Text printed by mistake must not come between two answers.
     pipes = os.dup(0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)

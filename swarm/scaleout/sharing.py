@@ -22,7 +22,7 @@ class Sharing:
     workers: int | None = None
     """None: one process, and an actor on each node."""
     address: str | None = None
-    """Of the Ray cluster; None: the one that Ray finds."""
+    """Address of the Ray cluster; None: the one that Ray finds."""
 
     @property
     def alone(self) -> bool:

@@ -51,7 +51,7 @@ def identity() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """What two processes share exactly if 127.0.0.1 is the same to both: a boot of a system, and its network."""
+    """Same for two processes exactly if 127.0.0.1 is the same to both: a boot of a system, and its network."""
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/net')}"
     except OSError:

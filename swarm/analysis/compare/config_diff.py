@@ -14,7 +14,7 @@ ABSENT = object()
 _LABELS = ("started_at", "scenario.name")
 """They differ between any two runs."""
 _TOLD_AGAIN = (".api_base", ".models", ".notes")
-"""Of a running target: the port of a simulated one is any free one, and the scenario says the rest."""
+"""Left out, as a running target reports them: a simulated one has any free port, and the scenario says the rest."""
 
 Settings = dict[str, Any]
 """Dotted path -> value, of all leaves."""

@@ -1,4 +1,4 @@
-"""What a night is held against: its own validity and thresholds, its drift, a baseline, and the nights before it.
+"""The checks of a run: its own validity and thresholds, its drift, a baseline, and the runs before it.
 
 A run that is invalid is neither a regression nor a pass: every other gate is then skipped.
 """

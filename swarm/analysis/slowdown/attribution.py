@@ -20,7 +20,7 @@ CAUSES: tuple[Cause, ...] = get_args(Cause)
 TurnKey = tuple[str, int]
 """A turn of a script: its template, and its number."""
 LEAST_GROWTH = 0.01
-"""Of the time alone: below it there is nothing to explain."""
+"""Share of the time alone: with less growth there is nothing to explain."""
 HITS_ALIKE = 0.01
 LEAST_INDEPENDENT = 0.01
 """1 - r^2 of cold tokens and pairs, from which on their costs are told apart."""
@@ -43,7 +43,7 @@ class Spent:
     cold_tokens: float = 0
     """Prompt tokens that were not cached."""
     pairs: float = 0
-    """Of each of those with itself and every token before it."""
+    """Attention pairs: each of those tokens with itself and every token before it."""
     uncounted: float = 0
     """Attempts of which the server did not say how many those were."""
 
@@ -57,7 +57,7 @@ class Spent:
 
 
 class PrefillCost:
-    """What prompt tokens cost alone, by least squares: wait = constant + a * cold tokens + b * attention pairs.
+    """Time that prompt tokens take alone, by least squares: wait = constant + a * cold tokens + b * attention pairs.
 
     Pairs are what attention computes: each cold token with itself and every token before it. So one behind a long
     cached prefix costs more, as does the end of a long prompt (Vaswani et al. 2017, table 1).
@@ -74,7 +74,7 @@ class PrefillCost:
             self._sums[at] += value
 
     def ns(self, cold: float, pairs: float) -> float | None:
-        """Of so many more of both; None where the points do not tell."""
+        """Nanoseconds that so many more of both take; None where the points do not tell."""
         if not cold:
             return 0.0
         if not self._count:
@@ -93,7 +93,7 @@ class PrefillCost:
 
 
 class Causes:
-    """Of one stage in one trial: what its records tell about where time went."""
+    """Records of one stage in one trial that tell where time went."""
 
     def __init__(self, window: Window, agents: int) -> None:
         self._window = window
@@ -102,7 +102,7 @@ class Causes:
         self.turns: dict[TurnKey, Spent] = {}
         """The turns that ended well in the window."""
         self.stalls: dict[TurnKey, Stalls] = {}
-        """Of the same turns."""
+        """Stalls of the same turns."""
         self.gaps = Gaps(agents)
         self.prefill = PrefillCost()
         """From the whole stage, because its first prompt is all cold."""
@@ -176,7 +176,7 @@ class Causes:
             self._in_window[1:] = [sample]
 
     def growth(self, counter: str, *, whole_stage: bool = False) -> float | None:
-        """Of one of the server's counters, in the window or in the whole stage; None: it does not tell."""
+        """Growth of one of the server's counters, in the window or in the whole stage; None: it does not tell."""
         samples = self._in_stage if whole_stage else self._in_window
         if len(samples) < 2:
             return None
@@ -185,7 +185,7 @@ class Causes:
 
     @property
     def queue_share(self) -> float | None:
-        """Of the wait for the first token, how much the server says was spent in its queue."""
+        """Share of the wait for the first token that the server reports as spent in its queue."""
         seconds, count = self.growth("queue_time_sum"), self.growth("queue_time_count")
         if seconds is None or not count or not self._first_ns:
             return None
@@ -193,7 +193,7 @@ class Causes:
 
     @property
     def hit_share(self) -> float | None:
-        """Of the prompt tokens, how many the server says were in its prefix cache."""
+        """Share of the prompt tokens that the server reports as found in its prefix cache."""
         hits, queries = self.growth("prefix_hits"), self.growth("prefix_queries")
         return hits / queries if hits is not None and queries else None
 
@@ -224,7 +224,7 @@ def attribution(trials: Sequence[tuple[Causes, Causes]]) -> dict[Cause, float] |
 
 
 def _same_turns(shared: Sequence[TurnKey], loaded: Causes, alone: Causes) -> tuple[Spent, Spent]:
-    """What the turns took at N agents, and what as many of the same turns took alone."""
+    """Time that the turns took at N agents, and that as many of the same turns took alone."""
     now, then = Spent(), Spent()
     for key in shared:
         now.add(loaded.turns[key])

@@ -1,4 +1,4 @@
-"""What the gaps between chunks were spent on: decoding, another request's prompt, or being preempted.
+"""Causes of the gaps between chunks: decoding, another request's prompt, or being preempted.
 
 An engine gives every decoding request its token in every step, and computes prompts in the same steps. So a gap is
 longer than usual for two reasons that a client can tell apart. A prompt in a step delays all streams at once: the gap
@@ -61,7 +61,7 @@ class Steps:
 
 
 class Gaps:
-    """Of one stage in one trial; attempts come in when their turn has ended, and few are kept.
+    """Gaps of one stage in one trial; attempts come in when their turn has ended, and few are kept.
 
     What overlaps an attempt is known once every agent has been heard of up to its end: until then it is pending.
     """
@@ -98,7 +98,7 @@ class Gaps:
         self._advance(max((stream.end_ns + 1 for stream in self._pending), default=0))
 
     def steps(self, alone: "Gaps") -> Steps:
-        """What steps without prompts take; `alone`: the gaps of one agent.
+        """Time of steps without prompts; `alone`: the gaps of one agent.
 
         Where somebody waited all the time (for a free place, say) it is what the shorter gaps have in common, unless
         that is more than among more streams: then all of them had prompts in them, and the neighbours tell.
@@ -120,7 +120,7 @@ class Gaps:
         return Steps({streams: _between(known, streams) for streams, _ in self._cells}, each)
 
     def _ns_per_context(self) -> float:
-        """What a token of context adds to the step of a stream that is alone, by least squares; 0: maybe chance."""
+        """Nanoseconds that a token of context adds to the step of a stream alone, by least squares; 0: maybe chance."""
         cell = self._cells.get((1, False))
         if cell is None or len(cell.sample) < ENOUGH:
             return 0.0

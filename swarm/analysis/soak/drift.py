@@ -110,7 +110,7 @@ def _blocks(number: Number, rows: Sequence[SoakWindow], window_s: float) -> list
 
 
 def _scales(number: Number, rows: Sequence[SoakWindow], levels: set[int]) -> dict[int, float]:
-    """What brings each number of agents to the median of all of them; none for one whose median is 0."""
+    """Factors that bring each number of agents to the median of all of them; none for one whose median is 0."""
     values: dict[int, list[float]] = defaultdict(list)
     for row in rows:
         if row.agents in levels:

@@ -1,4 +1,4 @@
-"""What a soak has beyond a stage's results: its windows, what broke it off, and what changed while it ran."""
+"""A soak's results beyond those of a stage: its windows, what broke it off, and what changed while it ran."""
 
 from pathlib import Path
 

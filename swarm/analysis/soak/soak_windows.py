@@ -35,12 +35,12 @@ KEPT_NS = 1200 * 1_000_000_000
 STALL_S, STALL_TIMES = 10.0, 10.0
 """A wait for the next token is a stall when it is longer than this, and than so many times the soak's usual longest."""
 STORM_SHARE = 0.2
-"""Of a window's requests: when more fail, its latencies are those of the survivors."""
+"""Share of a window's requests: when more fail, its latencies are those of the survivors."""
 
 
 @dataclass
 class Segment:
-    """What one process measured; a soak that never broke off is one segment."""
+    """Measurements of one process; a soak that never broke off is one segment."""
 
     began: Stage
     ended: StageEnd | None = None
@@ -141,7 +141,7 @@ class Minutes:
         self.segments: list[Segment] = []
         self._width_ns = round(plan.window_s * 1e9)
         self._minutes: list[dict[int, Minute]] = []
-        """Of each segment, by their number in it."""
+        """By segment: its minutes, by their number in it."""
         self._settled = 0
 
     @property
@@ -301,7 +301,7 @@ def _stood_still(minute: Minute, seconds: float) -> str | None:
 
 
 def _disturbed(row: SoakWindow, usual_wait_s: float, max_lag_s: float) -> str | None:
-    """What happened in a window, if anything did, that its numbers are about instead of the load."""
+    """The event that a window's numbers are about instead of the load; None: there was none."""
     lag, share, wait = row.lag_s_p99, row.error_share, row.longest_wait_s
     if row.disturbed:
         return row.disturbed

@@ -1,4 +1,4 @@
-"""What N agents lose against one, in one place: each number over the same trials of the same target."""
+"""The losses of N agents against one, in one place: each number over the same trials of the same target."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

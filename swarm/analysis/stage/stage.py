@@ -267,7 +267,7 @@ def _sum(counters: Iterable[Counter[Kind]]) -> dict[Kind, int]:
 
 
 def _notes(agents: int, trials: Sequence[Trial], limits: Limits) -> list[str]:
-    """What a reader should know that does not make the stage invalid."""
+    """Remarks for the reader that do not make the stage invalid."""
     notes = []
     jobs, needed = sum(trial.jobs.finished for trial in trials), ENOUGH_PER_AGENT * agents
     if not enough_jobs(trials, agents):

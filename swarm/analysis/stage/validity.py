@@ -20,7 +20,7 @@ TOOLS_SHARE = 0.10
 SILENT_SHARE = 0.02
 SILENT_TIMES = 3
 BUSY_SHARE = 0.9
-"""Of the machine's CPUs: above it, a client that is late without using its own core was kept from running."""
+"""Share of the machine's CPUs: above it, a client that is late without using its own core was kept from running."""
 
 
 def trial_reasons(trial: Trial, limits: Limits) -> list[str]:

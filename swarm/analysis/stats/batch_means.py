@@ -18,7 +18,7 @@ MSER_LEAST = 20
 
 
 def half_width(values: Sequence[float]) -> float:
-    """Of the 95 % t interval of the mean of two or more independent values."""
+    """Half width of the 95 % t interval of the mean of two or more independent values."""
     return t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
 
 

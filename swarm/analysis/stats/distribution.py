@@ -15,12 +15,12 @@ def rank(percentile: float, count: int) -> int:
 
 
 def percentile(ascending: Sequence[float], percent: float) -> float | None:
-    """Of a few exact values; None of none."""
+    """Percentile of a few exact values; None of none."""
     return ascending[rank(percent, len(ascending)) - 1] if ascending else None
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Of the values that were measured; None if none was."""
+    """Mean of the values that were measured; None if none was."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 

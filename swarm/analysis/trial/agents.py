@@ -1,4 +1,4 @@
-"""What each agent got: its output rate, its waiting, its work."""
+"""Results of each agent: its output rate, its waiting, its work."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from swarm.results import AgentRates, AgentResults
 LONG_WAIT_NS = 6_000_000_000
 """Between a failed attempt and the next: longer than an agent backs off by itself after a failed job."""
 MANY_TURNS = 10
-"""Of the median agent in a window: one that ended none meanwhile took no part."""
+"""Turns of the median agent in a window: an agent that ended none meanwhile took no part."""
 SERVED_SHARE = 0.1
-"""Of the median agent's tokens: one that got so many is in one long turn, and takes part."""
+"""Share of the median agent's tokens: one that got so many is in one long turn, and takes part."""
 PRESENT_SHARE = 0.5
-"""Of the window: one that was there for less is not judged by what it got. It died, or a pattern let it rest."""
+"""Share of the window: an agent there for less is not judged by its rate. It died, or a pattern let it rest."""
 
 
 @dataclass(slots=True)
@@ -34,9 +34,9 @@ class Agent:
     """Requests with tokens that the server did not count."""
     present_ns: int = 0
     waited_ns: int = 0
-    """Of its long waits to try a failed request again."""
+    """Nanoseconds of its long waits to try a failed request again."""
     failure: str = ""
-    """What the last of its requests failed with."""
+    """The error of its last failed request."""
     spent: Counter[str] = field(default_factory=Counter)
     """Where the time of its jobs went that touch the window, whole jobs."""
 
@@ -143,7 +143,7 @@ def idle_ns(agents: dict[int, Agent], seconds: float) -> int:
 
 
 def spread(ascending: Sequence[float]) -> AgentRates:
-    """Of the agents' output rates."""
+    """Spread of the agents' output rates."""
     low, p10, p50, p90, high = (percentile(ascending, percent) for percent in (0, 10, 50, 90, 100))
     return AgentRates(p10=p10, p50=p50, p90=p90, min=low, max=high)
 

@@ -9,7 +9,7 @@ from swarm.recording.timing import TimingError
 from swarm.results import ClientResults
 
 OTHERS_SHARE = 0.25
-"""Of the machine's CPUs: from it on, processes that are not swarm's are worth telling of."""
+"""Share of the machine's CPUs: from it on, other programs are worth a note."""
 
 
 class Process:
@@ -20,7 +20,7 @@ class Process:
         self.watched_ns = 0
         self.timing = TimingError()
         self.cores: int | None = None
-        """Of its machine; None where an older run did not say, or nobody could."""
+        """Cores of its machine; None where an older run did not say, or nobody could."""
         self.frozen: list[tuple[int, int]] = []
         """Times in the window in which it stood still: since the window's start, and how long; nanoseconds."""
         self._companions_ns = 0
@@ -94,7 +94,7 @@ def use_of(process: Process, on_its_machine: Iterable[Process]) -> Use | None:
 
 
 class Client:
-    """Of one stage in one trial: the samples that end in its window, by shard."""
+    """Load generator of one stage in one trial: the samples that end in its window, by shard."""
 
     def __init__(self, window: Window) -> None:
         self._window = window

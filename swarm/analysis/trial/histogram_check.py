@@ -11,7 +11,7 @@ from swarm.recording.records import AnyRecord, Attempt
 
 
 class Recorded:
-    """Of one stage in one trial."""
+    """Histograms recorded in one stage in one trial."""
 
     def __init__(self, window: Window) -> None:
         self._window = window

@@ -10,7 +10,7 @@ ENOUGH_PER_AGENT = 4
 
 
 class Jobs:
-    """Of one stage in one trial. A job unfinished at the window's end is censored, whatever became of it later."""
+    """Jobs of one stage in one trial. One unfinished at the window's end is censored, whatever became of it later."""
 
     def __init__(self, window: Window) -> None:
         self._window = window

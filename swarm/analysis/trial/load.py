@@ -7,7 +7,7 @@ from swarm.recording.records import AgentEnd, Attempt
 
 
 class Load:
-    """Of one stage in one trial. Keeps 16 bytes a request, for the largest number in flight."""
+    """Load of one stage in one trial. Keeps 16 bytes per request, for the largest number in flight."""
 
     def __init__(self, window: Window) -> None:
         self._window = window

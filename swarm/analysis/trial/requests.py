@@ -8,7 +8,7 @@ from swarm.recording.records import Attempt, ErrorKind
 
 
 class Requests:
-    """Of one stage in one trial; a request counts in the window in which it ends, a token where its chunk arrives."""
+    """Requests of one stage in one trial; each counts in the window in which it ends, a token where its chunk comes."""
 
     def __init__(self, window: Window) -> None:
         self._window = window
@@ -24,7 +24,7 @@ class Requests:
         self.doubt = ""
         self.ended_for_tools = 0
         self.lost_calls = 0
-        """Of those, replies without a call."""
+        """Number of those without a tool call."""
         self.truncated = 0
         """Complete replies that ended at a limit and not where they were planned to."""
         self.prompt_tokens: float | None = None

@@ -5,7 +5,7 @@ from swarm.recording.records import Attempt
 
 
 class Silence:
-    """Of one stage in one trial."""
+    """Silences of one stage in one trial."""
 
     def __init__(self, window: Window) -> None:
         self._window = window

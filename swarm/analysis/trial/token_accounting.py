@@ -5,7 +5,7 @@ from swarm.recording.observations import is_complete
 from swarm.recording.records import Attempt
 
 ABORT_TOKENS = 4
-"""What a server may still generate for a request after the last chunk that we saw, until our abort takes effect."""
+"""Tokens that a server may still generate for a request after our last chunk, until our abort takes effect."""
 
 
 class Account:
@@ -39,7 +39,7 @@ class Account:
 
 
 class Accounts:
-    """Of one stage in one trial: lengths and usage of what ended in the window, totals of the whole stage."""
+    """Tokens of one stage in one trial: lengths and usage of requests that ended in the window, totals of the stage."""
 
     def __init__(self, window: Window) -> None:
         self._window = window

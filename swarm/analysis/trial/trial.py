@@ -33,7 +33,7 @@ from swarm.recording.records import (
 
 
 class Trial:
-    """What happened in one stage in one trial."""
+    """Everything that happened in one stage in one trial."""
 
     def __init__(self, began: Stage, window: Window | None = None, *, explain: bool = True) -> None:
         """`window`: of a soak in several parts, what all of them measured; None: the stage's. `explain`: look
@@ -41,7 +41,7 @@ class Trial:
         self.began = began
         self.ended: StageEnd | None = None
         self.closed: WindowEnd | None = None
-        """Of a window that was to run until a number was sure enough."""
+        """End of a window that was to run until a number was precise enough."""
         self.window = window or Window(began.window_start_ns, began.window_end_ns)
         self.load = Load(self.window)
         self.requests = Requests(self.window)

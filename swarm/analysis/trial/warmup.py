@@ -16,7 +16,7 @@ from swarm.analysis.window import Window, completion_tokens
 from swarm.recording.records import Attempt
 
 BINS = 2000
-"""Of a stage from its start to its window's planned end, whatever its length: 16 KB a trial."""
+"""Bins of a stage from its start to its window's planned end, whatever its length: 16 KB per trial."""
 MATERIAL = 0.05
 """A transient is told of when it moves the rate by more than this, and by more than chance does."""
 ROUNDING = 1e-9
@@ -59,7 +59,7 @@ class Output:
         return self._bin_ns / 1e9
 
     def ci95(self) -> list[float] | None:
-        """Of the rate within this trial, by batch means."""
+        """Interval of the rate within this trial, by batch means."""
         means = batch_means(self.rates()[self.warmup_bins :])
         found = t_interval(means) if any(means) else None
         return None if found is None else [max(0.0, found[0]), found[1]]
@@ -79,7 +79,7 @@ class Warmup:
     material: bool
 
     def complaint(self) -> str | None:
-        """What a reader must know of it; None: nothing."""
+        """A remark on it for the reader; None: nothing."""
         if not self.material:
             return None
         if self.transient_s is None:

@@ -27,7 +27,7 @@ class Fragment(msgspec.Struct, gc=False):
 
 
 class Delta(msgspec.Struct, gc=False):
-    """What a chunk adds. All names from `reasoning` to `thinking_blocks` are servers' names of the same thing."""
+    """The new part in a chunk. All names from `reasoning` to `thinking_blocks` are servers' names of the same thing."""
 
     content: str | None = None
     reasoning: str | None = None
@@ -57,7 +57,7 @@ class Usage(msgspec.Struct, gc=False):
 
 
 class Chunk(msgspec.Struct, gc=False):
-    """What is read of an OpenAI chunk. One without choices may be an error instead (`failures.error_in`)."""
+    """The fields read of an OpenAI chunk. One without choices may be an error instead (`failures.error_in`)."""
 
     choices: list[Choice] | None = None
     usage: Usage | None = None

@@ -205,7 +205,7 @@ class ChatStream:
         return bears_token
 
     def _other_delta(self, delta: Delta, known: str) -> bool:
-        """What comes under rarer names: looked for in a first chunk, in one that brings nothing else, and once found.
+        """Takes fields of rarer names: looked for in a first chunk, in one that brings nothing else, and once found.
 
         `known`: the reasoning that came under a usual name, which a rarer one repeats.
         """
@@ -257,7 +257,7 @@ _NO_FUNCTION = chunks.Function()
 
 
 def _chunks(reads: Sequence[tuple[bytes, int, int]]) -> list[Chunk] | None:
-    """What each of the reads says; None where one of them is not just one chunk of a reply that goes on."""
+    """The chunk of each read; None where one of them is not just one chunk of a reply that goes on."""
     events = [data[6:-2] for data, _, _ in reads if data.startswith(b"data: ") and data.endswith(b"\n\n")]
     joined = b",".join(events)
     if len(events) < len(reads) or b"\n" in joined or b"\r" in joined:

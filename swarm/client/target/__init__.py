@@ -1,1 +1,1 @@
-"""What a target is, and what it reports about itself."""
+"""Facts about a target, and the numbers that it reports about itself."""

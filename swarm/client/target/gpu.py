@@ -1,4 +1,4 @@
-"""What the GPUs under a target say, once a second: from a dcgm-exporter's page, or from NVML on this machine.
+"""Readings of a target's GPUs, once a second: from a dcgm-exporter's page, or from NVML on this machine.
 
 Both come to the same names: `gpu_power_w`, `gpu_memory_used_bytes` and `gpu_energy_j` summed over the target's GPUs,
 `gpu_sm_clock_hz` of the slowest, `gpu_temperature_c` of the hottest, `gpu_busy` (0..1) their mean, and `gpu_throttled`:

@@ -55,7 +55,7 @@ _MODEL = re.compile(rb'[{,]model_name="((?:[^"\\]|\\.)*)"')
 LARGEST = 1e15
 """No count, size or time of a server is larger; sums of it over ranks stay far from infinity."""
 _ANYONES = {"started_at", "resident_bytes"}
-"""What any Python server may show."""
+"""Metrics that any Python server may show."""
 
 
 def pick(page: bytes, model: str | None = None) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a target is and what it keeps to, found out by asking it, before any load.
+"""Finds out which server a target is, and which requests it supports, by asking it before any load.
 
 A handful of requests of a few tokens. A server may be a full vLLM or promise much less (llama.cpp, Ollama, a proxy):
 what it cannot do is left out of later requests, and said in `Probe.notes`; only what rules a run out is an error.
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What is known of a target; None: it does not say."""
+    """Known facts of a target; None: it does not say."""
 
     model: str
     models: tuple[str, ...]
@@ -48,7 +48,7 @@ class Probe:
     metrics: bool
     """Whether it serves a `/metrics` that says how much it has to do: vLLM's, SGLang's or llama.cpp's."""
     notes: tuple[str, ...]
-    """What cannot be pinned or known with it, and what would help: a sentence each."""
+    """Options that it cannot pin and facts that it does not tell, and how to get them: a sentence each."""
 
 
 async def probe(connection: Connection) -> Probe:
@@ -172,7 +172,7 @@ def _json(body: bytes) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a few completions have shown."""
+    """Findings of a few completions."""
 
     honours: Capabilities
     forced_tool_calls: bool
