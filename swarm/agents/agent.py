@@ -73,6 +73,8 @@ class _JobRun:
     """Messages of the last request; empty where contents are not recorded."""
     beside: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
     """Its sub-agents."""
+    started: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """The same by their names."""
 
 
 @dataclass
@@ -142,6 +144,7 @@ class Agent:
         while (request := run.conversation.request()) is not None:
             if run.turns >= self.around.max_turns:
                 return "turn_limit"
+            await self._results(run)
             intended = await self._think(run) if run.turns else self.around.clock.now()
             run.turns += 1
             self.status.turn = run.turns
@@ -151,12 +154,30 @@ class Agent:
             raise ValueError(f"the first prompt of {self.status.task} does not fit in the context")
         return "context_limit"
 
+    def _start(self, run: _JobRun, sub: SubAgent) -> asyncio.Task[None]:
+        task = run.started[sub.name] = run.beside.create_task(self._sub_agent(run, sub))
+        return task
+
+    async def _results(self, run: _JobRun) -> None:
+        """Waits for the sub-agents whose results the next request holds."""
+        awaited = [run.started[name] for name in run.conversation.awaits if name in run.started]
+        if not awaited:
+            return
+        self.status.state, self.status.tool = "tool", "sub-agents"
+        started = self.around.clock.now()
+        try:
+            await asyncio.wait(awaited)
+        finally:
+            run.tool_ns += self.around.clock.now() - started
+
     async def _turn(self, run: _JobRun, request: ChatRequest, intended_ns: int) -> JobOutcome | None:
         """One completion and its tools. Returns how the job ended, if it did."""
         turn_id = self.around.next_id()
         ok: bool | None = None
         context: int | None = None
         try:
+            for sub in run.conversation.beside:
+                self._start(run, sub)
             seen = await self._complete(run, request, turn_id, intended_ns)
             ok = seen.failure is None
             if not ok:
@@ -264,7 +285,7 @@ class Agent:
         self.status.state, self.status.tool = "tool", call.name
         started = waiting = clock.now()
         try:
-            beside = [(sub.joins, run.beside.create_task(self._sub_agent(run, sub))) for sub in call.sub_agents]
+            beside = [(sub.joins, self._start(run, sub)) for sub in call.sub_agents]
             result = await self.around.tools.execute(call, run.workspace)
             if beside:
                 await asyncio.gather(*(task for joins, task in beside if joins))

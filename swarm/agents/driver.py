@@ -36,9 +36,21 @@ class SubAgent:
     joins: bool
     """Whether the call waits for its end."""
 
+    @property
+    def name(self) -> str:
+        return self.job.task.variant
+
 
 class Conversation(Protocol):
     """A job's conversation, turn by turn: `request`, `accept`, then `add_result` for each call."""
+
+    @property
+    def awaits(self) -> tuple[str, ...]:
+        """Names of the sub-agents whose results the next request holds: it is not sent before they have ended."""
+
+    @property
+    def beside(self) -> tuple[SubAgent, ...]:
+        """Jobs that start with the next request and that nobody waits for: a title, a summary for the screen."""
 
     @property
     def answered(self) -> bool:
@@ -46,7 +58,8 @@ class Conversation(Protocol):
 
     @property
     def think_ns(self) -> int | None:
-        """How long to think before the next request; None: as the scenario says."""
+        """How long to think before the next request, from the end of the last turn, or of the last of those that it
+        awaits; None: as the scenario says."""
 
     def request(self) -> ChatRequest | None:
         """The next completion to ask for; None when it would not fit in the context."""

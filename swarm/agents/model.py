@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from swarm.agents.driver import Call, Job
+from swarm.agents.driver import Call, Job, SubAgent
 from swarm.agents.prompt import opening
 from swarm.client.base import ChatRequest, Observation, ToolCall
 from swarm.recording.records import TOOL_ENDS
@@ -51,6 +51,8 @@ class ModelDriver:
 class ModelConversation:
     answered = False
     think_ns: int | None = None
+    awaits: tuple[str, ...] = ()
+    beside: tuple[SubAgent, ...] = ()
 
     def __init__(self, driver: ModelDriver, job: Job) -> None:
         self._driver = driver

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Literal
 
-from swarm.agents.driver import Call, Job
+from swarm.agents.driver import Call, Job, SubAgent
 from swarm.agents.prompt import opening
 from swarm.client.base import ChatRequest, Observation
 from swarm.scenario.units import BYTES_PER_TOKEN
@@ -50,6 +50,8 @@ class ScriptDriver:
 class ScriptConversation:
     answered = False
     think_ns: int | None = None
+    awaits: tuple[str, ...] = ()
+    beside: tuple[SubAgent, ...] = ()
 
     def __init__(self, driver: ScriptDriver, job: Job) -> None:
         self._driver = driver

@@ -8,7 +8,7 @@ up from the links of the prompts' chains: equal beginnings stay equal, and nothi
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ class ReplayTurn:
     """Before it is sent; None: as the scenario says."""
     calls: tuple[Call, ...] = ()
     """That follow its reply; the jobs of their sub-agents have no ticket yet."""
+    awaits: tuple[str, ...] = ()
+    """Sessions of sub-agents in the background whose results are in this prompt; `think_ns` counts from their end."""
+    beside: tuple[SubAgent, ...] = ()
+    """Side calls that start with it; their jobs have no ticket yet either."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,14 @@ class TraceConversation:
         return self._turns[self._at].think_ns
 
     @property
+    def awaits(self) -> tuple[str, ...]:
+        return self._turns[self._at].awaits
+
+    @property
+    def beside(self) -> tuple[SubAgent, ...]:
+        return self._own(self._turns[self._at].beside)
+
+    @property
     def answered(self) -> bool:
         return self._at == len(self._turns)
 
@@ -131,14 +143,13 @@ class TraceConversation:
         if reply.prompt_tokens:
             self._scale = reply.prompt_tokens / turn.prompt_tokens
         self._at += 1
-        return tuple(self._own(call) for call in turn.calls)
+        return tuple(
+            replace(call, sub_agents=self._own(call.sub_agents)) if call.sub_agents else call for call in turn.calls
+        )
 
-    def _own(self, call: Call) -> Call:
-        """With this job's ticket for its sub-agents: they share with it what they shared when they were recorded."""
-        if not call.sub_agents:
-            return call
-        mine = tuple(SubAgent(Job(sub.job.task, self._ticket), sub.after_ns, sub.joins) for sub in call.sub_agents)
-        return Call(call.id, call.name, call.arguments, call.planned_ns, mine)
+    def _own(self, sub_agents: tuple[SubAgent, ...]) -> tuple[SubAgent, ...]:
+        """With this job's ticket: they share with it what they shared when they were recorded."""
+        return tuple(SubAgent(Job(sub.job.task, self._ticket), sub.after_ns, sub.joins) for sub in sub_agents)
 
     def add_result(self, call: Call, text: str) -> None:
         """The next prompt holds the result that was recorded."""
