@@ -46,7 +46,15 @@ def add(
     gpu: Annotated[str, typer.Option(metavar="rtx4090", help="From the table of GPUs; a wrong name lists it.")],
     quant: Annotated[str, typer.Option(metavar="bf16|fp8|awq", help="Of the weights.")] = "bf16",
     tp: Annotated[int, typer.Option(min=1, help="GPUs that share each layer.")] = 1,
-    link: Annotated[str, typer.Option(metavar="nvlink|pcie", help="Between the GPUs.")] = "nvlink",
+    link: Annotated[
+        str | None, typer.Option(metavar="nvlink|pcie", help="Between the GPUs; default: NVLink, where the GPU has it.")
+    ] = None,
+    p2p: Annotated[
+        bool | None, typer.Option(help="Whether GPUs reach each other over PCIe; default: unless GeForce.")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(metavar="0.30", help="Version of vLLM.")] = None,
+    power_limit: Annotated[float, typer.Option(metavar="W", min=0, help="Of each GPU; 0: its usual one.")] = 0,
+    kv_cache_dtype: Annotated[str, typer.Option(metavar="auto|fp8", help="Of the KV cache.")] = "auto",
     memory_utilization: Annotated[float, typer.Option(help="vLLM's --gpu-memory-utilization.")] = 0.9,
     model: Annotated[str | None, typer.Option(help="Its name; default: the config's, or its folder's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Default: <profile's name>.json.")] = None,
@@ -54,16 +62,34 @@ def add(
     """Make a profile from a model's config.json and a GPU's data sheet: assumed, until it is calibrated."""
     from swarm.recording.rundir import write_whole
     from swarm.simulator.profiles import data_files, profiles
-    from swarm.simulator.profiles.derive import ALLREDUCE_US, BYTES_PER_WEIGHT, derive
+    from swarm.simulator.profiles.derive import BYTES_PER_WEIGHT, KV_BYTES, derive
+    from swarm.simulator.profiles.efficiencies import ENGINE, LINKS
 
-    chosen = (("--gpu", gpu, data_files.gpus()), ("--quant", quant, BYTES_PER_WEIGHT), ("--link", link, ALLREDUCE_US))
+    chosen = (
+        ("--gpu", gpu, data_files.gpus()),
+        ("--quant", quant, BYTES_PER_WEIGHT),
+        ("--link", link or LINKS[0], LINKS),
+        ("--kv-cache-dtype", kv_cache_dtype, KV_BYTES),
+    )
     for option, value, known in chosen:
         if value not in known:
             raise UsageError(f"{option} {value}: expected one of {', '.join(known)}")
     try:
         read = json.loads(config.read_text("utf-8"))
         named = model or read.get("_name_or_path") or config.resolve().parent.name
-        entry = derive(read, model=named, gpu=gpu, quant=quant, tp=tp, link=link, memory_utilization=memory_utilization)
+        entry = derive(
+            read,
+            model=named,
+            gpu=gpu,
+            quant=quant,
+            tp=tp,
+            link=link,
+            p2p=p2p,
+            engine=engine or ENGINE,
+            power_limit_w=power_limit,
+            kv_cache_dtype=kv_cache_dtype,
+            memory_utilization=memory_utilization,
+        )
         profiles.parse(entry, where=str(config))
     except OSError as error:
         raise UsageError(f"{config}: cannot be read: {error.strerror}") from None

@@ -87,9 +87,9 @@ def test_a_state_costs_each_decoding_request_its_reading_and_writing_whatever_it
 
 def test_attention_flops_are_those_of_the_full_attention_layers():
     entry = derive(CONFIGS["Qwen3.5-27B"], model="m", gpu="h100")
-    some = CostModel(profiles.parse(entry, "some")).terms(0, 0, 1, 1_000_000).dense_flops
-    none = CostModel(profiles.parse(entry, "some")).terms(0, 0, 1, 0).dense_flops
-    per_pair = 4 * 16 * 24 * 256 / (0.95 * 989.4e12)
+    some = CostModel(profiles.parse(entry, "some")).terms(0, 0, 1, 1_000_000).attention
+    none = CostModel(profiles.parse(entry, "some")).terms(0, 0, 1, 0).attention
+    per_pair = 4 * 16 * 24 * 256 / (entry["eta_flops_attention"] * 989.4e12)
     assert some - none == pytest.approx(1_000_000 * per_pair)
 
 
@@ -115,7 +115,7 @@ def test_every_assumed_profile_says_so_and_is_simulated():
     assumed = [profiles.load(name) for name in profiles.names() if profiles.load(name).provenance == "assumed"]
     assert {profile.model for profile in assumed} == set(CONFIGS)
     for profile in assumed:
-        assert "fitted on RTX 3090" in profile.note
+        assert "fitted to published runs" in profile.note
         assert sizing.size(profile, 8000).agents >= 1
 
 

@@ -1,12 +1,15 @@
 """The contention model: how long one engine step takes, term by term. Pure functions; all times are seconds.
 
-    step = max(weights, dense_flops) + max(experts, expert_flops) + kv + overhead + allreduce
+    step = roofline(weights, dense_flops) + roofline(experts, expert_flops)
+           + attention + kv + overhead + allreduce + cpu
     eager mode (no CUDA graphs):  max(step + eager_gap, eager_launch)
 
 With B decoding requests, weights is the non-expert weights and the lm_head read once; experts is the experts that B
 tokens are routed to, each layer's union of them read once (`expected_experts`); kv is the read of all B contexts and,
 in a hybrid model, of the B recurrent states, which are also written; the two FLOP terms also carry the prompt tokens of
-the step (chunked prefill), whose attention is in `dense_flops`.
+the step (chunked prefill), whose query-key pairs are `attention`. An all-reduce has a latency, and a bandwidth that the
+step's activations go through; cpu is the engine's own work for each request and step, where it does not overlap with
+the GPU's. Reading and computing overlap, but not wholly: `roofline` is (a^p + b^p)^(1/p), the longer one for p = 0.
 """
 
 from bisect import bisect_left
@@ -22,27 +25,41 @@ class Terms(NamedTuple):
     dense_flops: float
     experts: float
     expert_flops: float
+    attention: float
     kv: float
     overhead: float
     allreduce: float
+    cpu: float
     eager_gap: float
     eager_launch: float
+    roofline_power: float
 
     @property
     def total(self) -> float:
+        power = self.roofline_power
         step = (
-            max(self.weights, self.dense_flops)
-            + max(self.experts, self.expert_flops)
+            roofline(self.weights, self.dense_flops, power)
+            + self.attention
+            + roofline(self.experts, self.expert_flops, power)
             + self.kv
             + self.overhead
             + self.allreduce
+            + self.cpu
         )
         return max(step + self.eager_gap, self.eager_launch)
 
 
-def expected_experts(experts: int, topk: int, tokens: int) -> float:
+def roofline(reading: float, computing: float, power: float) -> float:
+    """Seconds of two things that overlap: between the longer one (`power` 0, or large) and their sum (`power` 1)."""
+    if not power or not reading or not computing:
+        return max(reading, computing)
+    longer, shorter = (reading, computing) if reading > computing else (computing, reading)
+    return float(longer * (1 + (shorter / longer) ** power) ** (1 / power))
+
+
+def expected_experts(experts: int, topk: int, tokens: float) -> float:
     """Distinct experts of one layer that `tokens` tokens are routed to, if each picks `topk` of them uniformly."""
-    return experts * (1 - (1 - topk / experts) ** tokens) if experts else 0.0
+    return float(experts * (1 - (1 - topk / experts) ** tokens)) if experts else 0.0
 
 
 def padded(rows: int, capture_sizes: tuple[int, ...]) -> int:
@@ -77,10 +94,16 @@ class CostModel:
         dense_rate = p.eta_flops_dense * flops
         self._dense_per_token = 2 * (p.active_linear_params - expert_params) / dense_rate
         self._lm_head_per_row = p.lm_head_bytes / dense_rate
-        self._attention_per_pair = 4 * (p.attention_layers or p.layers) * p.q_heads * p.head_dim / dense_rate
+        attention_rate = (p.eta_flops_attention or p.eta_flops_dense) * flops
+        self._attention_per_pair = 4 * (p.attention_layers or p.layers) * p.q_heads * p.head_dim / attention_rate
         self._expert_flops_per_token = 2 * expert_params / (p.eta_flops_experts * flops)
         self._overhead = p.layers * p.layer_overhead_us * 1e-6
         self._allreduce = 2 * p.layers * p.allreduce_us * 1e-6 if p.tp > 1 else 0.0
+        # A ring sends each activation (2 bytes) 2 (tp - 1) / tp times, after attention and after the FFN.
+        sent = 2 * p.layers * p.hidden_size * 2 * 2 * (p.tp - 1) / p.tp
+        self._allreduce_per_token = sent / p.allreduce_bytes_per_s if p.allreduce_bytes_per_s else 0.0
+        self._cpu_per_request = p.cpu_per_request_us * 1e-6
+        self._routing_power, self._roofline_power = p.routing_power, p.roofline_power
         self._eager_gap = 0.0 if p.cuda_graphs else p.layers * p.eager_gap_us * 1e-6
         self._eager_launch = 0.0 if p.cuda_graphs else p.layers * p.eager_launch_us * 1e-6
         self._experts, self._topk = p.experts, p.topk
@@ -99,15 +122,18 @@ class CostModel:
         rows = tokens if prefill_tokens else padded(decodes, self._capture_sizes)
         return Terms(
             self._weights_single if sampled <= 1 else self._weights_batched,
-            # A decoding token's attention is bound by its KV read, which is a term of its own.
-            tokens * self._dense_per_token + sampled * self._lm_head_per_row + prefill_pairs * self._attention_per_pair,
+            tokens * self._dense_per_token + sampled * self._lm_head_per_row,
             self._experts_seconds(rows),
             tokens * self._expert_flops_per_token,
+            # A decoding token's attention is bound by its KV read, which is a term of its own.
+            prefill_pairs * self._attention_per_pair,
             context * self._kv_per_token + decodes * self._state_per_request,
             self._overhead,
-            self._allreduce,
+            self._allreduce + tokens * self._allreduce_per_token,
+            decodes * self._cpu_per_request,
             self._eager_gap,
             self._eager_launch,
+            self._roofline_power,
         )
 
     def prefill_alone(self, cached: int, prompt: int, budget: int) -> float:
@@ -122,6 +148,7 @@ class CostModel:
     def _experts_seconds(self, rows: int) -> float:
         seconds = self._read_experts.get(rows)
         if seconds is None:
-            seconds = expected_experts(self._experts, self._topk, rows) * self._seconds_per_expert
+            unlike = rows**self._routing_power
+            seconds = expected_experts(self._experts, self._topk, unlike) * self._seconds_per_expert
             self._read_experts[rows] = seconds
         return seconds

@@ -19,6 +19,13 @@ def models() -> dict[str, Any]:
     return _resource("models.json")
 
 
+@cache
+def constants() -> dict[str, dict[str, Any]]:
+    """`efficiencies.json`: name -> `value` and `evidence`."""
+    table: dict[str, dict[str, Any]] = _resource("efficiencies.json")["constants"]
+    return table
+
+
 def fitted_profiles() -> list[dict[str, Any]]:
     """`profiles.json`: entries as `swarm.simulator.profiles.profiles.parse` reads them."""
     entries: list[dict[str, Any]] = _resource("profiles.json")["profiles"]

@@ -2,8 +2,8 @@
 
     entry = derive(config, model="Qwen3-32B", gpu="rtx4090", quant="awq", tp=2)
 
-The sizes follow from the shapes of the weight matrices. The efficiencies and overheads are those that were fitted to
-published runs on RTX 3090s (profiles.json), so the profile is `assumed` until it is calibrated.
+The sizes follow from the shapes of the weight matrices. The efficiencies and overheads were fitted to published runs on
+other machines (`efficiencies`), so the profile is `assumed` until it is calibrated.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm.simulator.profiles.data_files import gpus
+from swarm.simulator.profiles.efficiencies import ENGINE, Machine, efficiencies
 
 BYTES_PER_WEIGHT = {"bf16": 2.0, "fp8": 1.0, "awq": 0.5195}
 """AWQ: 4 bits, and for each group of 128 weights a 16-bit scale and a 4-bit zero. Embedding, lm_head and router stay
@@ -19,11 +20,10 @@ RUNTIME_BYTES = 1.78e9
 """Per GPU, for activations and CUDA graphs: what the published runs had left between weights and KV cache."""
 HYBRID_SEQS = 64
 """Requests whose recurrent states are set aside, where a model has them; fewer where they took half of the room."""
-ALLREDUCE_US = {"nvlink": 14.3, "pcie": 17.1}
-KV_BYTES = 2
+KV_BYTES = {"auto": 2, "fp8": 1}
+CONV_BYTES = 2
 STATE_BYTES = 4
 CAPTURE_SIZES = (1, 2, 4, *range(8, 257, 8))
-LAYER_OVERHEAD_US = {"moe": 64.1, "dense": 40.1}
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _recurrent(c: "_Keys", hidden: int) -> tuple[int, int]:
         state = values * c.count("linear_key_head_dim")
         params = hidden * (conv + values + 2 * c.count("linear_num_value_heads")) + values * hidden
         kernel = c.count("linear_conv_kernel_dim")
-    return params, state * STATE_BYTES + conv * (kernel - 1) * KV_BYTES
+    return params, state * STATE_BYTES + conv * (kernel - 1) * CONV_BYTES
 
 
 def derive(
@@ -165,20 +165,26 @@ def derive(
     gpu: str,
     quant: str = "bf16",
     tp: int = 1,
-    link: str = "nvlink",
+    link: str | None = None,
+    p2p: bool | None = None,
+    engine: str = ENGINE,
+    power_limit_w: float = 0.0,
+    kv_cache_dtype: str = "auto",
     memory_utilization: float = 0.9,
     name: str | None = None,
+    values: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """A profile's fields (`profiles.parse`). `memory_utilization` is vLLM's `--gpu-memory-utilization`.
 
-    `quant` is a key of `BYTES_PER_WEIGHT`, `link` of `ALLREDUCE_US`. ValueError for an unknown one, for a config
-    that is not modelled, and for a model that does not fit.
+    `quant` is a key of `BYTES_PER_WEIGHT`, `kv_cache_dtype` of `KV_BYTES`; the machine's options are those of
+    `efficiencies.Machine`; `values` goes before the constants of `efficiencies.json`. ValueError for an unknown one,
+    for a config that is not modelled, and for a model that does not fit.
     """
     known = gpus()
     for what, value, among in (
         ("quantization", quant, BYTES_PER_WEIGHT),
-        ("link", link, ALLREDUCE_US),
         ("GPU", gpu, known),
+        ("KV cache dtype", kv_cache_dtype, KV_BYTES),
     ):
         if value not in among:
             raise ValueError(f"unknown {what} {value!r}: there are {', '.join(among)}")
@@ -189,10 +195,14 @@ def derive(
     nonexpert = round(s.always_read_params * size) + 2 * s.router_params
     expert = round(s.expert_params * size)
     weights = nonexpert + s.expert_layers * s.experts * expert + lm_head * (1 if s.tied else 2)
-    kv_per_token = 2 * s.attention_layers * s.kv_heads * s.head_dim * KV_BYTES
+    # A GPU holds whole KV heads: where there are more GPUs than heads, each head is held and read by several.
+    kv_heads = max(s.kv_heads, tp)
+    kv_per_token = 2 * s.attention_layers * kv_heads * s.head_dim * KV_BYTES[kv_cache_dtype]
     state = (s.layers - s.attention_layers) * s.recurrent_state_bytes
     budget = tp * (memory_utilization * known[gpu]["memory_gib"] * 2**30 - RUNTIME_BYTES)
-    seqs = HYBRID_SEQS if state else 256
+    machine = Machine(gpu=gpu, tp=tp, link=link, p2p=p2p, engine=engine, power_limit_w=power_limit_w)
+    reached = efficiencies(machine, quant=quant, moe=bool(s.experts), values=values)
+    seqs = HYBRID_SEQS if state else reached["max_num_seqs"]
     while state and seqs > 1 and seqs * state > (budget - weights) / 2:
         seqs //= 2
     kv_tokens = int(budget - weights - seqs * state) // kv_per_token
@@ -201,7 +211,6 @@ def derive(
             f"{model} in {quant} does not fit on {tp} {gpu}: its weights take {weights / 2**30:.1f} GiB, and "
             f"{budget / 2**30:.1f} GiB are there for weights and KV cache; raise tp, or quantize"
         )
-    kind = "moe" if s.experts else "dense"
     return {
         "name": name or f"{model.rsplit('/')[-1].lower()}-{quant}-{tp}x{gpu}",
         "model": model,
@@ -227,25 +236,14 @@ def derive(
         "kv_tokens": kv_tokens,
         "block_size": 16,
         "max_model_len": s.max_context,
-        "max_num_batched_tokens": 2048,
-        "max_num_seqs": seqs,
         "cuda_graphs": True,
         "capture_sizes": list(CAPTURE_SIZES),
-        "eta_weights": 0.878,
-        "eta_experts": 0.796,
-        "eta_kv": 0.595,
-        "eta_lm_head_single": 0.878,
-        "eta_lm_head_batched": 0.599,
-        "eta_flops_dense": 0.95,
-        "eta_flops_experts": 0.55,
-        "layer_overhead_us": LAYER_OVERHEAD_US[kind],
-        "allreduce_us": ALLREDUCE_US[link] if tp > 1 else 0,
-        "eager_gap_us": 0,
-        "eager_launch_us": 0,
-        "api_overhead_s": 0.05,
+        "kv_cache_dtype": kv_cache_dtype,
+        **reached,
+        "max_num_seqs": seqs,
         "provenance": "assumed",
         "note": (
-            f"sizes from config.json, data sheet of {gpu}; efficiencies and overheads as fitted on RTX 3090; "
+            f"sizes from config.json, data sheet of {gpu}; efficiencies and overheads as fitted to published runs; "
             f"KV cache at a memory utilization of {memory_utilization:g}"
             + (f", with the recurrent states of {seqs} requests set aside" if state else "")
         ),

@@ -13,6 +13,7 @@ from swarm.simulator.profiles.data_files import fitted_profiles, gpus, models
 from swarm.simulator.profiles.derive import derive
 
 Admission = Literal["full_prompt", "first_chunk"]
+KVDtype = Literal["", "auto", "fp8"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,28 @@ class Profile:
     """Layers with experts; 0: all, if the model has any."""
     state_bytes: int = 0
     """Recurrent state of one request in the layers without full attention, read and written by each of its tokens."""
+    eta_flops_attention: float = 0.0
+    """Of prompt tokens' attention, as a share of `fp16_flops`; 0: as `eta_flops_dense`."""
+    roofline_power: float = 0.0
+    """How far reading weights and computing with them overlap: `swarm.simulator.engine.cost.roofline`."""
+    routing_power: float = 1.0
+    """B tokens reach as many experts as B to this power would that were routed independently: neighbours are alike."""
+    allreduce_bytes_per_s: float = 0.0
+    """What an all-reduce's ring carries; 0: no limit, only `allreduce_us`."""
+    cpu_per_request_us: float = 0.0
+    """Of each decoding request and step, where the engine prepares a step only once the one before has ended."""
+    quant: str = ""
+    """Format of the weights, such as `awq`; empty: not known. It decides how far predictions may be trusted."""
+    link: str = ""
+    """Between the GPUs: `nvlink` or `pcie`; empty: one GPU, or not known."""
+    p2p: bool = False
+    """Whether GPUs reach each other over PCIe directly. NVLink always does."""
+    engine: str = ""
+    """The version of vLLM whose defaults and overheads these are; empty: not known."""
+    power_limit_w: float = 0.0
+    """Of each GPU, below its usual limit; 0: none."""
+    kv_cache_dtype: KVDtype = ""
+    """Of the KV cache: `auto` is 16 bits a value; empty: not known."""
     provenance: str = "assumed"
     note: str = ""
 
@@ -128,7 +151,7 @@ def load(name_or_path: str, **overrides: Any) -> Profile:
 def parse(entry: dict[str, Any], where: str) -> Profile:
     """A profile from plain JSON data; `where` names it in the message of the ValueError that a bad field raises."""
     fields = {field.name: field for field in dataclasses.fields(Profile)}
-    figures = {key: value for key, value in gpus().get(entry.get("gpu", ""), {}).items() if key != "source"}
+    figures = {key: value for key, value in gpus().get(entry.get("gpu", ""), {}).items() if key in fields}
     values = figures | entry
     for key in values:
         if key not in fields:
@@ -164,6 +187,7 @@ _TYPES: dict[Any, tuple[str, Any]] = {
         "a list of whole numbers above 0",
         lambda v: isinstance(v, list | tuple) and all(type(size) is int and size > 0 for size in v),
     ),
+    KVDtype: (f"one of {', '.join(get_args(KVDtype)[1:])}", lambda v: v in get_args(KVDtype)),
     Admission: (f"one of {', '.join(get_args(Admission))}", lambda v: v in get_args(Admission)),
 }
 
@@ -174,6 +198,8 @@ def _check_type(where: str, key: str, value: Any, kind: Any) -> None:
         raise ValueError(f"profile {where}: {key} must be {expected}, not {value!r}")
 
 
+MOST_FLOPS = 4
+"""Times the FP16 rate: what tensor cores do with weights and activations of 4 bits."""
 _MAY_BE_ZERO = frozenset(
     {
         "experts",
@@ -188,6 +214,11 @@ _MAY_BE_ZERO = frozenset(
         "attention_layers",
         "expert_layers",
         "state_bytes",
+        "eta_flops_attention",
+        "roofline_power",
+        "allreduce_bytes_per_s",
+        "cpu_per_request_us",
+        "power_limit_w",
     }
 )
 
@@ -200,9 +231,10 @@ def _check_values(profile: Profile, where: str) -> None:
         if value < 0 or (value == 0 and field.name not in _MAY_BE_ZERO):
             bound = "at least 0" if field.name in _MAY_BE_ZERO else "above 0"
             raise ValueError(f"profile {where}: {field.name} must be {bound}, not {value}")
-        if field.name.startswith("eta_") and value > 1:
+        most = MOST_FLOPS if field.name.startswith("eta_flops_") else 1
+        if field.name.startswith("eta_") and value > most:
             raise ValueError(
-                f"profile {where}: {field.name} is a share of the data sheet's rate: at most 1, not {value}"
+                f"profile {where}: {field.name} is a share of the data sheet's rate: at most {most}, not {value}"
             )
     if profile.experts and not 0 < profile.topk <= profile.experts:
         raise ValueError(f"profile {where}: topk must be 1 to experts ({profile.experts}), not {profile.topk}")
