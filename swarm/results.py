@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from swarm.recording.records import ErrorKind, JobOutcome
+from swarm.text import counted
 
 Amount = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -198,6 +199,64 @@ class ShardResults(msgspec.Struct, frozen=True, kw_only=True):
     timing_error_p99_s: Size | None
 
 
+def stage_name(target: str, agents: int) -> str:
+    """A stage as `invalid_reasons` of the run names it."""
+    return f"{target} with {counted(agents, 'agent')}"
+
+
+Code = Literal[
+    "agents_died",
+    "agents_idle",
+    "agents_kept_away",
+    "base_invalid",
+    "broke_off",
+    "chunks_read_late",
+    "client_not_watched",
+    "content_filter",
+    "context_limit",
+    "counters_not_checked",
+    "interrupted",
+    "latencies_lost",
+    "load_generator_froze",
+    "load_generator_late",
+    "not_run",
+    "reply_lengths_off",
+    "requests_failed",
+    "server_restarted",
+    "server_stalled",
+    "shards_lost",
+    "simulator_late",
+    "token_counts_disagree",
+    "token_counts_impossible",
+    "too_few_jobs",
+    "too_few_turns",
+    "tool_calls_lost",
+    "tool_calls_wrong",
+    "tools_late",
+    "tools_overran",
+    "truncated",
+    "ttft_upper_bound",
+    "until_not_reached",
+    "usage_missing",
+    "warmup",
+]
+"""Kinds of findings: new ones may be added, none is renamed."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """A reason why a stage is invalid, or a note on it: a code for programs and a sentence for people."""
+
+    kind: Literal["invalid", "note"]
+    code: Code
+    text: str
+    trial: Annotated[Positive | None, Meta(description="The trial that it holds for; null: the stage as a whole.")] = (
+        None
+    )
+
+    def sentence(self) -> str:
+        return self.text if self.trial is None else f"trial {self.trial}: {self.text}"
+
+
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """The numbers of a stage, or of one trial of it; pooled over trials, rates averaged."""
 
@@ -211,6 +270,9 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Why the numbers do not count: what happened, the number and its limit, what to do."),
     ]
     notes: Annotated[list[str], Meta(description="What a reader should know that does not make the stage invalid.")]
+    findings: Annotated[
+        list[Finding], Meta(description="The texts of `invalid_reasons` and `notes`, each with its code.")
+    ] = []
     achieved: Achieved
     throughput: Throughput
     latency: dict[str, Latency]

@@ -25,3 +25,12 @@ def shortened(text: str, most: int = MOST_OF_A_NAME) -> str:
 def counted(number: int, noun: str) -> str:
     """1 agent, 2 agents."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def percent(share: float) -> str:
+    """A share of 1 in percent, with three significant digits."""
+    return f"{share * 100:.3g} %"
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms"

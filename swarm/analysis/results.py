@@ -18,9 +18,8 @@ from swarm.analysis.window import Window
 from swarm.recording import rundir
 from swarm.recording.histograms import StageKey
 from swarm.recording.records import SIGNALS, Stage
-from swarm.results import Capacity, Results, TargetResults
+from swarm.results import Capacity, Results, TargetResults, stage_name
 from swarm.scenario.thresholds import parse_slo
-from swarm.text import counted
 
 SCHEMA_VERSION: Final = 1
 Trials = dict[StageKey, Trial]
@@ -41,7 +40,7 @@ def analyse(directory: Path) -> Results:
     capacity = _capacity(plan, targets) if plan.capacity else None
     asked = _border(capacity) if capacity else None
     reasons = [
-        f"{target.name} with {counted(stage.agents, 'agent')}: {reason}"
+        f"{stage_name(target.name, stage.agents)}: {reason}"
         for target in targets
         for stage in target.stages
         if asked is None or (target.name, stage.agents) in asked

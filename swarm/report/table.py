@@ -1,14 +1,13 @@
 """The table of a run as text cells: one row a stage, in the units that people read. Terminal and Markdown draw it."""
 
-import re
+from collections.abc import Iterable, Iterator
 
 from swarm.analysis.lookup import lookup
 from swarm.catalogue import METRICS, Column, Metric
-from swarm.results import Results, StageResults
+from swarm.results import Finding, Results, StageResults, stage_name
 from swarm.text import MOST_SETTINGS, listed
 
-_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
-_TRIAL = re.compile(r"^trial \d+: ")
+FIRST = " (values from the first stage listed)"
 
 
 def columns() -> list[Column]:
@@ -30,40 +29,40 @@ def rows(results: Results) -> list[list[str]]:
 
 
 def notes(results: Results) -> list[str]:
-    """Notes that make nothing invalid, each once, with the stages that it holds for."""
-    found = [
-        (note, f"{target.name} at {stage.agents}")
-        for target in results.targets
-        for stage in target.stages
-        for note in stage.notes
-    ]
-    return [*results.notes, *(f"{text} ({where})" for text, where in _alike(found))]
+    """Facts that a reader should know, each once, with the stages that it holds for."""
+    found = _once(one for one in _findings(results) if one[-1].kind == "note")
+    places = {text: (f"{target} at {agents}" for target, agents in where) for text, where in found.items()}
+    return [*results.notes, *(f"{text} ({listed(where, MOST_SETTINGS)})" for text, where in places.items())]
 
 
 def reasons(results: Results) -> list[str]:
     """Why stages are invalid: each reason once, behind the stages that it holds for."""
-    found = []
-    for reason in results.invalid_reasons:
-        where, _, text = reason.partition(": ")
-        found.append((_TRIAL.sub("", text), where))
-    return [f"{where}: {text}" for text, where in _alike(found)]
+    counts = set(results.invalid_reasons)  # a search for capacity does not mind invalid stages beside its answer
+    found = _once(
+        (target, agents, one)
+        for target, agents, one in _findings(results)
+        if one.kind == "invalid" and f"{stage_name(target, agents)}: {one.sentence()}" in counts
+    )
+    places = {text: (stage_name(*stage) for stage in where) for text, where in found.items()}
+    return [f"{listed(where, MOST_SETTINGS)}: {text}" for text, where in places.items()]
 
 
-def _alike(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Texts that say the same but for their numbers become one: the first, and all the places that it was found at."""
-    places: dict[str, dict[str, None]] = {}
-    texts: dict[str, list[str]] = {}
-    for text, where in found:
-        key = _NUMBER.sub("#", text)
-        places.setdefault(key, {})[where] = None
-        texts.setdefault(key, []).append(text)
-    return [
-        (
-            texts[key][0] + ("" if len(set(texts[key])) == 1 else " [numbers: the first]"),
-            listed(places[key], MOST_SETTINGS),
-        )
-        for key in texts
-    ]
+def _findings(results: Results) -> Iterator[tuple[str, int, Finding]]:
+    for target in results.targets:
+        for stage in target.stages:
+            yield from ((target.name, stage.agents, one) for one in stage.findings)
+
+
+def _once(found: Iterable[tuple[str, int, Finding]]) -> dict[str, list[tuple[str, int]]]:
+    """The stages that each text holds for. The first text of a code and target stands for all of them."""
+    alike: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for target, agents, one in found:
+        alike.setdefault((target, one.code), []).append((agents, one.text))
+    texts: dict[str, list[tuple[str, int]]] = {}
+    for (target, _), told in alike.items():
+        text = told[0][1] + ("" if len({text for _, text in told}) == 1 else FIRST)
+        texts.setdefault(text, []).extend((target, agents) for agents in dict.fromkeys(agents for agents, _ in told))
+    return texts
 
 
 def _cells(stage: StageResults) -> list[str]:

@@ -1,30 +1,31 @@
 """The numbers of one stage (a target at one level), from one trial or from several."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from msgspec.structs import replace
+from msgspec import structs
 
 from swarm import results
 from swarm.analysis.plan import Limits
 from swarm.analysis.slowdown.attribution import attribution
 from swarm.analysis.stage.degradation import degradation
 from swarm.analysis.stage.intervals import intervals
+from swarm.analysis.stage.notes import notes
 from swarm.analysis.stage.shards import shards
-from swarm.analysis.stage.validity import counters_skipped, too_few_turns, trial_reasons
+from swarm.analysis.stage.totals import enough_jobs, tool_errors, total
+from swarm.analysis.stage.validity import too_few_turns, trial_reasons
 from swarm.analysis.stats.distribution import Distribution, mean
 from swarm.analysis.trial.agents import idle_ns, jain, per_agent, rates, shares, spread, together
-from swarm.analysis.trial.client import processes, summary, timing_of
-from swarm.analysis.trial.jobs import ENOUGH_PER_AGENT
+from swarm.analysis.trial.client import summary
 from swarm.analysis.trial.requests import plus
 from swarm.analysis.trial.trial import Trial
 from swarm.analysis.trial.warmup import Warmup, warmup
 from swarm.catalogue import latencies
-from swarm.recording.records import WindowEnd
 from swarm.results import (
     Achieved,
     ErrorAdjusted,
+    Finding,
     Jobs,
     Latency,
     LostCalls,
@@ -34,14 +35,10 @@ from swarm.results import (
     Tokens,
     TrialResults,
 )
-from swarm.text import counted
 
 OF_JOBS = ("job", "ttfat")
-FIRST_TOKENS = 8
-"""More tokens than this in a first chunk came before it: speculative decoding makes fewer in one step."""
 Entry = TypeVar("Entry", bound=Measured)
-Kind = TypeVar("Kind", bound=str)
-NOT_RUN = "not run: the run ended before this stage began"
+NOT_RUN = Finding(kind="invalid", code="not_run", text="not run: the run ended before this stage began")
 
 
 def stage(
@@ -54,23 +51,25 @@ def stage(
         _as(TrialResults, _entry(agents, [trial], [partner], gpus, limits, reasons), trial=number)
         for number, (trial, partner, reasons) in enumerate(zip(trials, base, why, strict=True), 1)
     ]
-    entry = _entry(agents, trials, base, gpus, limits, _reasons(agents, trials, why))
+    found = _of_stage(agents, trials, why)
     if any(trials) and any(alone) and not any(base):
-        entry.notes.append("contention and slowdown are left out, as the stage of one agent is invalid")
+        text = "contention and slowdown are left out, as the stage of one agent is invalid"
+        found.append(Finding(kind="note", code="base_invalid", text=text))
+    entry = _entry(agents, trials, base, gpus, limits, found)
     # The trials of a prediction differ in the order of their jobs alone: they tell nothing of how a real server varies.
     confidence = intervals(details if limits.real_time else [])
     whole = _as(StageResults, entry, ci95=confidence, trials_detail=list(map(_with_ci95, details, trials)))
-    return replace(whole, throughput=_known_to(whole.throughput, confidence["output_tokens_per_s"]))
+    return structs.replace(whole, throughput=_known_to(whole.throughput, confidence["output_tokens_per_s"]))
 
 
 def _with_ci95(detail: TrialResults, trial: Trial | None) -> TrialResults:
     """One trial's own interval, over batches of its window."""
     interval = trial.output.ci95() if trial and trial.seconds else None
-    return replace(detail, throughput=_known_to(detail.throughput, interval))
+    return structs.replace(detail, throughput=_known_to(detail.throughput, interval))
 
 
 def _known_to(rates: Throughput, interval: list[float] | None) -> Throughput:
-    return replace(rates, output_tokens_per_s_ci95=interval)
+    return structs.replace(rates, output_tokens_per_s_ci95=interval)
 
 
 def _as(kind: type[Entry], measured: Measured, **more: Any) -> Entry:
@@ -86,17 +85,18 @@ def _valid_base(alone: Sequence[Trial | None], limits: Limits) -> list[Trial | N
     return [trial if trial and not trial_reasons(trial, limits) else None for trial in alone]
 
 
-def _reasons(agents: int, trials: Sequence[Trial | None], why: Sequence[list[str]]) -> list[str]:
-    """Those of the trials, and whether the turns of all trials together suffice."""
+def _of_stage(agents: int, trials: Sequence[Trial | None], why: Sequence[list[Finding]]) -> list[Finding]:
+    """The findings of the trials, and whether the turns of all trials together suffice."""
     ran = [trial for trial in trials if trial]
     if not ran:
         return [NOT_RUN]
-    if len(trials) == 1:
-        reasons = list(why[0])
-    else:
-        reasons = [f"trial {number}: {reason}" for number, all_of_it in enumerate(why, 1) for reason in all_of_it]
+    of_trials = [
+        one if len(trials) == 1 else structs.replace(one, trial=number)
+        for number, findings in enumerate(why, 1)
+        for one in findings
+    ]
     few = too_few_turns(ran, agents)
-    return [*reasons, few] if few else reasons
+    return [*of_trials, Finding(kind="invalid", code="too_few_turns", text=few)] if few else of_trials
 
 
 def _entry(
@@ -105,10 +105,11 @@ def _entry(
     alone: Sequence[Trial | None],
     gpus: int,
     limits: Limits,
-    reasons: list[str],
+    found: list[Finding],
 ) -> Measured:
     """Distributions and counts pooled, rates averaged over the trials; None where nothing was measured."""
     ran = [trial for trial in trials if trial]
+    found = [*found, *(notes(agents, ran, limits) if ran else ())]
     timed = [trial for trial in ran if trial.seconds]
     pairs = [
         (trial, base)
@@ -125,9 +126,10 @@ def _entry(
         agents=agents,
         trials=len(trials),
         status="run" if ran else "skipped",
-        valid=not reasons,
-        invalid_reasons=reasons,
-        notes=_notes(agents, ran, limits) if ran else [],
+        valid=not any(one.kind == "invalid" for one in found),
+        invalid_reasons=[one.sentence() for one in found if one.kind == "invalid"],
+        notes=[one.text for one in found if one.kind == "note"],
+        findings=found,
         window_s=mean(trial.seconds for trial in timed),
         achieved=_achieved(timed),
         throughput=_throughput(timed, gpus, enough),
@@ -149,18 +151,14 @@ def _entry(
         prefix_cache_hit_rate=_hit_rate(tokens),
         tokens=tokens,
         jobs=_jobs(timed),
-        errors=_sum(trial.requests.errors for trial in timed),
-        tool_errors=_tool_errors(timed),
+        errors=total(trial.requests.errors for trial in timed),
+        tool_errors=tool_errors(timed),
         lost_calls=_lost_calls(timed),
-        finish_reasons=_sum(trial.requests.finish_reasons for trial in timed),
+        finish_reasons=total(trial.requests.finish_reasons for trial in timed),
         attribution=attribution([(trial.causes, base.causes) for trial, base in pairs]),
         client=summary([trial.client for trial in timed]),
         shards=shards(ran),
     )
-
-
-def enough_jobs(trials: Sequence[Trial], agents: int) -> bool:
-    return sum(trial.jobs.finished for trial in trials) >= ENOUGH_PER_AGENT * agents
 
 
 def _achieved(trials: Sequence[Trial]) -> Achieved:
@@ -241,7 +239,7 @@ def _hit_rate(tokens: Tokens) -> float | None:
 
 
 def _jobs(trials: Sequence[Trial]) -> Jobs:
-    outcomes = _sum(trial.jobs.outcomes for trial in trials)
+    outcomes = total(trial.jobs.outcomes for trial in trials)
     return Jobs(
         started=sum(trial.jobs.started for trial in trials) if trials else None,
         finished=sum(trial.jobs.finished for trial in trials) if trials else None,
@@ -255,110 +253,3 @@ def _lost_calls(trials: Sequence[Trial]) -> LostCalls:
         replies=sum(trial.requests.ended_for_tools for trial in trials) if trials else None,
         lost=sum(trial.requests.lost_calls for trial in trials) if trials else None,
     )
-
-
-def _tool_errors(trials: Sequence[Trial]) -> dict[str, int]:
-    lost = Counter(lost=sum(trial.requests.lost_calls for trial in trials))
-    return _sum([*(trial.tool_errors for trial in trials), +lost])
-
-
-def _sum(counters: Iterable[Counter[Kind]]) -> dict[Kind, int]:
-    return dict(sorted(sum(counters, Counter[Kind]()).items()))
-
-
-def _notes(agents: int, trials: Sequence[Trial], limits: Limits) -> list[str]:
-    """Remarks for the reader that do not make the stage invalid."""
-    notes = []
-    jobs, needed = sum(trial.jobs.finished for trial in trials), ENOUGH_PER_AGENT * agents
-    if not enough_jobs(trials, agents):
-        notes.append(
-            f"too few jobs: {jobs} finished in the window, and {needed} are needed ({ENOUGH_PER_AGENT} an agent); "
-            "job times, jobs/h, TTFAT and slowdown are left out; raise stage.duration"
-        )
-    outcomes = _sum(trial.jobs.outcomes for trial in trials)
-    if cut := outcomes.get("context_limit", 0):
-        notes.append(
-            f"cut off by the context: {cut} of {jobs} finished jobs ({cut / jobs * 100:.2g} %) ended as context_limit "
-            "before their work was done, and count in job times and jobs/h; raise agents.context"
-        )
-    if overruns := sum(trial.overruns for trial in trials):
-        notes.append(f"{counted(overruns, 'tool call')} took longer than planned: that is tool time")
-    mistakes = _tool_errors(trials)
-    if lost := mistakes.get("lost"):
-        ended = sum(trial.requests.ended_for_tools for trial in trials)
-        notes.append(f"lost tool calls: {lost} of {ended} replies that ended for tool calls held none")
-    if mistaken := mistakes.get("unknown", 0) + mistakes.get("malformed", 0):
-        notes.append(
-            f"the model made {counted(mistaken, 'tool call')} that no tool takes, {mistakes.get('unknown', 0)} of them "
-            f"of unknown tools, {mistakes.get('malformed', 0)} with malformed arguments: answered with an error each"
-        )
-    if truncated := sum(trial.requests.truncated for trial in trials):
-        notes.append(f"truncated: {truncated} of the replies ended at a limit, and not where they were planned to")
-    notes += _notes_on_replies(trials)
-    if uncounted := sum(trial.requests.uncounted for trial in trials):
-        notes.append(f"{counted(uncounted, 'request')} left out of all rates, as the server did not count the tokens")
-    notes += {note: None for trial in trials if (note := counters_skipped(trial))}
-    notes += [note for trial in trials if trial.closed for note in _too_early(trial.closed)]
-    # A soak whose pattern lets agents rest never settles, and is not meant to.
-    constant = all(trial.began.planned_alive in (None, agents) for trial in trials)
-    settled = warmup([trial.output for trial in trials]) if constant else None
-    if settled and (complaint := settled.complaint()):
-        notes.append(complaint)
-    if limits.real_time:
-        notes += _notes_on_client(trials, limits)
-    return notes
-
-
-def _notes_on_replies(trials: Sequence[Trial]) -> list[str]:
-    """Replies that came whole, and yet not as they should."""
-    notes = []
-    firsts = sum((trial.requests.first_tokens for trial in trials), Counter[int]())
-    if late := Counter({tokens: count for tokens, count in firsts.items() if tokens > FIRST_TOKENS}):
-        notes.append(
-            f"TTFT is an upper bound: in {late.total() / firsts.total():.0%} of the replies the first chunk "
-            f"with text already counted more than {FIRST_TOKENS} tokens (up to {max(late)}), so the server had "
-            "generated some before, and held them back or sent them in a form that swarm does not know; TPOT leaves "
-            "them out"
-        )
-    if doubts := sum(trial.requests.doubts for trial in trials):
-        said = next(trial.requests.doubt for trial in trials if trial.requests.doubt)
-        notes.append(
-            f"token counts that cannot be came with {counted(doubts, 'request')}, and are taken as unknown; the first: "
-            f"{said}"
-        )
-    reasons = _sum(trial.requests.finish_reasons for trial in trials)
-    if filtered := reasons.get("content_filter", 0):
-        notes.append(
-            f"filtered: {filtered} of the replies were ended by the server's content filter, and count all the same"
-        )
-    return notes
-
-
-def _too_early(closed: WindowEnd) -> Iterator[str]:
-    """What a window that ran to its longest had still not seen enough of."""
-    if closed.metric and closed.asked is not None and (closed.reached is None or closed.reached > closed.asked):
-        known = "not known at all" if closed.reached is None else f"known to {closed.reached * 100:.2g} %"
-        yield (
-            f"stage.until: {closed.metric} was {known} when the time was up, and {closed.asked * 100:.2g} % were asked "
-            "for; raise stage.until.max"
-        )
-    for name, asked, done in (("turns", closed.turns_asked, closed.turns), ("jobs", closed.jobs_asked, closed.jobs)):
-        if asked is not None and (done or 0) < asked:
-            yield (
-                f"stage.until: {done or 0} {name} were done when the time was up, and {asked} were asked for; raise "
-                "stage.until.max"
-            )
-
-
-def _notes_on_client(trials: Sequence[Trial], limits: Limits) -> list[str]:
-    watched = processes(trial.client for trial in trials)
-    if not watched:
-        return ["the client did not watch itself in the window, so that check is missing"]
-    timing = timing_of(watched)
-    lag, error = timing.lag_p99_s(), timing.p99_s()
-    if lag is None or error is None or lag <= limits.max_lag_s or error > limits.max_lag_s:
-        return []
-    return [
-        f"swarm read chunks up to {lag * 1000:.3g} ms late (p99), and agents went on as much later; the times are "
-        f"right to {error * 1000:.2g} ms all the same, as the kernel stamps the chunks"
-    ]

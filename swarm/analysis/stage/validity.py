@@ -1,16 +1,16 @@
 """When a stage's numbers count. Each check returns why not: what, how much against which limit, and what to do."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 
 from swarm.analysis.plan import Limits
+from swarm.analysis.stage.load_generator import client_late, simulator_late, stood_still_for
 from swarm.analysis.trial.agents import Agent, parked
-from swarm.analysis.trial.client import Process, Use, use_of
-from swarm.analysis.trial.standstill import stood_still
 from swarm.analysis.trial.trial import Trial
 from swarm.recording.redaction import one_line
-from swarm.text import counted, listed
+from swarm.results import Code, Finding
+from swarm.text import counted, listed, percent
 
 ALIVE_SHARE = 0.95
 TURNS_PER_AGENT = 10
@@ -19,36 +19,25 @@ COUNTER_SHARE = 0.01
 TOOLS_SHARE = 0.10
 SILENT_SHARE = 0.02
 SILENT_TIMES = 3
-BUSY_SHARE = 0.9
-"""Share of the machine's CPUs: above it, a client that is late without using its own core was kept from running."""
 
 
-def trial_reasons(trial: Trial, limits: Limits) -> list[str]:
+BROKE_OFF = "the run broke off before this stage had ended: what was in flight is missing; run it again"
+
+
+def trial_reasons(trial: Trial, limits: Limits) -> list[Finding]:
     """Why this trial's numbers do not count; empty: they do."""
     if trial.ended is None:
-        return ["the run broke off before this stage had ended: what was in flight is missing; run it again"]
-    reasons = [] if trial.ended.interrupted is None else [_interrupted(trial, trial.ended.interrupted)]
+        return [_finding("broke_off", BROKE_OFF)]
+    reasons = []
+    if by := trial.ended.interrupted:
+        reasons.append(_finding("interrupted", _interrupted(trial, by)))
     if not trial.seconds:
         return reasons
-    checks = (
-        _lost,
-        _values,
-        _alive,
-        _parked,
-        _waited,
-        _frozen,
-        _client,
-        _simulator,
-        _tools,
-        _errors,
-        _lost_calls,
-        _restart,
-        _lengths,
-        _usage,
-        _counters,
-        _silence,
-    )
-    return reasons + [reason for check in checks if (reason := check(trial, limits))]
+    return reasons + [_finding(code, text) for code, check in _CHECKS.items() if (text := check(trial, limits))]
+
+
+def _finding(code: Code, text: str) -> Finding:
+    return Finding(kind="invalid", code=code, text=text)
 
 
 def too_few_turns(trials: Sequence[Trial], agents: int) -> str | None:
@@ -60,17 +49,6 @@ def too_few_turns(trials: Sequence[Trial], agents: int) -> str | None:
         f"too few turns: {turns} ended in the window, and {needed} are needed ({TURNS_PER_AGENT} an agent); "
         "raise stage.duration"
     )
-
-
-def counters_skipped(trial: Trial) -> str | None:
-    """Said, where the server's own counters cannot be held against ours."""
-    if trial.window.holes:
-        return "token counts were not checked against the server's own counters, as the soak was broken off in between"
-    if trial.lost:
-        return "token counts were not checked against the server's own counters, as those of lost shards are missing"
-    if trial.ended is None or trial.ended.counters:
-        return None
-    return "token counts were not checked against the server's own counters: it has none, or they were not read"
 
 
 def _interrupted(trial: Trial, by: str) -> str:
@@ -124,7 +102,7 @@ def _waited(trial: Trial, _: Limits) -> str | None:
     number, agent = max(waits.items(), key=lambda one: one[1].waited_ns)
     return (
         f"agents were kept away: they waited {waited:.1f} s of {planned:.1f} s to try failed requests again "
-        f"({_percent(1 - ALIVE_SHARE)} are allowed), agent {number} for {agent.waited_ns / 1e9:.1f} s "
+        f"({percent(1 - ALIVE_SHARE)} are allowed), agent {number} for {agent.waited_ns / 1e9:.1f} s "
         f"({one_line(agent.failure)}); make the server take the load, or lower client.retry_after_max"
     )
 
@@ -168,100 +146,13 @@ def _agents(numbers: Sequence[int]) -> str:
     return f"{counted(len(numbers), 'agent')} ({listed(numbers)})"
 
 
-def _client(trial: Trial, limits: Limits) -> str | None:
-    processes = sorted(trial.client.processes.items())
-    return _of_processes(trial, {number: _slow(one, limits, _use(trial, number)) for number, one in processes})
-
-
-def _frozen(trial: Trial, _: Limits) -> str | None:
-    processes = sorted(trial.client.processes.items())
-    return _of_processes(trial, {number: stood_still(one.frozen, trial.seconds) for number, one in processes})
-
-
-def _of_processes(trial: Trial, found: Mapping[int, str | None]) -> str | None:
-    """Every process by itself: one that was too slow is not made up for by the others."""
-    slow = {number: why for number, why in found.items() if why}
-    if not slow:
-        return None
-    first, why = next(iter(slow.items()))
-    if first not in trial.shards:
-        return why
-    more = f" (and so it was at {counted(len(slow) - 1, 'other shard')})" if len(slow) > 1 else ""
-    return f"{trial.shards[first].name}: {why}{more}"
-
-
-def _use(trial: Trial, number: int) -> Use | None:
-    """Who used the machine of a shard."""
-
-    def host(shard: int) -> str | None:
-        return trial.shards[shard].host if shard in trial.shards else None
-
-    processes = trial.client.processes
-    return use_of(processes[number], (one for shard, one in processes.items() if host(shard) == host(number)))
-
-
-def _strangers(use: Use | None) -> str | None:
-    """That other processes took the CPU, which they did if they used more than swarm; None: not, or it is not known."""
-    if use is None or use.others <= use.own or (told := use.strangers()) is None:
-        return None
-    return f"{told}, and swarm with its tools and simulated servers {use.own:.2g}"
-
-
-def _slow(process: Process, limits: Limits, use: Use | None) -> str | None:
-    cpu, busy, timing = process.cpu_share, process.busy_share, process.timing
-    if cpu is not None and cpu > limits.max_cpu_share:
-        return (
-            f"the client was too slow: swarm used {_percent(cpu)} of a CPU core "
-            f"(client.max_cpu is {_percent(limits.max_cpu_share)}), so its own work is in the latencies; "
-            "use fewer agents, a faster machine, or `route: direct`"
-        )
-    error, lag = timing.p99_s(), timing.lag_p99_s()
-    if error is None or lag is None or error <= limits.max_lag_s:
-        return None
-    limit = f"(client.max_lag is {_ms(limits.max_lag_s)})"
-    if timing.by_kernel:
-        late = (
-            f"1 % of the chunks may have come more than {_ms(error)} before their stamp {limit}, as "
-            f"{_percent(timing.coalesced / timing.chunks)} were read together with a later one, and swarm was up to "
-            f"{_ms(lag)} late"
-        )
-    else:
-        late = f"1 % of the time swarm was more than {_ms(lag)} late {limit}, and it stamps the chunks itself"
-    if strangers := _strangers(use):
-        return f"the machine was busy: {late}, while {strangers}; stop them, or run swarm on another machine"
-    if busy is not None and busy > BUSY_SHARE:
-        return (
-            f"the machine was busy: {late} while the CPUs were {_percent(busy)} in use, and swarm used "
-            f"{_percent(cpu or 0)} of one; stop what else runs there, or put the server on another machine"
-        )
-    return f"the client was too slow: {late}; use fewer agents, a faster machine, or `route: direct`"
-
-
-def _simulator(trial: Trial, limits: Limits) -> str | None:
-    slip = trial.simulator_slip_s
-    if slip is None or slip <= limits.max_lag_s:
-        return None
-    late = f"1 % of its steps were more than {_ms(slip)} late (client.max_lag is {_ms(limits.max_lag_s)})"
-    uses = (_strangers(_use(trial, number)) for number in sorted(trial.client.processes))
-    strangers = next(filter(None, uses), None)
-    blamed, remedy = (
-        (f"while {strangers}", "stop them")
-        if strangers
-        else ("which is this machine's doing and not the model's", "use fewer agents, stop what else runs here")
-    )
-    return (
-        f"the simulated server could not keep up: {late}, {blamed}; {remedy}, or `swarm predict`, which needs no "
-        "real time"
-    )
-
-
 def _tools(trial: Trial, _: Limits) -> str | None:
     lost, turns = trial.overrun_ns / 1e9, trial.turn_ns / 1e9
     if not turns or lost <= TOOLS_SHARE * turns:
         return None
     return (
         "this machine could not run the tools in time: beyond their planned times and in waiting for a core they took "
-        f"{lost:.3g} s of the {turns:.3g} s of all turns ({_percent(lost / turns)}, and {_percent(TOOLS_SHARE)} are "
+        f"{lost:.3g} s of the {turns:.3g} s of all turns ({percent(lost / turns)}, and {percent(TOOLS_SHARE)} are "
         "allowed), so the server had fewer requests than such agents make; use fewer agents, more cores or another "
         "machine, or plan longer tool times (`takes` in the tasks)"
     )
@@ -275,7 +166,7 @@ def _errors(trial: Trial, limits: Limits) -> str | None:
     kinds = ", ".join(f"{count} {kind}" for kind, count in errors.most_common())
     example = one_line(trial.requests.messages[errors.most_common(1)[0][0]])
     return (
-        f"requests failed: {failed} of {ended} ({_percent(failed / ended)}, and {_percent(limits.max_error_share)} are "
+        f"requests failed: {failed} of {ended} ({percent(failed / ended)}, and {percent(limits.max_error_share)} are "
         f"allowed): {kinds}{f' ({example})' if example else ''}; see the attempts of events.jsonl, "
         "or raise stage.max_error_share"
     )
@@ -286,8 +177,8 @@ def _lost_calls(trial: Trial, limits: Limits) -> str | None:
     if lost <= limits.max_lost_calls * ended:
         return None
     return (
-        f"tool calls were lost: {lost} of {ended} replies that ended for tool calls ({_percent(lost / ended)}, and "
-        f"{_percent(limits.max_lost_calls)} are allowed) held none, so agents did not do what the model wanted; look "
+        f"tool calls were lost: {lost} of {ended} replies that ended for tool calls ({percent(lost / ended)}, and "
+        f"{percent(limits.max_lost_calls)} are allowed) held none, so agents did not do what the model wanted; look "
         "at the server's tool-call parser, or raise stage.max_lost_calls"
     )
 
@@ -307,8 +198,8 @@ def _lengths(trial: Trial, _: Limits) -> str | None:
     if off <= LENGTH_SHARE * planned:
         return None
     return (
-        f"replies were off their planned length by {_percent(off / max(1, planned))} "
-        f"({_percent(LENGTH_SHARE)} are allowed; {trial.requests.truncated} were truncated), so the agents did other "
+        f"replies were off their planned length by {percent(off / max(1, planned))} "
+        f"({percent(LENGTH_SHARE)} are allowed; {trial.requests.truncated} were truncated), so the agents did other "
         "work than planned; "
         "use a server that honours min_tokens and ignore_eos, and a context that holds the replies"
     )
@@ -334,7 +225,7 @@ def _counters(trial: Trial, _: Limits) -> str | None:
         ours = f"{least}" if least == most else f"{least} to {most}"
         return (
             f"token counts disagree: over the stage the server counted {server:.0f} {name} tokens and swarm {ours} "
-            f"({_percent(COUNTER_SHARE)} are allowed); make sure that swarm is its only client"
+            f"({percent(COUNTER_SHARE)} are allowed); make sure that swarm is its only client"
         )
     return None
 
@@ -346,14 +237,27 @@ def _silence(trial: Trial, _: Limits) -> str | None:
         return None
     return (
         f"the server was stalled: when the window ended a request had been silent for {silent:.2f} s, and "
-        f"{limit:.2f} s are allowed ({_percent(SILENT_SHARE)} of the window, or {SILENT_TIMES} times the longest wait "
+        f"{limit:.2f} s are allowed ({percent(SILENT_SHARE)} of the window, or {SILENT_TIMES} times the longest wait "
         "before); look into the server's log"
     )
 
 
-def _percent(share: float) -> str:
-    return f"{share * 100:.3g} %"
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.3g} ms"
+_CHECKS: dict[Code, Callable[[Trial, Limits], str | None]] = {
+    "shards_lost": _lost,
+    "latencies_lost": _values,
+    "agents_died": _alive,
+    "agents_idle": _parked,
+    "agents_kept_away": _waited,
+    "load_generator_froze": stood_still_for,
+    "load_generator_late": client_late,
+    "simulator_late": simulator_late,
+    "tools_late": _tools,
+    "requests_failed": _errors,
+    "tool_calls_lost": _lost_calls,
+    "server_restarted": _restart,
+    "reply_lengths_off": _lengths,
+    "usage_missing": _usage,
+    "token_counts_disagree": _counters,
+    "server_stalled": _silence,
+}
+"""In the order in which they are reported: first what makes the rest doubtful."""
