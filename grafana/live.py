@@ -92,7 +92,7 @@ NOW = Row(
         ),
         Panel(
             "Contention",
-            "What an agent has lost of the speed that it had alone, over the same jobs; none before the 1-agent stage.",
+            "Share of its speed alone that an agent has lost, over the same jobs; none before the 1-agent stage.",
             "percentunit",
             [(f"max(swarm_contention_ratio{{{STAGE}}})", "contention")],
             kind="number",
@@ -107,7 +107,7 @@ THROUGHPUT = Row(
     [
         Panel(
             "Agents by state",
-            "What every agent does: waiting for a first token (prefill), reading its reply (decode), in a tool...",
+            "Activity of every agent: waiting for a first token (prefill), reading its reply (decode), in a tool...",
             "short",
             [(f"sum by (state) (swarm_agents{{{STAGE}}})", "{{state}}")],
             kind="stack",
@@ -212,7 +212,7 @@ CLIENT = Row(
         ),
         Panel(
             "CPU",
-            "Of one core.",
+            "CPU use as a share of one core.",
             "percentunit",
             [(f"swarm_client_cpu_ratio{{{STAGE}}}", SHOWN)],
             limits=(0.6, 0.8),
@@ -293,7 +293,7 @@ VLLM = Row(
     [
         Panel(
             "vLLM: running and waiting",
-            "Of all its clients.",
+            "Requests of all its clients.",
             "short",
             [
                 ("sum by (model_name) (vllm:num_requests_running)", "{{model_name}} running"),
@@ -344,7 +344,7 @@ VLLM = Row(
         ),
         Panel(
             "vLLM: generated tokens",
-            "Of all its clients.",
+            "Tokens for all its clients.",
             "suffix: tok/s",
             [("sum by (model_name) (rate(vllm:generation_tokens_total[$__rate_interval]))", "{{model_name}}")],
         ),
@@ -362,13 +362,13 @@ GPU = Row(
         ),
         Panel(
             "Clock",
-            "Of the slowest. It falls when power or heat hold it down.",
+            "Clock of the slowest GPU. It falls when power or heat hold it down.",
             "hertz",
             [(f"swarm_gpu_sm_clock_hertz{{{TARGET}}}", "{{target}}")],
         ),
         Panel(
             "Temperature",
-            "Of the hottest.",
+            "Temperature of the hottest GPU.",
             "celsius",
             [(f"swarm_gpu_temperature_celsius{{{TARGET}}}", "{{target}}")],
             limits=(75, 85),
@@ -408,7 +408,7 @@ def dashboard() -> Dashboard:
         Page(
             uid="swarm-live",
             title="Live swarm",
-            description="What the agents, the load generator, the server and its GPU are doing now.",
+            description="Current activity of the agents, the load generator, the server and its GPU.",
             since="now-15m",
             refresh="5s",
             variables={

@@ -48,7 +48,7 @@ THROUGHPUT = Row(
         ),
         _bars("Jobs", "Finished an hour. A model that writes more for the same job wins tok/s and loses here.", "short",
               _last("swarm_jobs_per_hour")),
-        _bars("Contention", "What an agent lost of its speed alone, over the same jobs.", "percentunit",
+        _bars("Contention", "Share of its speed alone that an agent lost, over the same jobs.", "percentunit",
               _last("swarm_contention_ratio")),
         _bars("Fairness", "Jain's index over the agents' output rates.", "percentunit", _last("swarm_fairness_jain")),
     ],

@@ -129,7 +129,7 @@ class Warmup(msgspec.Struct, frozen=True, kw_only=True):
     ]
     bias: Annotated[
         float | None,
-        Meta(description="What a start-up that reaches into the window adds to its output: 0.1 is 10 % too high."),
+        Meta(description="Error of the window's output rate by a start-up that reaches into it: 0.1 is 10% too high."),
     ]
 
 
@@ -189,7 +189,7 @@ class ShardResults(msgspec.Struct, frozen=True, kw_only=True):
     shard: Amount
     name: Annotated[str, Meta(description="Its machine and process.")]
     agents: Amount
-    lost: Annotated[str | None, Meta(description="What it died of before the stage had ended; null: nothing.")]
+    lost: Annotated[str | None, Meta(description="Why it died before the stage had ended; null: it did not.")]
     clock_offset_s: Annotated[
         float, Meta(description="Its machine's monotonic clock less the coordinator's; corrected in all times.")
     ]
@@ -269,7 +269,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         list[str],
         Meta(description="Why the numbers do not count: what happened, the number and its limit, what to do."),
     ]
-    notes: Annotated[list[str], Meta(description="What a reader should know that does not make the stage invalid.")]
+    notes: Annotated[list[str], Meta(description="Remarks that do not make the stage invalid.")]
     findings: Annotated[
         list[Finding], Meta(description="The texts of `invalid_reasons` and `notes`, each with its code.")
     ] = []
@@ -343,7 +343,7 @@ class ScalingLaw(msgspec.Struct, frozen=True, kw_only=True):
     contention: Annotated[Estimate | None, Meta(description="Share of the work that cannot be done side by side.")] = (
         None
     )
-    coherency: Annotated[Estimate | None, Meta(description="What each pair of agents costs.")] = None
+    coherency: Annotated[Estimate | None, Meta(description="Cost of each pair of agents.")] = None
     peak_agents: Annotated[
         Estimate | None,
         Meta(description="Where the output is largest; null where the curve need not bend down."),
@@ -487,7 +487,7 @@ class SoakPart(msgspec.Struct, frozen=True, kw_only=True):
     measured_s: Size
     ended: Annotated[str, Meta(description="finished, killed, or what interrupted it.")]
     resumed: bool
-    lost: Annotated[str | None, Meta(description="What can be missing from its files.")]
+    lost: Annotated[str | None, Meta(description="Records that can be missing from its files, and why.")]
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
@@ -529,7 +529,7 @@ class SoakWindow(msgspec.Struct, frozen=True, kw_only=True):
     client_open_files: Amount | None
     server_rss_bytes: Size | None
     disturbed: Annotated[
-        str | None, Meta(description="What happened in it that its numbers are about instead of the load.")
+        str | None, Meta(description="An event that its numbers are about instead of the load; null: none.")
     ]
 
 
@@ -554,7 +554,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     started_at: Annotated[str | None, Meta(description="ISO 8601.")]
     verdict: Literal["valid", "invalid"]
     invalid_reasons: list[str]
-    notes: Annotated[list[str], Meta(description="What was left out when the run's files were read, and why.")]
+    notes: Annotated[list[str], Meta(description="Records left out when the run's files were read, and why.")]
     lines_left_out: Annotated[
         Amount, Meta(description="Lines of the run's files that could not be read; `notes` says which and why.")
     ] = 0

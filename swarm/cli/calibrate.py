@@ -10,8 +10,8 @@ from swarm.errors import UsageError
 
 def calibrate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a measured run.")],
-    profile: Annotated[str | None, typer.Option(help="To start from; default: what the target simulated.")] = None,
-    target: Annotated[str | None, typer.Option(help="Of the run, where it has several.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile to start from; default: the simulated one.")] = None,
+    target: Annotated[str | None, typer.Option(help="Which target of the run, if it has several.")] = None,
     out: Annotated[Path | None, typer.Option(help="Default: <profile>-calibrated.json.")] = None,
 ) -> None:
     """Fit a profile to a measured run, so that `predict` answers for that machine. Needs swarm-load[fit]."""

@@ -26,7 +26,7 @@ def check(
         str | None,
         typer.Option(
             metavar="SHARE",
-            help="Of a change for the worse; twice that for p95. Default 5%, of what two trials or more are sure of.",
+            help="Largest change for the worse that passes; twice that for p95. Default 5%, if significant.",
         ),
     ] = None,
     allow_uncompared: Annotated[

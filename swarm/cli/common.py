@@ -47,7 +47,7 @@ Workers = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Processes that share the agents; with Ray actors, one a node.")
 ]
 Engine = Annotated[str, typer.Option(metavar="local|ray", help="Where they run: this machine, or a Ray cluster.")]
-Address = Annotated[str | None, typer.Option(help="Of the Ray cluster; default: the one that Ray finds.")]
+Address = Annotated[str | None, typer.Option(help="Address of the Ray cluster; default: auto-detect.")]
 
 
 def _removed(instead: str) -> Callable[[str | None], None]:

@@ -10,12 +10,12 @@ from swarm.errors import UsageError
 
 
 def history(
-    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Or the folder that it is in.")] = Path("runs"),
-    name: Annotated[str | None, typer.Option(help="Only of this scenario.")] = None,
-    target: Annotated[str | None, typer.Option(help="Only of this target.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
-    agents: Annotated[int | None, typer.Option(help="Only at this level.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="2026-01-31", help="Only from this day on.")] = None,
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="The history file, or its folder.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="Only runs of this scenario.")] = None,
+    target: Annotated[str | None, typer.Option(help="Only results of this target.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only results of this model.")] = None,
+    agents: Annotated[int | None, typer.Option(help="Only this number of agents.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="2026-01-31", help="Only runs since this day.")] = None,
     valid: Annotated[bool, typer.Option("--valid", help="Only valid stages.")] = False,
     plot: Annotated[str | None, typer.Option(metavar="ttft_s.p50", help="Plot one number over the runs.")] = None,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the plot as a picture.")] = None,

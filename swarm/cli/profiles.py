@@ -8,7 +8,7 @@ import typer
 
 from swarm.errors import UsageError
 
-app = typer.Typer(rich_markup_mode=None, help="What can be simulated: list, show one, add one.")
+app = typer.Typer(rich_markup_mode=None, help="List, show and add the models that can be simulated.")
 
 
 @app.callback(invoke_without_command=True)
@@ -44,19 +44,21 @@ def show(
 def add(
     config: Annotated[Path, typer.Option(help="The model's config.json.")],
     gpu: Annotated[str, typer.Option(metavar="rtx4090", help="From the table of GPUs; a wrong name lists it.")],
-    quant: Annotated[str, typer.Option(metavar="bf16|fp8|awq", help="Of the weights.")] = "bf16",
+    quant: Annotated[str, typer.Option(metavar="bf16|fp8|awq", help="Precision of the weights.")] = "bf16",
     tp: Annotated[int, typer.Option(min=1, help="GPUs that share each layer.")] = 1,
     link: Annotated[
-        str | None, typer.Option(metavar="nvlink|pcie", help="Between the GPUs; default: NVLink, where the GPU has it.")
+        str | None, typer.Option(metavar="nvlink|pcie", help="Link between the GPUs; default: NVLink, if they have it.")
     ] = None,
     p2p: Annotated[
         bool | None, typer.Option(help="Whether GPUs reach each other over PCIe; default: unless GeForce.")
     ] = None,
     engine: Annotated[str | None, typer.Option(metavar="0.30", help="Version of vLLM.")] = None,
-    power_limit: Annotated[float, typer.Option(metavar="W", min=0, help="Of each GPU; 0: its usual one.")] = 0,
-    kv_cache_dtype: Annotated[str, typer.Option(metavar="auto|fp8", help="Of the KV cache.")] = "auto",
+    power_limit: Annotated[
+        float, typer.Option(metavar="W", min=0, help="Power limit of each GPU; 0: its usual one.")
+    ] = 0,
+    kv_cache_dtype: Annotated[str, typer.Option(metavar="auto|fp8", help="Precision of the KV cache.")] = "auto",
     memory_utilization: Annotated[float, typer.Option(help="vLLM's --gpu-memory-utilization.")] = 0.9,
-    model: Annotated[str | None, typer.Option(help="Its name; default: the config's, or its folder's.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model name; default: the config's, or its folder's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Default: <profile's name>.json.")] = None,
 ) -> None:
     """Make a profile from a model's config.json and a GPU's data sheet: assumed, until it is calibrated."""

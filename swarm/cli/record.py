@@ -26,7 +26,9 @@ class Api(StrEnum):
 def record(
     upstream: Annotated[str, typer.Option(metavar="URL", help="The model's server, e.g. http://127.0.0.1:8000/v1.")],
     out: Annotated[Path | None, typer.Option(help="The trace; default traces/<UTC>.jsonl.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the proxy, on 127.0.0.1; 0: any free one.")] = 8100,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the proxy on 127.0.0.1; 0: any free one.")
+    ] = 8100,
     allow_host: AllowHost = None,
     model: Annotated[str | None, typer.Option(help="Ask the upstream for this model, whatever clients name.")] = None,
     upstream_api: Annotated[

@@ -16,7 +16,7 @@ def serve(
     max_num_seqs: Annotated[int | None, typer.Option(min=1)] = None,
     kv_tokens: Annotated[int | None, typer.Option(min=16)] = None,
     faults: Annotated[
-        str | None, typer.Option(metavar="FILE|YAML", help="What to do wrong: '[{kind: reset, rate: 2%}]', or a file.")
+        str | None, typer.Option(metavar="FILE|YAML", help="Faults to inject: '[{kind: reset, rate: 2%}]', or a file.")
     ] = None,
 ) -> None:
     """Serve the embedded simulated vLLM on 127.0.0.1 until interrupted."""

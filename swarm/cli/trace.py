@@ -28,7 +28,7 @@ app = typer.Typer(
     cls=_FileOrCommand,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="What is in a trace: `swarm trace FILE`. Cut, merge and anonymise traces.",
+    help="Show a trace (`swarm trace FILE`); cut, merge and anonymise traces.",
 )
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A trace, a run, conversations, or arrivals.")]
@@ -67,7 +67,7 @@ def cut(
     out: OutFile,
     session: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Of these sessions, `*` and `?` as in file names; repeatable."),
+        typer.Option(metavar="NAME", help="Only these sessions; `*` and `?` as in file names; repeatable."),
     ] = None,
     turns: Annotated[str | None, typer.Option(metavar="1-20", help="These turns of each session.")] = None,
     since: Annotated[str | None, typer.Option("--from", metavar="10m", help="Sent from then on.")] = None,

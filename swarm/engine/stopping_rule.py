@@ -26,7 +26,7 @@ def looks(least_s: float, until: Until | None) -> Iterator[float]:
 
 
 class StoppingRule:
-    """What a window with `until` has seen so far, and whether that is enough. `agents`: all of the stage."""
+    """Progress of a window with `until`, and whether that is enough. `agents`: all of the stage."""
 
     def __init__(self, until: Until, agents: int, window_start_ns: int) -> None:
         self._until = until

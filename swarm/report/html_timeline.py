@@ -77,7 +77,7 @@ def lanes(label: str, timeline: Timeline, *, unfolded: bool) -> Lanes:
     picture = Markup(
         '<svg class="lanes" viewBox="0 0 {0} {1}" preserveAspectRatio="none" data-ms="{0}" style="height:{1}px" '
         'role="img"><title>{2}</title>{3}</svg>'
-    ).format(length, len(rows) * LANE, f"What {label}'s agents did", Markup("").join(rows))
+    ).format(length, len(rows) * LANE, f"Activity of {label}'s agents", Markup("").join(rows))
     seconds = length / 1000
     return Lanes(
         f"{label}, {counted(timeline.agents, 'agent')}",

@@ -49,7 +49,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differences(runs: Sequence[Settings], *, joined: bool) -> list[Difference]:
-    """What is not the same in all `runs`, the most telling first.
+    """Settings that are not the same in all `runs`, the most telling first.
 
     `joined`: each run is of one target, whatever it is called, and these are compared with each other.
     """

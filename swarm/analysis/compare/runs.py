@@ -118,7 +118,7 @@ def _plain(one: Difference) -> ComparedSetting:
 
 
 def _unpaired(names: Sequence[str], results: Sequence[Results], pairs: Sequence[tuple[Side, Side]]) -> Iterator[str]:
-    """What cannot be compared, as no other run has it."""
+    """Targets and stages that cannot be compared, as no other run has them."""
     compared = {(side.run, side.target.name) for pair in pairs for side in pair}
     for name, result in zip(names, results, strict=True):
         for target in result.targets:
