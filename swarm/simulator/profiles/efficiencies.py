@@ -1,4 +1,4 @@
-"""What an engine reaches of a machine's data sheet, and its defaults there: constants with their evidence.
+"""The efficiency of an engine relative to a machine's data sheet, and its defaults there: constants with evidence.
 
 They are in `efficiencies.json`, by kind and generation of the GPU, format of the weights and link between GPUs.
 """
@@ -86,7 +86,7 @@ def step_limits(gpu: str) -> tuple[int, int]:
 
 
 def power_factor(gpu: str, limit_w: float, values: Mapping[str, float] | None = None) -> float:
-    """What a power limit leaves of the FLOP rate; of the bandwidth it takes nothing."""
+    """Share of the FLOP rate that a power limit leaves; of the bandwidth it takes nothing."""
     usual = gpus()[gpu].get("power_w", 0)
     if not limit_w or not usual or limit_w >= usual:
         return 1.0

@@ -79,15 +79,15 @@ class Profile:
     state_bytes: int = 0
     """Recurrent state of one request in the layers without full attention, read and written by each of its tokens."""
     eta_flops_attention: float = 0.0
-    """Of prompt tokens' attention, as a share of `fp16_flops`; 0: as `eta_flops_dense`."""
+    """FLOP rate of prompt tokens' attention, as a share of `fp16_flops`; 0: as `eta_flops_dense`."""
     roofline_power: float = 0.0
     """How far reading weights and computing with them overlap: `swarm.simulator.engine.cost.roofline`."""
     routing_power: float = 1.0
     """B tokens reach as many experts as B to this power would that were routed independently: neighbours are alike."""
     allreduce_bytes_per_s: float = 0.0
-    """What an all-reduce's ring carries; 0: no limit, only `allreduce_us`."""
+    """Bytes per second of an all-reduce's ring; 0: no limit, only `allreduce_us`."""
     cpu_per_request_us: float = 0.0
-    """Of each decoding request and step, where the engine prepares a step only once the one before has ended."""
+    """CPU time per decoding request and step, where the engine prepares a step only once the one before has ended."""
     quant: str = ""
     """Format of the weights, such as `awq`; empty: not known. It decides how far predictions may be trusted."""
     link: str = ""
@@ -97,9 +97,9 @@ class Profile:
     engine: str = ""
     """The version of vLLM whose defaults and overheads these are; empty: not known."""
     power_limit_w: float = 0.0
-    """Of each GPU, below its usual limit; 0: none."""
+    """Power limit of each GPU, below its usual one; 0: none."""
     kv_cache_dtype: KVDtype = ""
-    """Of the KV cache: `auto` is 16 bits a value; empty: not known."""
+    """Precision of the KV cache: `auto` is 16 bits per value; empty: not known."""
     provenance: str = "assumed"
     note: str = ""
 
