@@ -223,7 +223,7 @@ Code = Literal[
     "reply_lengths_off",
     "requests_failed",
     "server_restarted",
-    "server_stalled",
+    "server_silent",
     "shards_lost",
     "simulator_late",
     "token_counts_disagree",

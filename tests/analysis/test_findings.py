@@ -38,7 +38,7 @@ CODES: list[tuple[Callable[[], Run], Code]] = [
     (off_script, "reply_lengths_off"),
     (no_usage, "usage_missing"),
     (lambda: counters(prompt_tokens=10_000, completion_tokens=102), "token_counts_disagree"),
-    (stalled, "server_stalled"),
+    (stalled, "server_silent"),
     (lambda: overloaded(0.0125), "simulator_late"),
     (restarted, "server_restarted"),
     (too_short, "too_few_turns"),

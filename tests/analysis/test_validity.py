@@ -303,7 +303,7 @@ REASONS = [
     ),
     (
         stalled(),
-        "the server was stalled: when the window ended a request had been silent for 1.70 s, and 0.60 s are allowed "
+        "the server fell silent: when the window ended a request had been silent for 1.70 s, and 0.60 s are allowed "
         "(2 % of the window, or 3 times the longest wait before); look into the server's log",
     ),
     (

@@ -8,7 +8,7 @@ from swarm.report.table import notes, reasons
 from swarm.results import Finding, stage_name
 
 Found = tuple[str, int, Finding]
-STALLED = Finding(kind="invalid", code="server_stalled", text="the server was stalled")
+STALLED = Finding(kind="invalid", code="server_silent", text="the server fell silent")
 
 
 def few(turns: float) -> Finding:
@@ -41,31 +41,31 @@ def results(*found: Found, counts: tuple[Found, ...] | None = None) -> Any:
 
 
 def test_a_reason_of_one_stage_stands_behind_it() -> None:
-    assert reasons(results(("moe", 4, STALLED))) == ["moe with 4 agents: the server was stalled"]
+    assert reasons(results(("moe", 4, STALLED))) == ["moe with 4 agents: the server fell silent"]
 
 
 def test_one_reason_with_other_numbers_at_several_stages_is_told_with_those_of_the_first() -> None:
     assert reasons(results(("moe", 4, few(12)), ("moe", 4, STALLED), ("moe", 8, few(7.5)))) == [
         "moe with 4 agents, moe with 8 agents: too few turns: 12 ended in the window "
         "(values from the first stage listed)",
-        "moe with 4 agents: the server was stalled",
+        "moe with 4 agents: the server fell silent",
     ]
 
 
 def test_each_target_has_its_own_numbers_and_what_is_the_same_for_all_is_told_once() -> None:
     assert reasons(results(("moe", 4, few(12)), ("moe", 4, STALLED), ("dense", 4, few(7)), ("dense", 8, STALLED))) == [
         "moe with 4 agents: too few turns: 12 ended in the window",
-        "moe with 4 agents, dense with 8 agents: the server was stalled",
+        "moe with 4 agents, dense with 8 agents: the server fell silent",
         "dense with 4 agents: too few turns: 7 ended in the window",
     ]
 
 
 def test_the_same_reason_of_several_trials_names_its_stage_once() -> None:
     each = [
-        ("moe", 4, Finding(kind="invalid", code="server_stalled", text="the server was stalled", trial=trial))
+        ("moe", 4, Finding(kind="invalid", code="server_silent", text="the server fell silent", trial=trial))
         for trial in (1, 2, 3)
     ]
-    assert reasons(results(*each)) == ["moe with 4 agents: the server was stalled"]
+    assert reasons(results(*each)) == ["moe with 4 agents: the server fell silent"]
 
 
 def test_a_stage_that_a_search_does_not_mind_is_not_told() -> None:

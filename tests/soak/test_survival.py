@@ -48,7 +48,7 @@ def test_a_stall_of_20_s_is_told_with_its_time_and_everything_that_came_late_cou
     made = trouble(stall=(103.0, 123.0))
     results = soaks.run()
     assert (results["verdict"], reasons(results)) == ("valid", "")
-    assert {number: why[:10] for number, why in windows(results).items()} == dict.fromkeys((8, 9, 10), "a stall of")
+    assert {number: why[:10] for number, why in windows(results).items()} == dict.fromkeys((8, 9, 10), "silence of")
     (stage,) = results["targets"][0]["stages"]
     assert stage["errors"] == {}
     waits = (stage["latency"]["ttft_s"]["max"], stage["latency"]["itl_s"]["max"])

@@ -298,7 +298,7 @@ def reasons(run: Run, told: Truth, found: dict[str, Any]) -> dict[str, bool | No
         "token counts disagree": disagree,
         "agents died": found["alive"] < 0.95 * run.agents,
         "agents took no part": None if run.crash else False,
-        "the server was stalled": _stalled(run, told),
+        "the server fell silent": _stalled(run, told),
         "the load generator stood still": _stood_still(run, start, stop),
         "may have come more than": None if run.freeze else False,
         "swarm used": None,  # this machine's CPU in virtual time

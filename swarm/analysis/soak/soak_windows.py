@@ -32,8 +32,8 @@ from swarm.results import SoakWindow
 
 KEPT_NS = 1200 * 1_000_000_000
 """Longer than a request takes, which tells of its first token at its end."""
-STALL_S, STALL_TIMES = 10.0, 10.0
-"""A wait for the next token is a stall when it is longer than this, and than so many times the soak's usual longest."""
+SILENCE_S, SILENCE_TIMES = 10.0, 10.0
+"""A wait for the next token is a silence when it is longer than this and than so many times the usual longest one."""
 STORM_SHARE = 0.2
 """Share of a window's requests: when more fail, its latencies are those of the survivors."""
 
@@ -229,7 +229,7 @@ class Minutes:
 
     def _waited(self, wait_ns: int, end_ns: int) -> None:
         """A wait for a token is told of in every window that a long one touches."""
-        start = end_ns if wait_ns < STALL_S * 1e9 else max(self.segments[-1].began.window_start_ns, end_ns - wait_ns)
+        start = end_ns if wait_ns < SILENCE_S * 1e9 else max(self.segments[-1].began.window_start_ns, end_ns - wait_ns)
         for minute in self._over(start, end_ns):
             minute.longest_wait_ns = max(minute.longest_wait_ns, wait_ns)
 
@@ -307,8 +307,8 @@ def _disturbed(row: SoakWindow, usual_wait_s: float, max_lag_s: float) -> str | 
         return row.disturbed
     if not row.whole:
         return "cut short"
-    if wait > max(STALL_S, STALL_TIMES * usual_wait_s):
-        return f"a stall of {wait:.1f} s"
+    if wait > max(SILENCE_S, SILENCE_TIMES * usual_wait_s):
+        return f"silence of {wait:.1f} s"
     if share is not None and share > STORM_SHARE:
         return f"{share * 100:.0f} % of the requests failed"
     if not row.requests:

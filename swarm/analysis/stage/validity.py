@@ -236,7 +236,7 @@ def _silence(trial: Trial, _: Limits) -> str | None:
     if silent <= limit:
         return None
     return (
-        f"the server was stalled: when the window ended a request had been silent for {silent:.2f} s, and "
+        f"the server fell silent: when the window ended a request had been silent for {silent:.2f} s, and "
         f"{limit:.2f} s are allowed ({percent(SILENT_SHARE)} of the window, or {SILENT_TIMES} times the longest wait "
         "before); look into the server's log"
     )
@@ -258,6 +258,6 @@ _CHECKS: dict[Code, Callable[[Trial, Limits], str | None]] = {
     "reply_lengths_off": _lengths,
     "usage_missing": _usage,
     "token_counts_disagree": _counters,
-    "server_stalled": _silence,
+    "server_silent": _silence,
 }
 """In the order in which they are reported: first what makes the rest doubtful."""

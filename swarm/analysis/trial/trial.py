@@ -10,7 +10,7 @@ from swarm.analysis.trial.histogram_check import Recorded
 from swarm.analysis.trial.jobs import Jobs
 from swarm.analysis.trial.load import Load
 from swarm.analysis.trial.requests import Requests
-from swarm.analysis.trial.stalls import Silence
+from swarm.analysis.trial.silence import Silence
 from swarm.analysis.trial.token_accounting import Accounts
 from swarm.analysis.trial.warmup import Output
 from swarm.analysis.window import Window, tokens_in

@@ -1,4 +1,4 @@
-"""Was the server stalled when the window ended? A stalled server looks idle, not fast."""
+"""Had the server fallen silent when the window ended? Such a server looks idle, not fast."""
 
 from swarm.analysis.window import Window
 from swarm.recording.records import Attempt
