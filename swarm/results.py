@@ -355,7 +355,9 @@ class TargetResults(msgspec.Struct, frozen=True, kw_only=True):
     """One model under test."""
 
     name: Annotated[str, Meta(pattern="^[a-z0-9_-]+$")]
-    architecture: Literal["moe", "dense"]
+    architecture: Annotated[
+        Literal["moe", "dense"] | None, Meta(description="As the scenario or the model's name says; null: unknown.")
+    ]
     model: str | None
     gpus: Positive
     stages: Annotated[list[StageResults], Meta(min_length=1)]

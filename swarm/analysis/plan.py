@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from swarm.errors import UsageError
+from swarm.scenario.architecture import Architecture, architecture_of
 from swarm.scenario.pattern import levels
 from swarm.scenario.thresholds import parse_slo, parse_threshold
 from swarm.scenario.units import parse_duration, parse_share
@@ -16,7 +17,8 @@ from swarm.scenario.units import parse_duration, parse_share
 @dataclass(frozen=True)
 class Target:
     name: str
-    architecture: Literal["moe", "dense"]
+    architecture: Architecture | None
+    """None: neither the scenario nor the model's name tells."""
     model: str | None
     gpus: Annotated[int, msgspec.Meta(ge=1)]
 
@@ -127,4 +129,4 @@ def _soak(scenario: Mapping[str, Any]) -> SoakPlan:
 def _target(target: Mapping[str, Any], models: Mapping[str, str | None]) -> Target:
     simulated = (target.get("simulate") or {}).get("profile")
     model = models.get(target["name"]) or target.get("model") or simulated
-    return Target(target["name"], target["architecture"], model, target["gpus"])
+    return Target(target["name"], target.get("architecture") or architecture_of(model), model, target["gpus"])

@@ -10,18 +10,24 @@ from swarm.cli.common import (
     Address,
     Duration,
     Engine,
+    KeyEnv,
+    Model,
     Out,
     Quiet,
-    ScenarioPath,
+    ScenarioOrUrl,
     Seed,
     Settings,
     Targets,
+    Url,
     Workers,
+    Workload,
     Yes,
     ask_for_public_hosts,
     ending,
-    load,
+    load_any,
+    overrides,
     results_of,
+    server_of,
     sharing,
 )
 from swarm.cli.safe_stdio import print_path, printing
@@ -29,7 +35,11 @@ from swarm.errors import UsageError
 
 
 def capacity(
-    scenario: ScenarioPath,
+    scenario: ScenarioOrUrl = None,
+    url: Url = None,
+    model: Model = None,
+    workload: Workload = None,
+    api_key_env: KeyEnv = None,
     slo: Annotated[
         list[str] | None,
         typer.Option("--slo", metavar="EXPR", help="Such as 'ttft_s.p95<2'; repeatable, all must hold."),
@@ -55,7 +65,9 @@ def capacity(
     """Find the most agents that each target carries within an SLO, with few stages; ends with a sentence a target."""
     from swarm.commands.capacity import find_capacity, with_slos
 
-    loaded = with_slos(load(scenario, settings, target, None, duration, seed), slo, max_agents)
+    file, server = server_of(scenario, url, model, api_key_env)
+    given = overrides(settings, None, duration, seed)
+    loaded = with_slos(load_any(file, server, workload, given, target), slo, max_agents)
     if not predict:
         ask_for_public_hosts(loaded, yes)
     among = sharing(workers, engine, address, virtual=predict)

@@ -15,21 +15,65 @@ from swarm.errors import ExitCode, SwarmError, UsageError
 if TYPE_CHECKING:
     from rich.status import Status
 
+    from swarm.commands.from_url import Server
     from swarm.engine.runspec import Outcome
     from swarm.results import Results
     from swarm.scaleout.sharing import Sharing
     from swarm.scenario.schema import Scenario
 
+NOTHING_GIVEN = """give a server's address or a scenario file. Examples:
+  swarm run http://127.0.0.1:8000/v1                      load that server: 1, 4 and 8 agents
+  swarm run http://127.0.0.1:8000/v1 --concurrency 1-16   with 1, 2, 4, 8 and 16 agents
+  swarm run scenario.yaml                                 what a scenario says (`swarm init` writes one)
+No server yet? `swarm serve` starts a simulated one. No GPU? `swarm predict SCENARIO` needs none."""
+
 PIPED_WIDTH = 120
 """Characters a line where there is no terminal to ask."""
 
 ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario file; `swarm init` writes one.")]
+ScenarioOrUrl = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SCENARIO|URL]", help="A scenario file, or a server's address such as http://127.0.0.1:8000."
+    ),
+]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", envvar="SWARM_URL", help="A server's address; with a SCENARIO: instead of its server."),
+]
+Model = Annotated[
+    str | None, typer.Option("--model", envvar="SWARM_MODEL", help="The model at that address, if it serves several.")
+]
+KeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key-env", metavar="NAME", help="Environment variable with the server's key; default SWARM_API_KEY."
+    ),
+]
+Workload = Annotated[
+    str | None,
+    typer.Option(
+        "--workload",
+        envvar="SWARM_WORKLOAD",
+        metavar="NAME|PATH",
+        help="Agents' work: full, quick, a trace's file, a run directory, or a folder of tasks.",
+    ),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a key of the scenario; repeatable.")
 ]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default runs/<name>-<UTC>/.")]
 Targets = Annotated[list[str] | None, typer.Option("--target", help="Only this target; repeatable.")]
-Levels = Annotated[str | None, typer.Option("--agents", metavar="1,4,8", help="Levels, instead of the scenario's.")]
+Levels = Annotated[
+    str | None,
+    typer.Option(
+        "--agents",
+        "--concurrency",
+        envvar="SWARM_AGENTS",
+        metavar="1,4,8",
+        help="Concurrent agents, one stage each: 1,4,8, or 1-16 (doubling), or 4-16:4.",
+    ),
+]
 Duration = Annotated[str | None, typer.Option(metavar="60s", help="Window of a stage.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of tasks and reply lengths.")]
 PrometheusPort = Annotated[
@@ -108,16 +152,69 @@ def load(
     agents: str | None,
     duration: str | None,
     seed: int | None,
+) -> "Scenario":
+    """The scenario with what the command line changes in it, without its `soak`, which is for the command of that
+    name."""
+    from swarm.scenario.load import load_scenario
+
+    loaded = load_scenario(scenario, overrides(settings, agents, duration, seed)).only(target)
+    return loaded.model_copy(update={"soak": None})
+
+
+def overrides(settings: list[str] | None, agents: str | None, duration: str | None, seed: int | None) -> list[str]:
+    """The options of the command line as settings of the scenario. Raises UsageError."""
+    from swarm.scenario.quick import parse_levels
+
+    try:
+        levels = parse_levels(agents) if agents is not None else None
+    except ValueError as error:
+        raise UsageError(f"--agents: {error}") from None
+    shortcuts = {"agents.levels": levels, "stage.duration": duration, "agents.seed": seed}
+    return [*(settings or []), *(f"{key}={value}" for key, value in shortcuts.items() if value is not None)]
+
+
+def load_any(
+    given: str | None,
+    server: "Server | None",
+    workload: str | None,
+    settings: list[str],
+    target: list[str] | None,
     *,
     soak: bool = False,
 ) -> "Scenario":
-    """The scenario with what the command line changes in it; its `soak` is only for the command of that name."""
-    from swarm.scenario.load import load_scenario
+    """The scenario of a file, of a server at a URL, or of a file on another server. Raises as `load_scenario`, and
+    UsageError where nothing is given."""
+    from swarm.commands.from_url import document_for, on_server, resolved
+    from swarm.scenario.load import read_scenario
 
-    shortcuts = {"agents.levels": agents and f"[{agents}]", "stage.duration": duration, "agents.seed": seed}
-    overrides = [*(settings or []), *(f"{key}={value}" for key, value in shortcuts.items() if value is not None)]
-    loaded = load_scenario(scenario, overrides).only(target)
+    if given is not None and server:
+        document = on_server(Path(given), server)
+    elif server:
+        document = document_for(server, workload, soak=soak)
+    elif given is not None:
+        document = read_scenario(Path(given))
+    else:
+        raise UsageError(NOTHING_GIVEN)
+    loaded = resolved(document, workload, settings).only(target)
     return loaded if soak else loaded.model_copy(update={"soak": None})
+
+
+def server_of(
+    given: str | None, url: str | None, model: str | None, key_env: str | None
+) -> "tuple[str | None, Server | None]":
+    """The scenario file and the server that the command line names; either may be missing. Raises UsageError."""
+    from swarm.commands.from_url import Server
+
+    if given is not None and is_url(given):
+        given, url = None, given
+    if url is None and (model is not None or key_env is not None):
+        option = "--model" if model is not None else "--api-key-env"
+        raise UsageError(f"{option}: goes with a server's address; for a scenario's own server set it in the file")
+    return given, Server(url, model, key_env) if url else None
+
+
+def is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
 
 
 def prometheus_settings(port: int | None, host: str | None, linger: str | None) -> list[str]:

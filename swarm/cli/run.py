@@ -9,29 +9,39 @@ from swarm.cli.common import (
     Address,
     Duration,
     Engine,
+    KeyEnv,
     Levels,
     Linger,
+    Model,
     NoShards,
     Out,
     PrometheusHost,
     PrometheusPort,
     Quiet,
-    ScenarioPath,
+    ScenarioOrUrl,
     Seed,
     Settings,
     Targets,
+    Url,
     Workers,
+    Workload,
     Yes,
     ask_for_public_hosts,
     finish,
-    load,
+    load_any,
+    overrides,
     prometheus_settings,
+    server_of,
     sharing,
 )
 
 
 def run(
-    scenario: ScenarioPath,
+    scenario: ScenarioOrUrl = None,
+    url: Url = None,
+    model: Model = None,
+    workload: Workload = None,
+    api_key_env: KeyEnv = None,
     out: Out = None,
     settings: Settings = None,
     target: Targets = None,
@@ -49,11 +59,15 @@ def run(
     address: Address = None,
     shards: NoShards = None,
 ) -> None:
-    """Run a scenario: each target, level by level; ends with a verdict, a table and the run directory."""
+    """Load a server or run a scenario, level by level; ends with a verdict, a table and the run directory.
+
+    Example: swarm run http://127.0.0.1:8000/v1 --concurrency 1,4,8
+    """
     from swarm.engine.dry_run import describe
 
     settings = [*(settings or []), *prometheus_settings(prometheus_port, prometheus_host, linger)]
-    loaded = load(scenario, settings, target, agents, duration, seed)
+    file, server = server_of(scenario, url, model, api_key_env)
+    loaded = load_any(file, server, workload, overrides(settings, agents, duration, seed), target)
     if dry_run:
         print(describe(loaded))
         return

@@ -19,7 +19,10 @@ def serve(
         str | None, typer.Option(metavar="FILE|YAML", help="Faults to inject: '[{kind: reset, rate: 2%}]', or a file.")
     ] = None,
 ) -> None:
-    """Serve the embedded simulated vLLM on 127.0.0.1 until interrupted."""
+    """Serve the embedded simulated vLLM on 127.0.0.1 until interrupted.
+
+    Example: swarm serve --profile moe-30b-a3b-awq-1x3090 --port 8000
+    """
     from swarm.scenario.load import load_faults
     from swarm.simulator.server.faults import parse
     from swarm.simulator.server.server import serve as serve_simulator
@@ -32,6 +35,7 @@ def serve(
             served_model_name=served_model_name,
             allow_hosts=allow_host or (),
             befalling=befalling,
+            greet=_greeting,
             max_num_seqs=max_num_seqs,
             kv_tokens=kv_tokens,
         )
@@ -39,3 +43,7 @@ def serve(
         raise UsageError(str(error)) from None
     except OSError as error:
         raise UsageError(f"127.0.0.1:{port}: cannot listen: {error.strerror or error}; choose another --port") from None
+
+
+def _greeting(api_base: str, model: str) -> str:
+    return f"address: {api_base}\nmodel: {model}\nnext: swarm run {api_base}"

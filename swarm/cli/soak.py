@@ -10,30 +10,39 @@ from swarm.cli.common import (
     Address,
     Duration,
     Engine,
+    KeyEnv,
     Levels,
     Linger,
+    Model,
     Out,
     PrometheusHost,
     PrometheusPort,
     Quiet,
+    ScenarioOrUrl,
     Seed,
     Settings,
     Targets,
+    Url,
     Workers,
+    Workload,
     Yes,
     ask_for_public_hosts,
     finish,
-    load,
+    load_any,
+    overrides,
     prometheus_settings,
+    server_of,
     sharing,
 )
 from swarm.errors import UsageError
 
 
 def soak(
-    scenario: Annotated[
-        Path | None, typer.Argument(metavar="[SCENARIO]", help="A scenario file; with --resume the run's own.")
-    ] = None,
+    scenario: ScenarioOrUrl = None,
+    url: Url = None,
+    model: Model = None,
+    workload: Workload = None,
+    api_key_env: KeyEnv = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with a soak that was killed, interrupted or rebooted.")
     ] = None,
@@ -55,21 +64,25 @@ def soak(
     engine: Engine = "local",
     address: Address = None,
 ) -> None:
-    """Load one target for hours: windows, checkpoints, drift; ends with a verdict and the run directory."""
+    """Load one target for hours: windows, checkpoints, drift; ends with a verdict and the run directory.
+
+    Example: swarm soak http://127.0.0.1:8000/v1 --agents 8 --duration 8h
+    """
     from swarm.commands.soak import resume_soak, run_soak
 
     settings = [*(settings or []), *prometheus_settings(prometheus_port, prometheus_host, linger)]
     changed = any((settings, target, agents, duration, seed is not None))
-    loaded = load(scenario, settings, target, agents, duration, seed, soak=True) if scenario else None
+    file, server = server_of(scenario, url if not resume else None, model, api_key_env)
+    given = overrides(settings, agents, duration, seed)
+    loaded = load_any(file, server, workload, given, target, soak=True) if file or server or not resume else None
     among = sharing(workers, engine, address, virtual=virtual)
     progress = None if quiet else sys.stderr
     if resume:
         if out or virtual or (changed and not loaded):
             raise UsageError("--resume goes on with a run as it was started: give it no other options")
         outcome = resume_soak(resume, progress, loaded, among)
-    elif loaded is None:
-        raise UsageError("give a scenario to soak with, or --resume RUN")
     else:
+        assert loaded
         if not virtual:
             ask_for_public_hosts(loaded, yes)
         outcome = run_soak(loaded, out, progress, virtual=virtual, sharing=among)

@@ -42,6 +42,7 @@ from swarm.recording.status import AgentStatus
 from swarm.scaleout.fleet import Fleet
 from swarm.scaleout.shared_pool import ShardedCrew
 from swarm.scaleout.sharing import ALONE, Sharing, open_fleet
+from swarm.scenario.architecture import architecture_of
 from swarm.scenario.schema import Scenario, Target
 from swarm.scratch import scratch
 from swarm.text import counted
@@ -188,6 +189,10 @@ async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) ->
     facts = await probe(reach)
     if not facts.metrics:
         refuse_unmeasurable(scenario, {"server_running_mean": f"{target.name} has no /metrics that tell it"})
+    named = architecture_of(facts.model, guess=False)
+    if None not in (target.architecture, named) and target.architecture != named:
+        claim = f"the scenario says architecture: {target.architecture}, and by its name {facts.model} is {named}"
+        facts = replace(facts, notes=(*facts.notes, claim))
     reach, replay = replace(reach, model=facts.model, honours=facts.honours), None
     if scenario.agents.trace:
         async with open_tokenizer(reach) as tokenizer:

@@ -34,7 +34,7 @@ def connection(
     reach = Connection(
         api_base=f"{simulated_at}/v1" if simulated_at else target.api_base or "",
         model=target.model,
-        api_key=_variable(target.api_key_env, f"targets.{target.name}.api_key_env", environment),
+        api_key=variable(target.api_key_env, f"targets.{target.name}.api_key_env", environment),
         headers=_headers(target, "headers", environment),
         metrics_url=target.metrics_url,
         metrics_headers=_headers(target, "metrics_headers", environment),
@@ -48,7 +48,8 @@ def connection(
     return reach
 
 
-def _variable(name: str | None, key: str, environment: Mapping[str, str]) -> str | None:
+def variable(name: str | None, key: str, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The value of an environment variable, None for no name. Raises UsageError; `key` is where the name stands."""
     if name is None:
         return None
     if not environment.get(name):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarm.catalogue import latencies
+from swarm.scenario.architecture import architecture_of
 from swarm.scenario.thresholds import parse_threshold
 
 
@@ -35,8 +36,8 @@ def run_info(run: str, scenario: Mapping[str, Any], environment: Mapping[str, An
         },
         targets={
             target["name"]: {
-                "architecture": target["architecture"],
-                "model": (known.get(target["name"]) or {}).get("model") or target.get("model") or "",
+                "architecture": target.get("architecture") or architecture_of(_model(target, known)) or "unknown",
+                "model": _model(target, known),
                 "server_version": (known.get(target["name"]) or {}).get("version") or "",
                 "gpus": target["gpus"],
             }
@@ -44,6 +45,10 @@ def run_info(run: str, scenario: Mapping[str, Any], environment: Mapping[str, An
         },
         slos=_slos(scenario.get("thresholds") or ()),
     )
+
+
+def _model(target: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    return (known.get(target["name"]) or {}).get("model") or target.get("model") or ""
 
 
 def _slos(thresholds: Iterable[str]) -> dict[str, tuple[float, ...]]:

@@ -14,7 +14,10 @@ def result_families(run: str, results: Results) -> Iterator[Family]:
     """The families of a run's results; what was not measured is left out, never 0."""
     common = {"run": run, "scenario": results.name}
     stages = [
-        (labels({**common, "target": t.name, "architecture": t.architecture, "agents": stage.agents}), stage)
+        (
+            labels({**common, "target": t.name, "architecture": t.architecture or "unknown", "agents": stage.agents}),
+            stage,
+        )
         for t in results.targets
         for stage in t.stages
         if stage.status == "run"

@@ -6,9 +6,9 @@ from pathlib import Path
 from swarm.errors import UsageError
 
 
-def write_example(path: Path) -> None:
-    """Writes the example to a new file. Raises UsageError rather than overwrite one."""
-    text = resources.files(__package__).joinpath("example.yaml").read_text(encoding="utf-8")
+def write_example(path: Path, text: str | None = None) -> None:
+    """Writes the example, or the `text` of a scenario, to a new file. Raises UsageError rather than overwrite one."""
+    text = text or resources.files(__package__).joinpath("example.yaml").read_text(encoding="utf-8")
     try:
         file = path.open("x", encoding="utf-8")
         try:

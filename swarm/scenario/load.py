@@ -8,6 +8,7 @@ import yaml
 from swarm.catalogue import metric_of
 from swarm.errors import ScenarioError, UsageError
 from swarm.recording.redaction import plain
+from swarm.scenario.architecture import architecture_of
 from swarm.scenario.document import (
     Document,
     KeyPath,
@@ -18,7 +19,7 @@ from swarm.scenario.document import (
     validate,
 )
 from swarm.scenario.files import find_files
-from swarm.scenario.schema import SHORT_FORMS, Fault, Faults, Scenario
+from swarm.scenario.schema import SHORT_FORMS, Fault, Faults, Scenario, Target
 from swarm.scenario.thresholds import Threshold, parse_threshold
 from swarm.text import listed
 
@@ -28,10 +29,20 @@ def load_scenario(path: Path, settings: list[str] | None = None) -> Scenario:
 
     Raises ScenarioError with file, line, key path, what was expected and the nearest valid name, one line a mistake.
     """
+    return resolve(read_scenario(path), settings)
+
+
+def read_scenario(path: Path) -> Document:
+    """A scenario file as it is written. Raises ScenarioError where that is no set of keys and values."""
     document = read_document(path)
     if not isinstance(document.data, dict):
         raise ScenarioError(f"{path}:1: expected keys and values such as `targets:`; `swarm init` writes an example")
     document.data.setdefault("name", path.stem)
+    return document
+
+
+def resolve(document: Document, settings: list[str] | None = None) -> Scenario:
+    """A document as `read_scenario` gives it, overridden and checked. Raises as `load_scenario`."""
     for setting in settings or []:
         _set(document, setting)
     missing = find_files(document)
@@ -47,7 +58,18 @@ def load_scenario(path: Path, settings: list[str] | None = None) -> Scenario:
     for index, target in enumerate(scenario.targets):
         if target.simulate:
             _check_profile(document, ("targets", index), scenario, index)
-    return scenario
+    return scenario.model_copy(update={"targets": list(map(_with_architecture, scenario.targets))})
+
+
+def _with_architecture(target: Target) -> Target:
+    """What the scenario leaves out, where the profile or the model's name tells it."""
+    if target.architecture is not None:
+        return target
+    if not target.simulate:
+        return target.model_copy(update={"architecture": architecture_of(target.model)})
+    from swarm.simulator.profiles import profiles  # only where something is simulated
+
+    return target.model_copy(update={"architecture": profiles.load(target.simulate.profile).architecture})
 
 
 def load_faults(given: str) -> list[Fault]:
@@ -79,6 +101,12 @@ def _set(document: Document, setting: str) -> None:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise UsageError(f"{option}: not readable as YAML") from None
+    put(document, name, value, option)
+
+
+def put(document: Document, name: str, value: Any, option: str) -> None:
+    """Sets the key at the dotted path `name`; mistakes in it are told of the `option` that it came from."""
+    steps = name.strip().split(".")
     spot: Any = document.data
     path: KeyPath = ()
     for number, step in enumerate(steps):
@@ -128,7 +156,7 @@ def _check_profile(document: Document, path: KeyPath, scenario: Scenario, index:
         profile = profiles.load(target.simulate.profile, **target.simulate.overrides())
     except ValueError as error:
         raise ScenarioError(document.mistake((*path, "simulate"), str(error))) from None
-    if target.architecture != profile.architecture:
+    if target.architecture not in (None, profile.architecture):
         message = f"{target.architecture}, but the profile {profile.name} is {profile.architecture}"
         raise ScenarioError(document.mistake((*path, "architecture"), message))
     if context > profile.max_context:

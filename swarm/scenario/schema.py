@@ -16,6 +16,7 @@ from pydantic_core import PydanticKnownError
 
 from swarm.catalogue import numbers
 from swarm.errors import UsageError
+from swarm.scenario.architecture import Architecture
 from swarm.scenario.credentials import plain_address, plain_headers, variable_name
 from swarm.scenario.pattern import Pattern, levels
 from swarm.scenario.thresholds import parse_slo, parse_threshold
@@ -85,7 +86,7 @@ class Target(_Section):
     """A model under test: served by someone (`api_base`) or simulated (`simulate`)."""
 
     name: Name
-    architecture: Literal["moe", "dense"]
+    architecture: Architecture | None = None
     simulate: Simulate | None = None
     api_base: str | None = None
     model: str | None = None

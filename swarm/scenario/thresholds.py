@@ -1,4 +1,7 @@
-"""Thresholds as text, `TARGET.agents=N.KEY[.STAT] < number`: read and checked here, evaluated by `swarm.analysis`."""
+"""Thresholds as text, `TARGET.agents=N.KEY[.STAT] < NUMBER`: read and checked here, evaluated by `swarm.analysis`.
+
+A number may have its unit, and a time may be named without its `_s`: `ttft.p95 < 2s` is `ttft_s.p95 < 2`.
+"""
 
 import difflib
 import operator
@@ -14,8 +17,11 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_FORM = "a threshold reads TARGET.agents=N.KEY[.STAT] < NUMBER, such as moe.agents=4.ttft_s.p95 < 2.0"
-_SLO_FORM = "an SLO reads KEY[.STAT] < NUMBER, such as ttft_s.p95 < 2.0"
+_FORM = "a threshold reads TARGET.agents=N.KEY[.STAT] < NUMBER, such as moe.agents=4.ttft.p95 < 2s"
+_SLO_FORM = "an SLO reads KEY[.STAT] < NUMBER, such as ttft.p95 < 2s"
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_RATES = ("tok/s", "req/s", "/s", "/h")
+_NUMBER = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 
 
 @dataclass(frozen=True)
@@ -68,15 +74,41 @@ def _demand(scan: "_Scanner") -> tuple[str, str | None, str, float]:
     """Key, statistic, comparison and limit."""
     key, stat = _key(scan)
     comparison = scan.take(r"\s*(<=|>=|<|>)", "one of < <= > >=").strip()
-    limit = float(scan.take(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", "a number (units are not written)"))
+    limit = float(scan.take(_NUMBER, "a number, such as 2 or 500ms"))
+    if not scan.peek(r"\s*$"):
+        limit *= _unit(scan, key, stat)
     scan.take(r"\s*$", "the end")
     return key, stat, comparison, limit
+
+
+def _unit(scan: "_Scanner", key: str, stat: str | None) -> float:
+    """The factor of the unit that stands behind the number. ValueError for one that the key is not measured in."""
+    known: dict[str, float] = {}
+    if key.endswith("_s") and not key.endswith("_per_s") and stat != "count":
+        known = _SECONDS
+    elif key.endswith(("_per_s", "_per_h", "_per_h_per_gpu")):
+        known = {unit: 1.0 for unit in _RATES if unit.endswith("/h") == ("_per_h" in key)}
+    elif stat != "count" and _is_share(key):
+        known = {"%": 0.01}
+    start = scan.at
+    unit = scan.take(r"\s*[a-zA-Z/%]+", f"a unit of {key} ({', '.join(known) or 'it has none'}), or the end").strip()
+    if unit not in known:
+        scan.at = start
+        raise scan.error(f"a unit of {key}: {', '.join(known)}" if known else f"the end: {key} is a plain number")
+    return known[unit]
+
+
+def _is_share(key: str) -> bool:
+    metric = metric_of(key)
+    return metric.unit == "%" or metric.most == 1.0
 
 
 def _key(scan: "_Scanner") -> tuple[str, str | None]:
     start = scan.at
     name = scan.take(r"error_adjusted\.[a-z0-9_]+|[a-z0-9_]+", "a key of the results")
     known = [metric.key for metric in METRICS if metric.stats]
+    if f"{name}_s" in known:
+        name = f"{name}_s"
     if name not in known:
         scan.at = start
         raise scan.error(f"a key of the results ({_hint(name, known)})")

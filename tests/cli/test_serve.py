@@ -75,3 +75,13 @@ def test_a_host_name_of_its_own_is_answered_once_it_was_given(serve):
             assert reply.status == 200
     with pytest.raises(urllib.error.HTTPError, match="403"):
         health("evil.example")
+
+
+def test_it_says_where_it_is_what_it_serves_and_what_to_do_next():
+    with subprocess.Popen(
+        [*SERVE, "--port=0", "--served-model-name=mine"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        base, *more = [process.stdout.readline().strip() for _ in range(4)]
+        process.terminate()
+    base = base.removeprefix("listening on ")
+    assert more == [f"address: {base}/v1", "model: mine", f"next: swarm run {base}/v1"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from swarm.scenario.thresholds import Threshold, parse_threshold
+from swarm.scenario.thresholds import Threshold, parse_slo, parse_threshold
 
 
 def test_a_latency_threshold_names_target_level_key_and_statistic() -> None:
@@ -42,7 +42,10 @@ def test_each_operator_compares_as_it_reads(operator: str, value: float, holds: 
         ("moe.agents=4.ttft_s.p96 < 1", 21, "one of count, mean, p50, p90, p95, p99, max"),
         ("moe.agents=4.contention.p50 < 1", 24, "contention is a single number"),
         ("moe.agents=4.contention = 1", 24, "one of < <= > >="),
-        ("moe.agents=4.contention < 2s", 28, "the end"),
+        ("moe.agents=4.contention < 2s", 28, "the end: contention is a plain number"),
+        ("moe.agents=4.ttft.p95 < 2 parsecs", 26, "a unit of ttft_s: ms, s, m, h"),
+        ("moe.agents=4.ttft.count < 2s", 28, "the end: ttft_s is a plain number"),
+        ("moe.agents=4.output_tokens_per_s > 2s", 37, "a unit of output_tokens_per_s: tok/s, req/s, /s"),
         ("moe.agents=4.contention < fast", 26, "a number"),
     ],
 )
@@ -50,3 +53,20 @@ def test_a_mistake_is_shown_with_its_column_and_what_would_be_right(text: str, c
     with pytest.raises(ValueError, match=f"column {column}: ") as error:
         parse_threshold(text)
     assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "limit"),
+    [
+        ("ttft.p95 < 2s", "ttft_s", 2.0),
+        ("itl.p99<50ms", "itl_s", 0.05),
+        ("job_s.p50 < 3 m", "job_s", 180.0),
+        ("error_adjusted.e2e.p99 < 1m", "error_adjusted.e2e_s", 60.0),
+        ("retention > 50%", "retention", 0.5),
+        ("agent_output_tokens_per_s.p50 > 20 tok/s", "agent_output_tokens_per_s", 20.0),
+        ("ttft_s.p95<2", "ttft_s", 2.0),
+    ],
+)
+def test_a_limit_may_have_its_unit_and_a_time_may_go_without_its_suffix(text: str, key: str, limit: float) -> None:
+    assert (parse_slo(text).key, parse_slo(text).limit) == (key, pytest.approx(limit))
+    assert parse_threshold(f"*.agents=4.{text}").limit == pytest.approx(limit)

@@ -55,9 +55,9 @@ async def probe(connection: Connection) -> Probe:
     """Asks a target what it is. Raises BackendError when it cannot be reached, refuses, or serves another model."""
     connection = replace(connection, timeout_s=min(connection.timeout_s, TIMEOUT_S))
     async with plain_session(connection) as session:
-        listed = await _models(session, connection)
+        listed = await list_models(session, connection)
         names = tuple(str(entry["id"]) for entry in listed)
-        model = _served(connection, names)
+        model = served_model(connection, names)
         length = await _context_length(session, connection, model, listed)
         version = await _version(session, connection)
     async with MetricsReader(connection) as reader:
@@ -76,7 +76,7 @@ async def probe(connection: Connection) -> Probe:
     )
 
 
-async def _models(session: aiohttp.ClientSession, connection: Connection) -> list[dict[str, Any]]:
+async def list_models(session: aiohttp.ClientSession, connection: Connection) -> list[dict[str, Any]]:
     """The entries of `/models`; none where the server has no such page but the model is named."""
     url = connection.api_base.rstrip("/") + "/models"
     try:
@@ -96,13 +96,17 @@ async def _models(session: aiohttp.ClientSession, connection: Connection) -> lis
     return [entry for entry in entries if isinstance(entry, dict) and "id" in entry]
 
 
-def _served(connection: Connection, names: tuple[str, ...]) -> str:
+def served_model(connection: Connection, names: tuple[str, ...]) -> str:
     """The model's name. Ollama lists names with a tag that may be left out, a LiteLLM proxy may list a wildcard."""
     wanted, where = connection.model, connection.api_base
     if wanted is None:
         if len(names) == 1:
             return names[0]
-        raise BackendError(f"{where}: name a model: it serves {listed(names) or 'none by name'}")
+        raise BackendError(
+            f"{where}: serves {listed(names)}; choose one (--model NAME, or `model:` in a scenario)"
+            if names
+            else f"{where}: names no model; say which (--model NAME, or `model:` in a scenario)"
+        )
     wild = any(name.endswith("*") and wanted.startswith(name[:-1]) for name in names)
     if names and wanted not in names and f"{wanted}:latest" not in names and not wild:
         raise BackendError(f"{where} does not serve the model {wanted!r}; it serves: {listed(names)}")

@@ -430,9 +430,12 @@ def serve(
     allow_hosts: Sequence[str] = (),
     exit_with_parent: bool = False,
     befalling: Sequence[Fault] = (),
+    greet: Callable[[str, str], str] | None = None,
     **overrides: Any,
 ) -> None:
     """Serves until SIGINT or SIGTERM; says `listening on http://HOST:PORT` on stdout once it is ready.
+
+    `greet` makes a text for people, which is printed after that, from the API's address and the model's name.
 
     `profile` and `overrides` are those of `profiles.load`. ValueError for a wrong one, OSError where it cannot listen.
     """
@@ -458,6 +461,8 @@ def serve(
         gc.freeze()  # what is loaded now stays: no pause of a later collection is spent on it
         with contextlib.suppress(BrokenPipeError):
             print(f"listening on {server.url}", flush=True)
+            if greet:
+                print(greet(f"{server.url}/v1", served_model_name or loaded.name), flush=True)
         await stop.wait()
         await server.close()
 
