@@ -254,7 +254,7 @@ async def test_the_model_is_the_named_one_or_the_only_one(names: list[str], want
         (["a", "b"], "c", "does not serve the model 'c'; it serves: a, b"),
         ([*"abcdefgh", *("i" * 9990)], "z", "it serves: a, b, c, d, e, f, g, h, ... and 9,990 more"),
         (["a", "b"], None, "serves a, b; choose one"),
-        ([], None, "none by name"),
+        ([], None, "names no model; say which"),
     ],
 )
 async def test_a_wrong_model_is_told_the_ones_served(names: list[str], wanted: str | None, words: str) -> None:

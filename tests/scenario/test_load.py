@@ -79,7 +79,7 @@ def test_only_targets_have_no_default(write):
         ("tasks: [lru-cach]", 3, "tasks[0]: expected"),
         ("tasks: []", 3, "tasks: expected at least one of lru-cache"),
         ("tasks: {pth: x}", 3, "tasks.pth: unknown key; did you mean path?"),
-        ('thresholds: ["moe.agents=4.ttft < 3"]', 3, "did you mean ttft_s?"),
+        ('thresholds: ["moe.agents=4.tttf < 3"]', 3, "did you mean ttft_s?"),
         ("agents: 3", 3, "agents: expected"),
         ("agents: {seed: 1}\nagents: {seed: 2}", 4, "agents: given twice (first on line 3)"),
     ],
