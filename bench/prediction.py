@@ -3,7 +3,7 @@
     python -m bench.prediction agree [--seconds 300]    one stage in real time, and predicted: the differences
     python -m bench.prediction scale [--agents 1,8,100,1000]    virtual seconds per real second, memory per agent
 
-`agree` holds them to 2 % in throughput and 5 % in p50 and p95 of TTFT and ITL, and exits with 1 beyond it. It wants a
+`agree` holds them to 2% in throughput and 5% in p50 and p95 of TTFT and ITL, and exits with 1 beyond it. It wants a
 machine with nothing else to do, and five minutes: in one, the p95 of TTFT is that of a hundred requests.
 """
 

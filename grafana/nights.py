@@ -27,7 +27,7 @@ def _median(value: str) -> str:
 
 
 def _width(value: str) -> str:
-    """Half the band of what is usual: 4 median absolute deviations, 5 % of the median at least."""
+    """Half the band of what is usual: 4 median absolute deviations, 5% of the median at least."""
     median = _median(value)
     deviations = f"4 * quantile_over_time(0.5, abs({value} - {median})[{BASE}:{NIGHT}] offset {NIGHT})"
     least = f"{LEAST} * {median}"
@@ -56,7 +56,7 @@ def _changed(value: str) -> str:
 OUTPUT = _night("output_tokens_per_second")
 ROWS = [
     Row(
-        "Night by night: the line, the median of the 14 nights before, and the band of 4 MAD or 5 %",
+        "Night by night: the line, the median of the 14 nights before, and the band of 4 MAD or 5%",
         [
             _panel("Output", "Tokens of all agents a second.", "suffix: tok/s", "output_tokens_per_second"),
             _panel("Jobs", "Finished an hour.", "short", "jobs_per_hour"),

@@ -81,7 +81,7 @@ class Metric:
     """The largest possible value."""
 
     interval: tuple[Stat, ...] = ()
-    """With a 95 % interval over the trials."""
+    """With a 95% interval over the trials."""
     compared: tuple[Stat, ...] = ()
     """Set side by side, between targets and between runs."""
     crossing: tuple[Stat, ...] = ()

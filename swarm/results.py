@@ -20,7 +20,7 @@ OrInfinite = float | Literal["inf"] | None
 """Infinity is the string "inf", as JSON has no number for it."""
 Interval = Annotated[
     Annotated[list[float], Meta(min_length=2, max_length=2)] | None,
-    Meta(description="A 95 % confidence interval, low and high; null where it is not known, such as with one trial."),
+    Meta(description="A 95% confidence interval, low and high; null where it is not known, such as with one trial."),
 ]
 Cause = Literal["decode", "prefill", "cache", "queue", "preemption", "tools", "client", "unknown"]
 """Where the time went that more agents take; docs/attribution.md defines each."""
@@ -57,7 +57,7 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """A distribution in seconds, from the HdrHistograms (to 0.1 %); null without observations, and for job times where
+    """A distribution in seconds, from the HdrHistograms (to 0.1%); null without observations, and for job times where
     too few jobs finished."""
 
     count: Annotated[Amount, Meta(description="Observations that ended in the window.")]
@@ -173,7 +173,7 @@ class ClientResults(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Longest time that one process stood still in the window; over several trials their sum."),
     ] = None
     timing_error_p99_s: Annotated[
-        Size | None, Meta(description="Bound: 99 % of the chunks' stamps are off by no more than this.")
+        Size | None, Meta(description="Bound: 99% of the chunks' stamps are off by no more than this.")
     ]
     chunks_per_s: Size | None
     coalesced_chunks: Amount | None
@@ -322,7 +322,7 @@ class StageResults(Measured, frozen=True, kw_only=True):
     ci95: Annotated[
         dict[str, Interval],
         Meta(
-            description="95 % t intervals over the trials, by name; null with one trial, or where one lacks the number."
+            description="95% t intervals over the trials, by name; null with one trial, or where one lacks the number."
         ),
     ]
     trials_detail: list[TrialResults]

@@ -1,5 +1,6 @@
 """Words and numbers in sentences for people, and texts of others cut to a length that people read."""
 
+import math
 from collections.abc import Iterable
 
 MOST_NAMES, MOST_SETTINGS = 8, 64
@@ -27,10 +28,20 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def percent(share: float) -> str:
-    """A share of 1 in percent, with three significant digits."""
-    return f"{share * 100:.3g} %"
+def significant(value: float, digits: int = 3) -> str:
+    """1,234, 12.3, 0.00123: so many significant digits, but every digit before the point, and no trailing zeros."""
+    if not value or not math.isfinite(value):
+        return f"{value:g}"
+    rounded = float(f"{value:.{digits}g}")
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:.3g} ms"
+def percent(share: float, digits: int = 3) -> str:
+    """A share of 1 in percent: 12.3%."""
+    return f"{significant(share * 100, digits)}%"
+
+
+def milliseconds(seconds: float, digits: int = 3) -> str:
+    return f"{significant(seconds * 1000, digits)} ms"

@@ -1,7 +1,7 @@
 """How true are the client's times, and what do they cost? `python -m bench.fidelity` runs, and writes docs/fidelity.md.
 
 In interleaved rounds each client drives a fresh truth server; client and server are pinned to a core each. A run starts
-when the machine is idle, and counts when it stayed quiet: others took under 5 % of the machine, and the server's p99
+when the machine is idle, and counts when it stayed quiet: others took under 5% of the machine, and the server's p99
 slip stayed under half a step. On a machine that cannot be made quiet, `--realtime` lets the server and whatever client
 is one process go before all else.
 

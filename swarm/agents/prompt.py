@@ -18,7 +18,7 @@ _NOTES = Path(__file__).with_name("package_notes.yaml")
 
 
 def system_prompt(tokens: int, salt: str) -> str:
-    """A system message that, with the rendered tool schemas, makes `tokens` of 4 bytes, or up to 2 % less.
+    """A system message that, with the rendered tool schemas, makes `tokens` of 4 bytes, or up to 2% less.
 
     It opens with a line that holds `salt` (`SALT_BYTES` long), so that prompts of different salts share no prefix and
     are equally long. Shorter ones end early, after a whole line; longer ones go on with notes on packages. Raises

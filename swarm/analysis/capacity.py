@@ -26,7 +26,7 @@ class Border:
 def judge(stage: StageResults, slos: Sequence[Slo], *, predicted: bool = False) -> Probe:
     """One level held against the objectives: an entry of `probes`. An invalid stage cannot be shown to hold.
 
-    `sure`: the 95 % intervals over its trials lie on the same side of the limits as the values; None: not known, as of
+    `sure`: the 95% intervals over its trials lie on the same side of the limits as the values; None: not known, as of
     a prediction, whose trials differ in the order of jobs alone.
     """
     values = [_value(stage, slo, predicted) for slo in slos]
@@ -144,7 +144,7 @@ def _number(value: Objective) -> str:
 
 def _surely(below: Probe, above: Probe) -> str:
     if below.sure and above.sure:
-        return "Both are sure (95 %)."
+        return "Both are sure (95%)."
     if None in (below.sure, above.sure):
         return "How sure that is needs 2 trials or more at both."
     unsure = " and ".join(str(probe.agents) for probe in (below, above) if not probe.sure)

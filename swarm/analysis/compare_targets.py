@@ -13,7 +13,7 @@ from swarm.results import Comparison, Crossing, StageResults, TargetResults
 def compare(targets: Sequence[TargetResults], *, predicted: bool = False) -> list[Comparison]:
     """The `comparison` of the results: candidate / baseline, the geometric mean over the trials, paired.
 
-    None unless both stages are valid. A difference is significant when the 95 % t interval of the log ratios leaves
+    None unless both stages are valid. A difference is significant when the 95% t interval of the log ratios leaves
     out 0; below 3 trials, and of predictions, it is None.
     """
     return [

@@ -85,7 +85,7 @@ def _listed(levels: list[int]) -> str:
 
 def _trials(results: Results) -> str:
     trials = min(stage.trials for target in results.targets for stage in target.stages)
-    return f"95 %, {trials} trials"
+    return f"95%, {trials} trials"
 
 
 def peaks(results: Results) -> list[str]:
@@ -177,7 +177,7 @@ def _alike(usable: Stages, level: int) -> str:
         parts += [f"{name} {_rate(rate[name])}" for name in others]
     text = f"At {counted(level, 'agent')} {', '.join(parts)}{_faster(rate, kept if contended else {})}."
     if contended:
-        return text.replace("%", " %")
+        return text
     lacking = "a valid stage of more agents" if level == 1 else "a valid stage of 1 agent"
     return f"{text} How much agents slow each other down was not measured: that needs {lacking}."
 
@@ -233,7 +233,7 @@ WORTH_SAYING = 0.05
 
 
 def why(results: Results) -> list[str]:
-    """Such as "dense at 8: slower mostly because of queueing 62 %, decode 30 %.": at the highest valid level."""
+    """Such as "dense at 8: slower mostly because of queueing 62%, decode 30%.": at the highest valid level."""
     lines = []
     for target in results.targets:
         told = [(stage.agents, stage.attribution) for stage in target.stages if stage.valid and stage.attribution]
@@ -247,4 +247,4 @@ def _causes(shares: Mapping[Cause, float]) -> str:
     """The causes that are worth saying, the largest first."""
     largest = sorted(((share, NAMES[cause]) for cause, share in shares.items() if share >= WORTH_SAYING), reverse=True)
     mostly = "mostly " if largest[0][0] >= 0.5 else ""
-    return f"slower {mostly}because of {', '.join(f'{name} {share * 100:.0f} %' for share, name in largest)}"
+    return f"slower {mostly}because of {', '.join(f'{name} {share * 100:.0f}%' for share, name in largest)}"

@@ -48,7 +48,7 @@ def tokens_in(attempt: Attempt, window: Window) -> float | None:
         return total
     if window.holds(first) and window.holds(last):
         return total
-    if last < window.start_ns or first >= window.stop_ns:
+    if last < window.start_ns or first >= window.stop_ns or first == last:  # one moment, in a hole
         return 0
     if not attempt.chunks:
         return total * window.overlap(first, last) / (last - first)

@@ -27,7 +27,7 @@ LEAST_GAPS = 8
 """Gaps of a stretch: shorter ones say more of the network than of the engine."""
 LEAST_OBSERVATIONS = 20
 UNKNOWN = 0.25
-"""A 95 % interval wider than this to either side, relative to the value: the run does not tell the parameter."""
+"""A 95% interval wider than this to either side, relative to the value: the run does not tell the parameter."""
 NEGLIGIBLE = {"api_overhead_s": 0.005}
 """Half widths that are good enough, whatever the value."""
 DECODE = {"moe": ("layer_overhead_us", "eta_experts", "eta_kv"), "dense": ("eta_weights", "eta_kv")}

@@ -67,7 +67,7 @@ class StoppingRule:
 
 
 class Confidence:
-    """How sure one number of the stage is by now: the 95 % interval of 20 batch means, relative to their mean.
+    """How sure one number of the stage is by now: the 95% interval of 20 batch means, relative to their mean.
 
     A rate counts a reply's tokens when it ends: what is still under way has told nothing yet. The window's own rate,
     which counts each token when it comes, is at least as steady.

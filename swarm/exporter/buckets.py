@@ -2,7 +2,7 @@
 
 A percentile read off buckets is interpolated inside one, so its error grows with the bucket's width. vLLM's edges lie
 up to a factor of 2.5 apart: between the two `fine` bounds of a metric, edges are put in so that none is more than
-`WIDEST` apart. What is in the official results comes from the HdrHistograms, which are within 0.1 %.
+`WIDEST` apart. What is in the official results comes from the HdrHistograms, which are within 0.1%.
 """
 
 import math

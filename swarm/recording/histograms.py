@@ -39,7 +39,7 @@ def release(histogram: HdrHistogram) -> None:
 
 
 def bucket(value_ns: int) -> int:
-    """The lowest value that the histograms cannot tell from `value_ns`: within 0.1 %, or 0.5 us if that is more."""
+    """The lowest value that the histograms cannot tell from `value_ns`: within 0.1%, or 0.5 us if that is more."""
     shift = _shift(value_ns)
     return value_ns >> shift << shift
 

@@ -83,7 +83,7 @@ class WindowEnd(Record, frozen=True, kw_only=True, tag="window_end"):
     metric: str | None = None
     """The number that was to be known; None: none was asked for."""
     asked: Real | None = None
-    """Half-width of its 95 % interval, as a share of the number."""
+    """Half-width of its 95% interval, as a share of the number."""
     reached: Real | None = None
     """The same as it was when the window ended; None: too little was seen to tell."""
     turns_asked: Int | None = None

@@ -53,7 +53,7 @@ class TimingError:
         return _p99_s(self.lags)
 
     def p99_s(self) -> float | None:
-        """99 % of the chunks' stamps are off by this many seconds or less; None where nothing was seen."""
+        """99% of the chunks' stamps are off by this many seconds or less; None where nothing was seen."""
         lag = self.lag_p99_s()
         if lag is None or not self.chunks:
             return None

@@ -10,7 +10,7 @@ Errors = Mapping[int, Sequence[tuple[int, float]]]
 
 
 def parameters(fitted: Mapping[str, Fitted]) -> str:
-    lines = [f"{'parameter':20} {'value':>9}  95 % interval"]
+    lines = [f"{'parameter':20} {'value':>9}  95% interval"]
     lines += [f"{name:20} {one.value:9.4g}  {one.low:.4g} .. {one.high:.4g}" for name, one in fitted.items()]
     return "\n".join(lines)
 

@@ -141,7 +141,7 @@ def stacked(shares: Mapping[str, float]) -> Markup:
     """Shares of 1 side by side, in the colours of their names."""
     parts, left = [], 0.0
     for name, share in shares.items():
-        bar = Markup("<title>{}</title>").format(f"{name}: {share:.0%}".replace("%", " %"))
+        bar = Markup("<title>{}</title>").format(f"{name}: {share:.0%}")
         parts.append(
             Markup('<rect class="k-{}" x="{:.1f}" width="{:.1f}" height="18">{}</rect>').format(
                 name, left, share * 1000, bar

@@ -7,7 +7,7 @@ from swarm.catalogue import better_is_lower
 from swarm.results import Compared, ComparedRow, ComparedRun, Comparison
 from swarm.text import MOST_SETTINGS, listed
 
-COLUMNS = ("agents", "metric", "baseline", "candidate", "ratio", "95 % interval", "")
+COLUMNS = ("agents", "metric", "baseline", "candidate", "ratio", "95% interval", "")
 MANY = 20
 """Comparisons from which on one is likely to be called significant by chance."""
 
@@ -51,7 +51,7 @@ def conclusions(compared: Compared) -> Iterator[str]:
         yield "No significant difference."
     elif known:
         share = f"{len(differing)} of {len(known)}"
-        yield f"{share} comparisons differ significantly (95 % t interval of the trial-paired log ratio)."
+        yield f"{share} comparisons differ significantly (95% t interval of the trial-paired log ratio)."
         if len(known) >= MANY:
             yield f"Of {len(known)} comparisons without any true difference about {len(known) / 20:.0f} would."
     elif any(row.predicted for row in rows):

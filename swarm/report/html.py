@@ -174,7 +174,7 @@ def _interval_note(views: Sequence[View]) -> str:
     if all(stage.trials == 1 for results in measured for target in results.targets for stage in target.stages):
         return "One trial of each stage: no interval can be given, and small differences may be chance."
     return (
-        "Whiskers are 95 % intervals of the mean over trials (Student's t), faint dots the single trials; "
+        "Whiskers are 95% intervals of the mean over trials (Student's t), faint dots the single trials; "
         "a dashed ring is an invalid stage."
     )
 
@@ -215,7 +215,7 @@ def _comparisons(view: View) -> Iterator[ComparedTargets]:
                 for metric, cells in metrics.items()
                 if any(cell.ratio != "-" for cell in cells.values())
             ],
-            "In brackets the 95 % t interval of the trial-paired log ratio; significant is what leaves out 1."
+            "In brackets the 95% t interval of the trial-paired log ratio; significant is what leaves out 1."
             if known
             else "Ratios without intervals: whether a difference is more than chance takes three measured trials.",
         )

@@ -113,7 +113,7 @@ def _interval(panel: Number, stage: StageResults, least: float) -> tuple[float, 
 def _title(panel: Number, label: str, stage: StageResults, value: float, interval: tuple[float, float] | None) -> str:
     text = f"{label}, {counted(stage.agents, 'agent')}: {_shown(panel, value)} {_unit(panel)}".rstrip()
     if interval:
-        text += f" (95 %: {_shown(panel, interval[0])} to {_shown(panel, interval[1])})"
+        text += f" (95%: {_shown(panel, interval[0])} to {_shown(panel, interval[1])})"
     return text if stage.valid else f"{text}, INVALID"
 
 
@@ -162,7 +162,7 @@ def _latency(title: str, series: Series, metric: str, axes: tuple[Axis, Axis] | 
         for place, level in enumerate(levels)
     ]
     x, y = axes
-    x_ticks = {odds: f"{text} %" for odds, text in NINES.items() if odds <= x.high}
+    x_ticks = {odds: f"{text}%" for odds, text in NINES.items() if odds <= x.high}
     y_ticks = {value: seconds(value) for value in _thinned(y)}
     picture = chart(f"{title}, {series.label}", x, y, lines, _labelled(x, x_ticks, WIDE), y_ticks, WIDE)
     return Figure(title, LOG, picture)

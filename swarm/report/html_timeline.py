@@ -129,7 +129,7 @@ def _server_rows(timeline: Timeline, place: int) -> list[tuple[str, Markup]]:
     rows: list[tuple[str, Markup]] = []
     for name, scale, metric, most, unit in (
         ("waiting", f"0-{timeline.agents}", "waiting", float(timeline.agents), "requests waiting in the server"),
-        ("KV cache", "0-100 %", "kv_usage", 1.0, "of the KV cache used"),
+        ("KV cache", "0-100%", "kv_usage", 1.0, "of the KV cache used"),
     ):
         samples = [
             (sample.t_ns, value) for sample in timeline.server if (value := sample.metrics.get(metric)) is not None
@@ -147,7 +147,7 @@ def _server_rows(timeline: Timeline, place: int) -> list[tuple[str, Markup]]:
                 width=max(1, (end - at) // NS_PER_UNIT),
                 height=LANE - 2,
                 style=f"opacity:{min(1.0, value / most):.2f}",
-                data_n=f"{value:.0%} {unit}".replace("%", " %") if most == 1 else f"{value:g} {unit}",
+                data_n=f"{value:.0%} {unit}" if most == 1 else f"{value:g} {unit}",
             )
             for (at, value), end in zip(samples, ends, strict=True)
         ]

@@ -84,4 +84,4 @@ def number(value: float | str | None, digits: int, scale: float = 1.0) -> str:
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    return "-" if share is None else f"{share * 100:.{digits}f} %"
+    return "-" if share is None else f"{share * 100:.{digits}f}%"

@@ -256,7 +256,7 @@ def _converging(name: str) -> str:
 class Until(_Section):
     """A window that runs until all that is asked for has happened, or for `max`.
 
-    `metric` is known to within `ci` of itself (95 %, by batch means), `turns` turns and `jobs` jobs per agent are done.
+    `metric` is known to within `ci` of itself (95%, by batch means), `turns` turns and `jobs` jobs per agent are done.
     """
 
     metric: Annotated[str, AfterValidator(_converging)] | None = None

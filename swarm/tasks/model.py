@@ -13,7 +13,7 @@ Expectation = Literal["ok", "fail"]
 class ReplyLength:
     """A lognormal distribution of reply lengths in tokens, clipped to `min..max`.
 
-    `median` is its median, `spread` its geometric standard deviation: about 68 % of the lengths lie between
+    `median` is its median, `spread` its geometric standard deviation: about 68% of the lengths lie between
     median / spread and median * spread. A spread of 1 is a fixed length.
     """
 

@@ -143,7 +143,7 @@ def _by_turn(hits: Sequence[Hit]) -> list[dict[str, Any]]:
 
 
 def _spread(values: Sequence[float], curve: bool = True) -> dict[str, Any] | None:
-    """None of none. `curve`: the values at 0, 2, 4 ... 100 %, for a picture."""
+    """None of none. `curve`: the values at 0, 2, 4 ... 100%, for a picture."""
     if not values:
         return None
     cuts = quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99

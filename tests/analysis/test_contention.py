@@ -20,7 +20,7 @@ def stages(results: dict[str, Any], target: int = 0) -> list[dict[str, Any]]:
 
 
 def test_slower_replies_are_contention(analysed: Analysed) -> None:
-    """Replies take 0.75 s instead of 0.6 s: 80 % of the speed is kept; jobs end when they did, as tools wait less."""
+    """Replies take 0.75 s instead of 0.6 s: 80% of the speed is kept; jobs end when they did, as tools wait less."""
     run = Run(levels=[1, 4])
     run.healthy(agents=1)
     run.healthy(agents=4, slower=1.25)
@@ -81,7 +81,7 @@ def test_each_target_is_compared_with_itself(analysed: Analysed) -> None:
 
 
 def test_trials_are_paired_and_their_ratios_averaged_geometrically(analysed: Analysed) -> None:
-    """The second trial ran on a machine half as fast: each pair keeps 80 % and 50 %, so sqrt(0.4) together."""
+    """The second trial ran on a machine half as fast: each pair keeps 80% and 50%, so sqrt(0.4) together."""
     run = Run(levels=[1, 2], trials=2)
     for trial, alone, among in ((1, 0.5, 0.625), (2, 0.5 * 1.25, 1.25)):
         run.healthy(agents=1, trial=trial, slower=alone)

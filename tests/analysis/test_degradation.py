@@ -45,7 +45,7 @@ def test_intervals_over_trials_hold_the_drift_and_paired_ratios_do_not(analysed:
 
 def test_the_ending_says_which_model_is_faster_for_sure(analysed: Analysed) -> None:
     said = sentences(analysed(three_trials()))
-    assert "Per agent, moe is significantly faster at 1 and 4 agents (2.0x) (95 %, 3 trials)." in said
+    assert "Per agent, moe is significantly faster at 1 and 4 agents (2.0x) (95%, 3 trials)." in said
 
 
 def test_a_start_up_that_reaches_into_the_window_is_told_with_its_bias(only_stage: Analysed) -> None:

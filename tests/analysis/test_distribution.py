@@ -1,4 +1,4 @@
-"""Percentiles over buckets are HdrHistogram's own, and within 0.1 % of the exact ones."""
+"""Percentiles over buckets are HdrHistogram's own, and within 0.1% of the exact ones."""
 
 from collections import Counter
 

@@ -23,8 +23,8 @@ def two(moe: tuple[float, ...], dense: tuple[float, ...], levels: list[int], tri
 def test_two_models_that_contend(analysed: Analysed) -> None:
     results = analysed(two(moe=(0.25, 0.5), dense=(1.0, 1.25), levels=[1, 4]))
     assert sentences(results) == [
-        "At 4 agents moe keeps 50 % of its single-agent speed (33 tok/s each while served), "
-        "dense 80 % (13 tok/s each); "
+        "At 4 agents moe keeps 50% of its single-agent speed (33 tok/s each while served), "
+        "dense 80% (13 tok/s each); "
         "moe still writes 2.5x as fast per agent.",
         "A job takes 1.9 s on moe (1.0x its time alone), 1.9 s on dense (1.0x its time alone).",
         ONCE,
@@ -34,8 +34,8 @@ def test_two_models_that_contend(analysed: Analysed) -> None:
 def test_the_faster_model_that_also_keeps_more(analysed: Analysed) -> None:
     first, *_ = sentences(analysed(two(moe=(0.5, 0.5), dense=(1.0, 1.25), levels=[1, 2])))
     assert first == (
-        "At 2 agents moe keeps 100 % of its single-agent speed (33 tok/s each while served), "
-        "dense 80 % (13 tok/s each); "
+        "At 2 agents moe keeps 100% of its single-agent speed (33 tok/s each while served), "
+        "dense 80% (13 tok/s each); "
         "moe writes 2.5x as fast per agent."
     )
 
@@ -68,7 +68,7 @@ def test_one_target(analysed: Analysed) -> None:
     run = Run(levels=[1, 2])
     run.healthy(agents=1)
     run.healthy(agents=2, slower=1.25, jobs=3)
-    told = "At 2 agents moe keeps 80 % of its single-agent speed (13 tok/s each while served)."
+    told = "At 2 agents moe keeps 80% of its single-agent speed (13 tok/s each while served)."
     assert sentences(analysed(run)) == [told, ONCE]
 
 
@@ -97,7 +97,7 @@ def test_an_invalid_stage_is_warned_of_and_not_spoken_of(analysed: Analysed) -> 
     run.healthy(agents=4, until=5.0)
     found = sentences(analysed(run))
     assert found[0] == "1 of 3 stages is invalid: its numbers must not be used."
-    assert found[1] == "At 2 agents moe keeps 80 % of its single-agent speed (13 tok/s each while served)."
+    assert found[1] == "At 2 agents moe keeps 80% of its single-agent speed (13 tok/s each while served)."
 
 
 def test_an_invalid_base_takes_contention_away(analysed: Analysed) -> None:
@@ -129,7 +129,7 @@ def test_what_only_one_target_can_tell_of_contention_is_told(analysed: Analysed)
     run.healthy("dense", 2, until=5.0)
     found = sentences(analysed(run))
     assert found[1:] == [
-        "At 2 agents moe keeps 80 % of its single-agent speed (13 tok/s each while served). "
+        "At 2 agents moe keeps 80% of its single-agent speed (13 tok/s each while served). "
         "At 1 agent dense writes 17 tok/s per agent while served. "
         "How much agents slow each other down was not measured: that needs a valid stage of more agents.",
         ONCE,

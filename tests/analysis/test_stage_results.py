@@ -259,7 +259,7 @@ def test_what_a_reader_should_know_is_noted(only_stage: Analysed) -> None:
 
 
 def test_the_client_block_takes_the_busiest_process_and_all_lags(only_stage: Analysed) -> None:
-    """Two processes at 10 % and 70 % of a core; 2 lags of 200 are late, so the p99 is the smaller of the two."""
+    """Two processes at 10% and 70% of a core; 2 lags of 200 are late, so the p99 is the smaller of the two."""
     run = Run()
     stage = run.stage()
     stage.work()
@@ -292,6 +292,6 @@ def test_jobs_that_the_context_cut_off_are_told_with_their_share(only_stage: Ana
     found = only_stage(run)
     assert found["jobs"]["outcomes"] == {"answered": 4, "context_limit": 1}
     assert (
-        "cut off by the context: 1 of 5 finished jobs (20 %) ended as context_limit before their work was done, and "
+        "cut off by the context: 1 of 5 finished jobs (20%) ended as context_limit before their work was done, and "
         "count in job times and jobs/h; raise agents.context"
     ) in found["notes"]

@@ -83,7 +83,7 @@ def test_a_constant_series_has_no_start_up(value, count):
 
 
 def test_one_of_twenty_pairs_without_a_difference_is_called_significant():
-    """Drift that hits both of a pair, and noise of 5 %, over three trials."""
+    """Drift that hits both of a pair, and noise of 5%, over three trials."""
     rng, found = random.Random(3), 0
     for _ in range(2000):
         drift = [rng.lognormvariate(0, 0.3) for _ in range(3)]

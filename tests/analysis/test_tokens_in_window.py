@@ -53,6 +53,12 @@ def test_the_windows_start_belongs_to_it_and_its_end_does_not() -> None:
     assert within(attempt, 10, 20) == 1
 
 
+def test_all_tokens_at_one_moment_that_is_in_a_hole_of_a_soak_count_nothing() -> None:
+    attempt = stage().attempt(4.5, waits=[0.5], chunks=None, chunk_tokens=None, tokens=12)
+    window = Window(ns(2), ns(12), holes=((attempt.first_token_ns, attempt.first_token_ns + 1),))
+    assert tokens_in(attempt, window) == 0
+
+
 def test_a_failed_attempt_without_a_token_brings_none_and_an_uncounted_one_is_unknown() -> None:
     assert within(stage().failed(1.0, 2.0)) == 0
     assert within(stage().attempt(1.0, tokens=None)) is None

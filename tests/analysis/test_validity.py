@@ -76,7 +76,7 @@ def slow_tools(over: float, count: int, **fields: Any) -> Run:
 
 SLOW_TOOLS = (
     "this machine could not run the tools in time: beyond their planned times and in waiting for a core they took 1 s "
-    "of the 9 s of all turns (11.1 %, and 10 % are allowed), so the server had fewer requests than such agents make; "
+    "of the 9 s of all turns (11.1%, and 10% are allowed), so the server had fewer requests than such agents make; "
     "use fewer agents, more cores or another machine, or plan longer tool times (`takes` in the tasks)"
 )
 
@@ -209,48 +209,48 @@ REASONS = [
     ),
     (
         client(cpu_ns=ns(0.93)),
-        "the client was too slow: swarm used 93 % of a CPU core (client.max_cpu is 80 %), so its own work "
+        "the client was too slow: swarm used 93% of a CPU core (client.max_cpu is 80%), so its own work "
         "is in the latencies; use fewer agents, a faster machine, or `route: direct`",
     ),
     (
         client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2),
-        "the client was too slow: 1 % of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
+        "the client was too slow: 1% of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
         "and it stamps the chunks itself; "
         "use fewer agents, a faster machine, or `route: direct`",
     ),
     (
         client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2, busy_share=0.97),
-        "the machine was busy: 1 % of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
-        "and it stamps the chunks itself while the CPUs were 97 % in use, and swarm used 20 % of one; "
+        "the machine was busy: 1% of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
+        "and it stamps the chunks itself while the CPUs were 97% in use, and swarm used 20% of one; "
         "stop what else runs there, or put the server on another machine",
     ),
     (
         client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2, busy_share=None),
-        "the client was too slow: 1 % of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
+        "the client was too slow: 1% of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
         "and it stamps the chunks itself; "
         "use fewer agents, a faster machine, or `route: direct`",
     ),
     (
         client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2, busy_share=0.65, cores=2, companions_ns=ns(0.1)),
-        "the machine was busy: 1 % of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
+        "the machine was busy: 1% of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
         "and it stamps the chunks itself, while other processes used 1 of 2 cores, and swarm with its tools and "
         "simulated servers 0.3; stop them, or run swarm on another machine",
     ),
     (
         client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2, busy_share=0.65, cores=2, companions_ns=ns(0.9)),
-        "the client was too slow: 1 % of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
+        "the client was too slow: 1% of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
         "and it stamps the chunks itself; use fewer agents, a faster machine, or `route: direct`",
     ),
     (
         overloaded(0.0125, busy_share=0.65, cores=2, companions_ns=ns(0.1)),
-        "the simulated server could not keep up: 1 % of its steps were more than 12.5 ms late (client.max_lag is "
+        "the simulated server could not keep up: 1% of its steps were more than 12.5 ms late (client.max_lag is "
         "5 ms), while other processes used 1 of 2 cores, and swarm with its tools and simulated servers 0.3; "
         "stop them, or `swarm predict`, which needs no real time",
     ),
     (
         client(stamp_source="kernel", coalesced=2, shared_ns=[ns(0.011), ns(0.012)], lag_ns=[ns(0.003)] * 100),
-        "the client was too slow: 1 % of the chunks may have come more than 12 ms before their stamp (client.max_lag "
-        "is 5 ms), as 4 % were read together with a later one, and swarm was up to 3 ms late; "
+        "the client was too slow: 1% of the chunks may have come more than 12 ms before their stamp (client.max_lag "
+        "is 5 ms), as 4% were read together with a later one, and swarm was up to 3 ms late; "
         "use fewer agents, a faster machine, or `route: direct`",
     ),
     (
@@ -270,19 +270,19 @@ REASONS = [
     ),
     (
         lost_calls(1, "tool_calls"),
-        "tool calls were lost: 1 of 11 replies that ended for tool calls (9.09 %, and 5 % are allowed) held none, so "
+        "tool calls were lost: 1 of 11 replies that ended for tool calls (9.09%, and 5% are allowed) held none, so "
         "agents did not do what the model wanted; look at the server's tool-call parser, or raise stage.max_lost_calls",
     ),
     (slow_tools(0.2, 5), SLOW_TOOLS),
     (slow_tools(0.0, 4, planned_ns=None, waited_ns=ns(0.25)), SLOW_TOOLS),
     (
         failures(),
-        "requests failed: 3 of 13 (23.1 %, and 0 % are allowed): 2 timeout, 1 reset (timeout after 600 s\\u0007); "
+        "requests failed: 3 of 13 (23.1%, and 0% are allowed): 2 timeout, 1 reset (timeout after 600 s\\u0007); "
         "see the attempts of events.jsonl, or raise stage.max_error_share",
     ),
     (
         off_script(),
-        "replies were off their planned length by 16.7 % (10 % are allowed; 10 were truncated), so the agents did "
+        "replies were off their planned length by 16.7% (10% are allowed; 10 were truncated), so the agents did "
         "other work than planned; use a server that honours min_tokens and ignore_eos, "
         "and a context that holds the replies",
     ),
@@ -294,21 +294,21 @@ REASONS = [
     (
         counters(prompt_tokens=10_000, completion_tokens=102),
         "token counts disagree: over the stage the server counted 102 completion tokens and swarm 100 "
-        "(1 % are allowed); make sure that swarm is its only client",
+        "(1% are allowed); make sure that swarm is its only client",
     ),
     (
         counters(prompt_tokens=9_800, completion_tokens=100),
         "token counts disagree: over the stage the server counted 9800 prompt tokens and swarm 10000 "
-        "(1 % are allowed); make sure that swarm is its only client",
+        "(1% are allowed); make sure that swarm is its only client",
     ),
     (
         stalled(),
         "the server fell silent: when the window ended a request had been silent for 1.70 s, and 0.60 s are allowed "
-        "(2 % of the window, or 3 times the longest wait before); look into the server's log",
+        "(2% of the window, or 3 times the longest wait before); look into the server's log",
     ),
     (
         overloaded(0.0125),
-        "the simulated server could not keep up: 1 % of its steps were more than 12.5 ms late (client.max_lag is "
+        "the simulated server could not keep up: 1% of its steps were more than 12.5 ms late (client.max_lag is "
         "5 ms), which is this machine's doing and not the model's; use fewer agents, stop what else runs here, "
         "or `swarm predict`, which needs no real time",
     ),
@@ -488,7 +488,7 @@ def test_as_many_lost_calls_as_the_scenario_allows_are_told_in_note_and_table(an
 @pytest.mark.parametrize(
     ("run", "overruns"),
     [
-        (slow_tools(0.15, 5), 5),  # 8.3 % of the turns' time
+        (slow_tools(0.15, 5), 5),  # 8.3% of the turns' time
         (slow_tools(-0.05, 9), 0),  # sooner than planned
         (slow_tools(3.0, 9, planned_ns=None), 0),  # the model's own tests are slow, and waited for no core
         (slow_tools(0.0, 9, waited_ns=ns(0.09)), 0),  # waited, and was ready when planned all the same
@@ -516,7 +516,7 @@ def test_an_agent_that_waits_for_the_whole_window_takes_no_part_and_counts_in_fa
 def test_agents_that_are_kept_away_for_a_part_of_the_window_are_not_alive_meanwhile(only_stage: Analysed) -> None:
     stage = only_stage(sent_away(until=29.0))
     assert stage["invalid_reasons"] == [
-        "agents were kept away: they waited 29.0 s of 240.0 s to try failed requests again (5 % are allowed), agent 3 "
+        "agents were kept away: they waited 29.0 s of 240.0 s to try failed requests again (5% are allowed), agent 3 "
         f"for 29.0 s ({HTTP_429}); make the server take the load, or lower client.retry_after_max"
     ]
     assert stage["achieved"]["agents_alive_mean"] == pytest.approx(4 - 29 / 60)
@@ -614,8 +614,8 @@ def test_what_an_aborted_request_had_not_told_yet_is_allowed_for(only_stage: Ana
     for prompt, completion, valid in (
         (10_000, 100, True),
         (11_000, 104, True),
-        (11_200, 100, False),  # a prompt larger than any that is known, and 1 %
-        (10_000, 106, False),  # more than 4 tokens and 1 %
+        (11_200, 100, False),  # a prompt larger than any that is known, and 1%
+        (10_000, 106, False),  # more than 4 tokens and 1%
         (9_800, 100, False),
     ):
         run, stage = busy()

@@ -34,7 +34,7 @@ def test_compare_prints_a_table_and_exits_with_0(two):
     assert done.exit_code == 0
     assert "moe (after) against moe (before)" in done.stdout
     (ttft,) = (line.split() for line in done.stdout.splitlines() if "ttft_s.p50" in line)
-    assert ttft[2:5] == ["0.2000", "0.3002", "1.501"]  # buckets of 0.1 %
+    assert ttft[2:5] == ["0.2000", "0.3002", "1.501"]  # buckets of 0.1%
 
 
 def test_compare_prints_json_for_scripts_and_markdown_for_people(two):

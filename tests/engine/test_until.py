@@ -72,7 +72,7 @@ def test_when_the_time_is_up_first_the_stage_says_how_sure_it_is(tmp_path):
     assert end["reached"] > 0.01
     (note,) = [note for note in stage["notes"] if "stage.until" in note]
     assert note.startswith("stage.until: output_tokens_per_s was known to ")
-    assert note.endswith("1 % were asked for; raise stage.until.max")
+    assert note.endswith("1% were asked for; raise stage.until.max")
 
 
 def grown(folder, until, levels=(1, 8)):
@@ -160,7 +160,7 @@ def test_intervals_of_windows_that_ended_early_hold_the_truth_nearly_as_often_as
         held += abs(rate - 100) <= width * rate
         lengths.append(length)
     assert 200 < sum(lengths) / 100 < 2000
-    assert held / 100 > 0.85  # looking again and again costs some of the 95 %
+    assert held / 100 > 0.85  # looking again and again costs some of the 95%
 
 
 def test_two_trials_are_of_different_orders_and_one_trial_is_the_same_work_for_every_target(tmp_path):

@@ -220,7 +220,7 @@ def test_a_hundred_percent_of_failed_requests_is_never_a_success(lasting):
     failed = stage["errors"]["server_error"]
     assert failed > 2
     assert stage["latency"]["e2e_s"]["count"] == 0
-    assert any(f"requests failed: {failed} of {failed} (100 %" in reason for reason in stage["invalid_reasons"])
+    assert any(f"requests failed: {failed} of {failed} (100%" in reason for reason in stage["invalid_reasons"])
 
 
 @pytest.mark.parametrize("kind", ["server-error", "no-finish"])

@@ -155,7 +155,7 @@ def night_of(text: str, number: int, days_ago: int, slower: float) -> str:
 
 @pytest.fixture(scope="module")
 def nights(scraped, tmp_path_factory):
-    """A Prometheus that has never seen a live run: 20 nights, the last four with 30 % less output."""
+    """A Prometheus that has never seen a live run: 20 nights, the last four with 30% less output."""
     folder = tmp_path_factory.mktemp("nights")
     done = swarm("report", "mixed", "--openmetrics", folder / "run.om", cwd=scraped.folder)
     assert done.returncode in (0, 3), done.stderr  # as the run: its load is short

@@ -70,7 +70,7 @@ def test_the_file_is_an_hdrhistogram_log_of_version_1_3_with_the_start_of_the_ru
     assert lines[2] == f"#[BaseTime: {STARTED:.3f} (seconds since epoch)]"
     assert lines[3] == '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
     ttft = next(line for line in lines if line.startswith("Tag=moe:1:1:ttft,"))
-    assert ttft.startswith("Tag=moe:1:1:ttft,0.000,1.500,250.085,HISTFAAAA")  # 250 ms, to 0.1 %
+    assert ttft.startswith("Tag=moe:1:1:ttft,0.000,1.500,250.085,HISTFAAAA")  # 250 ms, to 0.1%
 
 
 def test_a_second_flush_begins_where_the_first_one_ended_and_holds_only_what_is_new(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def test_the_kernels_stamps_are_right_however_late_they_are_read() -> None:
 def test_chunks_that_share_a_stamp_count_with_the_time_since_the_read_before() -> None:
     few = TimingError.of([sample(coalesced=9, shared_ns=[4 * MS, 5 * MS])])
     many = TimingError.of([sample(coalesced=40, shared_ns=[4 * MS, 5 * MS])])
-    assert few.p99_s() == EXACT_S  # 0.9 % of the chunks
-    assert many.p99_s() == close(0.005)  # 4 %: half of them may be 4 ms off, half 5
+    assert few.p99_s() == EXACT_S  # 0.9% of the chunks
+    assert many.p99_s() == close(0.005)  # 4%: half of them may be 4 ms off, half 5
 
 
 def test_stamps_of_our_own_are_off_by_as_much_as_swarm_was_late() -> None:

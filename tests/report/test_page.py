@@ -62,7 +62,7 @@ def two_models(levels=(1, 2), trials=3, **work):
 def test_the_verdict_and_the_sentence_come_first(viewed):
     view = viewed(two_models())
     page = Page(to_html([view]))
-    assert page.text("h1").startswith("At 2 agents dense keeps 100 % of its single-agent speed")
+    assert page.text("h1").startswith("At 2 agents dense keeps 100% of its single-agent speed")
     assert page.text("header").startswith("run-1 2026-01-02T03:04:05+00:00 VALID At 2 agents")
     first = [tag for tag, _ in page.elements if tag in ("h1", "h2", "table", "svg")]
     assert first[:3] == ["h1", "h2", "table"]
@@ -130,7 +130,7 @@ def test_trials_have_whiskers_and_a_prediction_has_none(viewed):
     view = viewed(two_models())
     measured = Page(to_html([view]))
     assert len(measured.of("whisker")) >= 4 * 4
-    assert "95 % intervals" in measured.text("p")
+    assert "95% intervals" in measured.text("p")
     predicted = Page(to_html([replace(view, results=structs.replace(view.results, predicted=True))]))
     assert predicted.of("whisker") == []
     assert [fields["class"] for fields in predicted.of("badge")] == ["badge valid", "badge warn"]
@@ -187,7 +187,7 @@ def test_the_times_of_a_timeline_are_round_numbers_and_what_the_server_says_has_
     run = Run(levels=[4])
     run.healthy(agents=4, window_s=16.0).server(3.0, waiting=2, kv_usage=0.5)
     text = to_html([viewed(run)])
-    assert "<span>waiting, 0-4</span><span>KV cache, 0-100 %</span>" in text
+    assert "<span>waiting, 0-4</span><span>KV cache, 0-100%</span>" in text
     assert re.findall(r'<span style="left:([\d.]+)%">([^<]+)</span>', text) == [
         ("0.000", "0 s"),
         ("31.250", "5 s"),

@@ -41,7 +41,7 @@ def test_numbers_have_thousands_and_a_dash_for_what_was_not_measured(value, digi
 
 
 def test_shares_are_percent_and_a_dash_where_unknown():
-    assert (percent(0.314), percent(0), percent(None)) == ("31 %", "0 %", "-")
+    assert (percent(0.314), percent(0), percent(None)) == ("31%", "0%", "-")
 
 
 def test_seconds_and_milliseconds_stand_where_their_heads_say(results):
@@ -49,7 +49,7 @@ def test_seconds_and_milliseconds_stand_where_their_heads_say(results):
     assert cell(results, "ITL p50 ms", 1) == "100.0"
     assert cell(results, "job p50 s", 1) == "1.9"
     assert cell(results, "tok/s in all", 1) == "10"
-    assert cell(results, "cached prompt", 1) == "80 %"
+    assert cell(results, "cached prompt", 1) == "80%"
 
 
 def test_what_was_not_measured_is_a_dash(results):

@@ -30,9 +30,7 @@ def test_a_duration_reads_back_as_it_was_written(seconds):
     assert parse_duration(format_duration(seconds)) == pytest.approx(seconds, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("value", "share"), [("5%", 0.05), (0.05, 0.05), (0, 0), (1, 1), ("100 %", 1), ("0.5%", 0.005)]
-)
+@pytest.mark.parametrize(("value", "share"), [("5%", 0.05), (0.05, 0.05), (0, 0), (1, 1), ("100%", 1), ("0.5%", 0.005)])
 def test_a_share_is_a_percentage_or_a_number_up_to_one(value, share):
     assert parse_share(value) == pytest.approx(share)
 

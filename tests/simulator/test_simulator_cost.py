@@ -32,7 +32,7 @@ def test_decode_rates_are_those_that_the_fit_predicts(profile, rates):
 
 @pytest.mark.parametrize(("profile", "expected"), [(DENSE, 18.2), (EAGER, 17.9)])
 def test_at_32_decoding_a_dense_model_is_bound_by_flops(profile, expected):
-    # The fit's own table leaves the lm_head's FLOPs out: 1.3 % here.
+    # The fit's own table leaves the lm_head's FLOPs out: 1.3% here.
     assert rate(profile, 32) == pytest.approx(expected, rel=0.015)
     terms = CostModel(profiles.load(profile)).terms(32, 32 * 1500)
     assert terms.dense_flops > terms.weights

@@ -9,7 +9,7 @@ import pytest
 from as_json import objects
 from scipy import stats
 
-from swarm.analysis.soak.soak import drift as analysis
+from swarm.analysis.soak import drift as analysis
 from swarm.analysis.stats import rank_tests
 from swarm.catalogue import MIB
 from swarm.results import plain
@@ -67,7 +67,7 @@ def test_of_a_thousand_quiet_series_fewer_than_ten_give_a_false_alarm():
 
 
 def test_nor_do_they_when_the_machine_is_five_times_as_noisy_as_the_prediction():
-    """Noise of 3 % a minute that lasts for minutes (AR(1), 0.6), as on a machine that has other things to do."""
+    """Noise of 3% a minute that lasts for minutes (AR(1), 0.6), as on a machine that has other things to do."""
     tested = false = 0
     for seed in range(60):
         rows, noise, pick = night(seed), 0.0, random.Random(seed)
@@ -135,7 +135,7 @@ def test_failures_that_begin_in_the_night_are_found_and_a_storm_of_them_is_no_sl
         if number >= 300:
             row["error_share"] = 0.04
         if number in range(100, 130):
-            row |= {"disturbed": "60 % of the requests failed", "ttft_s_p50": row["ttft_s_p50"] / 3, "error_share": 0.6}
+            row |= {"disturbed": "60% of the requests failed", "ttft_s_p50": row["ttft_s_p50"] / 3, "error_share": 0.6}
     assert set(found(rows)) == {"error_share"}
 
 

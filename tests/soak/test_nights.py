@@ -138,7 +138,7 @@ def trials(*itl: float) -> Any:
     ("candidate", "status"),
     [
         ((0.0100, 0.0099, 0.0101), "failed"),
-        ((0.0092, 0.0093, 0.0093), "passed"),  # worse, but by less than 5 %
+        ((0.0092, 0.0093, 0.0093), "passed"),  # worse, but by less than 5%
         ((0.0100, 0.0101, 0.0089), "passed"),  # one trial as fast as the baseline's
         ((0.0080, 0.0081, 0.0080), "passed"),
     ],
@@ -148,15 +148,15 @@ def test_against_a_baseline_it_must_be_worse_by_more_than_the_tolerance_and_sure
     (found,) = (check for check in checks if check.name.endswith("ITL p50"))
     assert found.status == status
     if status == "failed":
-        assert "0.01, and 0.009 in the baseline: +11.1 % (5 % are allowed)" in found.text
+        assert "0.01, and 0.009 in the baseline: +11.1% (5% are allowed)" in found.text
 
 
 @pytest.mark.parametrize(
     ("tolerance", "status", "text"),
     [
         (None, "skipped", "one trial cannot be surely worse; run 2 or more of both, or give --tolerance"),
-        (0.05, "failed", "0.01, and 0.009 in the baseline: +11.1 % (5 % are allowed)"),
-        (0.2, "passed", "0.01, and 0.009 in the baseline: +11.1 % (20 % are allowed)"),
+        (0.05, "failed", "0.01, and 0.009 in the baseline: +11.1% (5% are allowed)"),
+        (0.2, "passed", "0.01, and 0.009 in the baseline: +11.1% (20% are allowed)"),
     ],
 )
 def test_one_trial_against_one_is_judged_only_by_a_tolerance_that_was_asked_for(tolerance, status, text):

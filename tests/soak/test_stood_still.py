@@ -43,7 +43,7 @@ def disturbed(*stops, shards=1):
 @pytest.mark.parametrize(
     ("stops", "found"),
     [
-        ([(70, 71.2, 0)], {}),  # 2 % of the window
+        ([(70, 71.2, 0)], {}),  # 2% of the window
         ([(70, 71.3, 0)], {1: "the load generator stood still for 1.3 s"}),
         ([(70, 70.7, 0), (80, 80.8, 0)], {1: "the load generator stood still for 1.5 s"}),
         (

@@ -61,7 +61,7 @@ def test_a_storm_of_429_is_counted_and_makes_nobody_spin_or_starve(soaks: Soaks,
     results = soaks.run()
     assert "requests failed" in reasons(results)
     assert "rate_limited" in reasons(results)
-    assert {why for number, why in windows(results).items() if 9 <= number < 13} == {"100 % of the requests failed"}
+    assert {why for number, why in windows(results).items() if 9 <= number < 13} == {"100% of the requests failed"}
     storm = [at for at in made.sent if 100 <= at < 160]
     assert 20 <= len(storm) <= 2 * (60 / 5 + 7)  # at most one try in 5 s each, after some quick ones
     for agent in (0, 1):

@@ -150,7 +150,7 @@ def _nothing_compared(skipped: Sequence[Check]) -> Check:
 def _against_baseline(
     title: str, number: Number, old: Sequence[float], new: Sequence[float], asked: float | None
 ) -> Check:
-    """Worse when by more than the tolerance, and surely worse: the 99 % interval of the ratio leaves out 1.
+    """Worse when by more than the tolerance, and surely worse: the 99% interval of the ratio leaves out 1.
 
     With a few trials that means that all of them are worse than all of the baseline's. With one it would say nothing:
     then only a tolerance that was asked for decides.
@@ -169,7 +169,7 @@ def _against_baseline(
         f"{_shown(median(new))}, and {_shown(median(old))} in the baseline: {math.expm1(sign * change.value):+.1%} "
         f"({limit:.0%} are allowed)"
     )
-    return Check("baseline", title, _status(not worse), text.replace("%", " %"))
+    return Check("baseline", title, _status(not worse), text)
 
 
 def _values(number: Number, stage: StageResults, results: Results) -> list[float]:
@@ -216,7 +216,7 @@ def comparable(night: Entry, stage: StageEntry, entries: Iterable[Entry]) -> lis
 def _against_nights(
     title: str, number: Number, latest_first: Sequence[float], tonight: float | None, tolerance: float
 ) -> Check:
-    """Worse when this night and the last are both further from the median of up to 14 before than max(4 MAD, 5 %).
+    """Worse when this night and the last are both further from the median of up to 14 before than max(4 MAD, 5%).
 
     One bad night is an accident; of two in a row, one in a hundred quiet months sees a false one (docs/soak.md).
     """

@@ -2,7 +2,7 @@
 
 Windows are taken ten at a time, by their median: neighbouring minutes resemble each other, and neighbouring tens of
 minutes hardly do. The first half hour's worth is left out, as the start-up. A trend (Theil and Sen) or a change of
-level (Pettitt, its size by Hodges and Lehmann) is a finding where the near end of its 99 % interval is beyond the
+level (Pettitt, its size by Hodges and Lehmann) is a finding where the near end of its 99% interval is beyond the
 metric's floor of practical size: tests for any trend at all cry wolf in a quarter of quiet series.
 """
 
@@ -190,4 +190,4 @@ def _text(number: Number, found: rank_tests.Estimate, since_h: float, until_h: f
         "bytes": (f"{abs(found.value) / MIB:.2g} MiB an hour", f"{low / MIB:.2g} to {high / MIB:.2g}"),
     }[_rule(number).unit]
     when = f"at {since_h:.1f} h" if stepped else f"steadily, from {since_h:.1f} h to {until_h:.1f} h"
-    return f"{number.label} {verb} by {size} {when} (99 %: {between})".replace("%", " %").replace("99  %", "99 %")
+    return f"{number.label} {verb} by {size} {when} (99%: {between})"

@@ -310,7 +310,7 @@ def _disturbed(row: SoakWindow, usual_wait_s: float, max_lag_s: float) -> str | 
     if wait > max(SILENCE_S, SILENCE_TIMES * usual_wait_s):
         return f"silence of {wait:.1f} s"
     if share is not None and share > STORM_SHARE:
-        return f"{share * 100:.0f} % of the requests failed"
+        return f"{share * 100:.0f}% of the requests failed"
     if not row.requests:
         return "nothing was answered"
     if lag is not None and lag > max_lag_s:

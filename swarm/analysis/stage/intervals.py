@@ -1,4 +1,4 @@
-"""How sure the numbers of a stage are: 95 % intervals over its trials."""
+"""How sure the numbers of a stage are: 95% intervals over its trials."""
 
 import math
 from collections.abc import Sequence

@@ -65,12 +65,12 @@ def _slow(process: Process, limits: Limits, use: Use | None) -> str | None:
     limit = f"(client.max_lag is {milliseconds(limits.max_lag_s)})"
     if timing.by_kernel:
         late = (
-            f"1 % of the chunks may have come more than {milliseconds(error)} before their stamp {limit}, as "
+            f"1% of the chunks may have come more than {milliseconds(error)} before their stamp {limit}, as "
             f"{percent(timing.coalesced / timing.chunks)} were read together with a later one, and swarm was up to "
             f"{milliseconds(lag)} late"
         )
     else:
-        late = f"1 % of the time swarm was more than {milliseconds(lag)} late {limit}, and it stamps the chunks itself"
+        late = f"1% of the time swarm was more than {milliseconds(lag)} late {limit}, and it stamps the chunks itself"
     if strangers := _strangers(use):
         return f"the machine was busy: {late}, while {strangers}; stop them, or run swarm on another machine"
     if busy is not None and busy > BUSY_SHARE:
@@ -86,7 +86,7 @@ def simulator_late(trial: Trial, limits: Limits) -> str | None:
     if slip is None or slip <= limits.max_lag_s:
         return None
     limit = milliseconds(limits.max_lag_s)
-    late = f"1 % of its steps were more than {milliseconds(slip)} late (client.max_lag is {limit})"
+    late = f"1% of its steps were more than {milliseconds(slip)} late (client.max_lag is {limit})"
     uses = (_strangers(_use(trial, number)) for number in sorted(trial.client.processes))
     strangers = next(filter(None, uses), None)
     blamed, remedy = (

@@ -11,7 +11,7 @@ from swarm.analysis.trial.trial import Trial
 from swarm.analysis.trial.warmup import warmup
 from swarm.recording.records import WindowEnd
 from swarm.results import Code, Finding
-from swarm.text import counted
+from swarm.text import counted, percent
 
 FIRST_TOKENS = 8
 """More tokens than this in a first chunk came before it: speculative decoding makes fewer in one step."""
@@ -42,7 +42,7 @@ def _on_jobs(agents: int, trials: Sequence[Trial]) -> Iterator[Note]:
     if cut := total(trial.jobs.outcomes for trial in trials).get("context_limit", 0):
         yield (
             "context_limit",
-            f"cut off by the context: {cut} of {jobs} finished jobs ({cut / jobs * 100:.2g} %) ended as context_limit "
+            f"cut off by the context: {cut} of {jobs} finished jobs ({percent(cut / jobs, 2)}) ended as context_limit "
             "before their work was done, and count in job times and jobs/h; raise agents.context",
         )
 
@@ -122,9 +122,9 @@ def _on_windows(agents: int, trials: Sequence[Trial]) -> Iterator[Note]:
 def _too_early(closed: WindowEnd) -> Iterator[str]:
     """Complaints about a window that ran to its longest and had still not seen enough."""
     if closed.metric and closed.asked is not None and (closed.reached is None or closed.reached > closed.asked):
-        known = "not known at all" if closed.reached is None else f"known to {closed.reached * 100:.2g} %"
+        known = "not known at all" if closed.reached is None else f"known to {percent(closed.reached, 2)}"
         yield (
-            f"stage.until: {closed.metric} was {known} when the time was up, and {closed.asked * 100:.2g} % were asked "
+            f"stage.until: {closed.metric} was {known} when the time was up, and {percent(closed.asked, 2)} were asked "
             "for; raise stage.until.max"
         )
     for name, asked, done in (("turns", closed.turns_asked, closed.turns), ("jobs", closed.jobs_asked, closed.jobs)):

@@ -11,14 +11,14 @@ from statistics import fmean, stdev
 from swarm.analysis.stats.paired_ratio import t_quantile
 
 BATCHES = 20
-"""Enough for 93-95 % coverage, few enough that neighbouring batches hardly know of each other."""
+"""Enough for 93-95% coverage, few enough that neighbouring batches hardly know of each other."""
 MSER_BATCH = 5
 MSER_LEAST = 20
 """Batches of five: with fewer, a quarter of the cuts in plain noise lie anywhere."""
 
 
 def half_width(values: Sequence[float]) -> float:
-    """Half width of the 95 % t interval of the mean of two or more independent values."""
+    """Half width of the 95% t interval of the mean of two or more independent values."""
     return t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
 
 

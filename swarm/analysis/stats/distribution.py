@@ -30,7 +30,7 @@ INFINITY: Final = "inf"
 
 
 class Distribution:
-    """Values in nanoseconds, known to 0.1 %."""
+    """Values in nanoseconds, known to 0.1%."""
 
     def __init__(self, counts: Mapping[int, int]) -> None:
         """`counts`: bucket (see `swarm.recording.histograms.bucket`) -> number of values."""

@@ -13,7 +13,7 @@ ENOUGH_TO_CLAIM = 3
 
 
 class Ratio(NamedTuple):
-    """candidate / baseline; `significant`: whether its 95 % interval leaves out 1. None: it cannot be known."""
+    """candidate / baseline; `significant`: whether its 95% interval leaves out 1. None: it cannot be known."""
 
     value: float | None
     interval: Interval | None
@@ -37,7 +37,7 @@ def paired_log_ratio(baseline: Sequence[float], candidate: Sequence[float]) -> R
 
 
 def t_interval(values: Sequence[float]) -> Interval | None:
-    """The 95 % interval of the mean of independent values, by Student's t; None of fewer than two."""
+    """The 95% interval of the mean of independent values, by Student's t; None of fewer than two."""
     if len(values) < 2:
         return None
     middle, half = mean(values), t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))

@@ -46,8 +46,7 @@ def fit(rates: Mapping[int, float | None]) -> ScalingLaw:
     if misfit > MOST_MISFIT:
         return ScalingLaw(
             reason="the output does not follow the Universal Scalability Law: its best fit is off by "
-            f"{misfit:.0%}; a prefix "
-            "cache that overflows bends the curve like this".replace("%", " %")
+            f"{misfit:.0%}; a prefix cache that overflows bends the curve like this"
         )
     spread = sum(squares) / (len(rows) - 3)
     covariance = [[spread * cell for cell in row] for row in inverse]

@@ -1,6 +1,6 @@
 """When the load generator itself stood still: no agent went on, whatever the times of its requests look like.
 
-Lag is told per probe, and 1 % of the probes may be late: a process that is stopped for 10 s is late once.
+Lag is told per probe, and 1% of the probes may be late: a process that is stopped for 10 s is late once.
 """
 
 from collections.abc import Sequence

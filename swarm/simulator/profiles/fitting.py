@@ -28,7 +28,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A parameter with its 95 % interval."""
+    """A parameter with its 95% interval."""
 
     value: float
     low: float
