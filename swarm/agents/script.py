@@ -48,7 +48,7 @@ class ScriptDriver:
 
 
 class ScriptConversation:
-    answered = stuck = False
+    answered = False
     think_ns: int | None = None
     awaits: tuple[str, ...] = ()
     beside: tuple[SubAgent, ...] = ()

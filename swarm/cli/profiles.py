@@ -44,7 +44,9 @@ def show(
 def add(
     config: Annotated[Path, typer.Option(help="The model's config.json.")],
     gpu: Annotated[str, typer.Option(metavar="rtx4090", help="From the table of GPUs; a wrong name lists it.")],
-    quant: Annotated[str, typer.Option(metavar="bf16|fp8|awq", help="Precision of the weights.")] = "bf16",
+    quant: Annotated[
+        str | None, typer.Option(metavar="bf16|fp8|awq", help="Precision of the weights; default: as config.json says.")
+    ] = None,
     tp: Annotated[int, typer.Option(min=1, help="GPUs that share each layer.")] = 1,
     link: Annotated[
         str | None, typer.Option(metavar="nvlink|pcie", help="Link between the GPUs; default: NVLink, if they have it.")
@@ -63,13 +65,14 @@ def add(
 ) -> None:
     """Make a profile from a model's config.json and a GPU's data sheet: assumed, until it is calibrated."""
     from swarm.recording.rundir import write_whole
+    from swarm.simulator.models.weights import BYTES_PER_WEIGHT
     from swarm.simulator.profiles import data_files, profiles
-    from swarm.simulator.profiles.derive import BYTES_PER_WEIGHT, KV_BYTES, derive
+    from swarm.simulator.profiles.derive import KV_BYTES, derive
     from swarm.simulator.profiles.efficiencies import ENGINE, LINKS
 
     chosen = (
         ("--gpu", gpu, data_files.gpus()),
-        ("--quant", quant, BYTES_PER_WEIGHT),
+        ("--quant", quant or "bf16", BYTES_PER_WEIGHT),
         ("--link", link or LINKS[0], LINKS),
         ("--kv-cache-dtype", kv_cache_dtype, KV_BYTES),
     )

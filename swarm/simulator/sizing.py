@@ -30,7 +30,7 @@ def size(profile: Profile, context: int) -> Sizing:
     """ValueError for a context below one token, or longer than a request of this profile can have."""
     if not 0 < context <= profile.max_context:
         raise ValueError(f"a context is 1 to {profile.max_context} tokens with {profile.name}, not {context}")
-    fit = min(profile.max_num_seqs, profile.kv_blocks // -(-context // profile.block_size))
+    fit = min(profile.max_num_seqs, profile.kv_blocks // profile.blocks_of(context))
     return Sizing(
         memory_bytes=round(profile.tp * profile.memory_gib * 2**30),
         weights_bytes=profile.weights_bytes,

@@ -73,6 +73,12 @@ def prefill_attention(computed: int, tokens: int) -> int:
     return tokens * computed + tokens * (tokens + 1) // 2
 
 
+def bounded_attention(computed: int, tokens: int, window: int) -> int:
+    """The same where each sees at most the `window` tokens up to itself."""
+    growing = max(0, min(tokens, window - computed))
+    return prefill_attention(computed, growing) + (tokens - growing) * window
+
+
 class CostModel:
     """The model of one profile, its constants multiplied out once."""
 
@@ -88,14 +94,21 @@ class CostModel:
             p.nonexpert_bytes / p.eta_weights + p.lm_head_bytes / p.eta_lm_head_batched
         ) / bandwidth
         self._seconds_per_expert = expert_layers * p.expert_bytes / (p.eta_experts * bandwidth)
-        self._kv_per_token = p.kv_bytes_per_token / (p.eta_kv * bandwidth)
+        bounded = p.window_kv_bytes_per_token + p.selected_kv_bytes_per_token
+        self._kv_per_token = (p.kv_bytes_per_token - bounded) / (p.eta_kv * bandwidth)
+        self._kv_per_bounded_token = bounded / (p.eta_kv * bandwidth)
+        self._window = p.window
         self._state_per_request = 2 * p.state_bytes / (p.eta_kv * bandwidth)  # read and written
         # Two FLOPs for each weight and token; the lm_head's weights are 16 bit, its rows the sampled tokens.
         dense_rate = p.eta_flops_dense * flops
         self._dense_per_token = 2 * (p.active_linear_params - expert_params) / dense_rate
         self._lm_head_per_row = p.lm_head_bytes / dense_rate
         attention_rate = (p.eta_flops_attention or p.eta_flops_dense) * flops
-        self._attention_per_pair = 4 * (p.attention_layers or p.layers) * p.q_heads * p.head_dim / attention_rate
+        width = p.attention_width
+        if not width and not p.bounded_attention_width:
+            width = (p.attention_layers or p.layers) * p.q_heads * p.head_dim
+        self._attention_per_pair = 4 * width / attention_rate
+        self._attention_per_bounded_pair = 4 * p.bounded_attention_width / attention_rate
         self._expert_flops_per_token = 2 * expert_params / (p.eta_flops_experts * flops)
         self._overhead = p.layers * p.layer_overhead_us * 1e-6
         self._allreduce = 2 * p.layers * p.allreduce_us * 1e-6 if p.tp > 1 else 0.0
@@ -110,24 +123,39 @@ class CostModel:
         self._read_experts: dict[int, float] = {}
 
     def terms(
-        self, decodes: int, context: int, prefill_tokens: int = 0, prefill_pairs: int = 0, sampled: int | None = None
+        self,
+        decodes: int,
+        context: int,
+        prefill_tokens: int = 0,
+        prefill_pairs: int = 0,
+        sampled: int | None = None,
+        bounded: int | None = None,
+        bounded_pairs: int | None = None,
     ) -> Terms:
         """One step of `decodes` requests whose contexts sum to `context` tokens, and of `prefill_tokens` prompt tokens.
 
         `prefill_pairs`: the sum of `prefill_attention` over the step's chunks. `sampled`: rows of the lm_head, by
-        default the decoding requests; a chunk that ends its prompt adds one.
+        default the decoding requests; a chunk that ends its prompt adds one. `bounded` and `bounded_pairs` are the sums
+        of contexts and pairs as far as the profile's `window` lets a layer see; by default those of equal contexts.
         """
         sampled = decodes if sampled is None else sampled
         tokens = decodes + prefill_tokens
         rows = tokens if prefill_tokens else padded(decodes, self._capture_sizes)
+        attention = prefill_pairs * self._attention_per_pair
+        kv = context * self._kv_per_token + decodes * self._state_per_request
+        if self._window:
+            bounded = min(context, decodes * self._window) if bounded is None else bounded
+            pairs = min(prefill_pairs, prefill_tokens * self._window) if bounded_pairs is None else bounded_pairs
+            attention += pairs * self._attention_per_bounded_pair
+            kv += bounded * self._kv_per_bounded_token
         return Terms(
             self._weights_single if sampled <= 1 else self._weights_batched,
             tokens * self._dense_per_token + sampled * self._lm_head_per_row,
             self._experts_seconds(rows),
             tokens * self._expert_flops_per_token,
             # A decoding token's attention is bound by its KV read, which is a term of its own.
-            prefill_pairs * self._attention_per_pair,
-            context * self._kv_per_token + decodes * self._state_per_request,
+            attention,
+            kv,
             self._overhead,
             self._allreduce + tokens * self._allreduce_per_token,
             decodes * self._cpu_per_request,
@@ -142,7 +170,8 @@ class CostModel:
         for at in range(cached, prompt, budget):
             tokens = min(budget, prompt - at)
             ends = at + tokens == prompt
-            seconds += self.terms(0, 0, tokens, prefill_attention(at, tokens), int(ends)).total
+            pairs, bounded = prefill_attention(at, tokens), bounded_attention(at, tokens, self._window)
+            seconds += self.terms(0, 0, tokens, pairs, int(ends), bounded_pairs=bounded).total
         return seconds
 
     def _experts_seconds(self, rows: int) -> float:

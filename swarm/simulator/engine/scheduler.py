@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from swarm.simulator.engine.cost import CostModel, Terms, prefill_attention
+from swarm.simulator.engine.cost import CostModel, Terms, bounded_attention, prefill_attention
 from swarm.simulator.engine.kv import KVCache
 from swarm.simulator.engine.time_breakdown import Spent
 from swarm.simulator.profiles.profiles import Profile
@@ -37,6 +37,7 @@ class Request:
         "cached_tokens",
         "computed",
         "decoding_since",
+        "dropped",
         "finish_reason",
         "finished_at",
         "first_token_at",
@@ -55,6 +56,7 @@ class Request:
         "ready_at",
         "request_id",
         "scheduled_at",
+        "window_blocks",
     )
 
     def __init__(
@@ -93,6 +95,10 @@ class Request:
         self.cached_tokens: int | None = None
         """Prompt tokens that the prefix cache served when it was first scheduled."""
         self.blocks: list[int] = []
+        """Its tokens' blocks in order, the first `dropped` of them given back."""
+        self.dropped = 0
+        self.window_blocks: list[int] = []
+        """Beside them, room for the layers that keep only a window."""
         self.computed = 0
         """Tokens whose keys and values are in its blocks; of a decoding request, as of step `decoding_since`."""
         self.generated = 0
@@ -137,11 +143,13 @@ class Step:
 
     __slots__ = (
         "admitted",
+        "bounded_pairs",
         "decodes",
         "end",
         "finished",
         "first",
         "number",
+        "pairs",
         "preempted",
         "prefill_tokens",
         "stalls",
@@ -157,6 +165,9 @@ class Step:
         self.terms: Terms | None = None
         self.decodes = 0
         self.prefill_tokens = 0
+        self.pairs = 0
+        """Query-key pairs of its prompt tokens; `bounded_pairs`: as far as the profile's window reaches."""
+        self.bounded_pairs = 0
         self.admitted: list[Request] = []
         self.preempted: list[Request] = []
         self.tokens: list[Request] = []
@@ -193,6 +204,11 @@ class Engine:
         self._prefilling: dict[Request, None] = {}
         self._decoding: dict[Request, None] = {}
         self._context = 0  # sum of the decoding requests' computed tokens
+        self._window = profile.window
+        self._is_windowed_throughout = profile.is_windowed_throughout
+        self._bounded = 0  # the same, each counted up to the window
+        self._growing = 0  # decoding requests whose context is still shorter than the window
+        self._outgrown: dict[int, dict[Request, None]] = {}  # which of them reach it, by step
         self._full_blocks: list[dict[Request, None]] = [{} for _ in range(profile.block_size)]  # by step % block size
         self._last_tokens: dict[int, dict[Request, None]] = {}  # by step
         self._completing: list[Request] = []  # whose prompt ends in the current step
@@ -239,13 +255,16 @@ class Engine:
             return None
         step = Step(self.steps, now)
         self._grow_decoding(step)
-        pairs = self._schedule_prompts(step)
+        self._schedule_prompts(step)
         decodes = step.decodes = len(self._decoding)
-        context = self._context + decodes
-        step.terms = self.cost.terms(decodes, context, step.prefill_tokens, pairs, decodes + len(self._completing))
+        context, bounded = self._context + decodes, self._bounded + self._growing
+        sampled = decodes + len(self._completing)
+        step.terms = self.cost.terms(
+            decodes, context, step.prefill_tokens, step.pairs, sampled, bounded, step.bounded_pairs
+        )
         duration = step.terms.total
         if decodes and step.prefill_tokens:
-            self._prefill_excess += duration - self.cost.terms(decodes, context).total
+            self._prefill_excess += duration - self.cost.terms(decodes, context, bounded=bounded).total
         step.end = now + duration
         self.step = step
         return step
@@ -259,6 +278,8 @@ class Engine:
         self.steps += 1
         step.tokens = list(self._decoding)
         self._context += len(step.tokens)
+        self._bounded += self._growing
+        self._growing -= len(self._outgrown.pop(self.steps, ()))
         for request in self._last_tokens.pop(step.number, ()):
             self._stop_decoding(request)
             step.finished.append(request)
@@ -296,10 +317,12 @@ class Engine:
         for request in list(self._full_blocks[step.number % self.profile.block_size]):
             if request.decoding_since is None:
                 continue  # it has just been preempted for the sake of an older one
-            if not self._make_room(1, request, step):
+            computed = request.computed + step.number - request.decoding_since
+            self._give_back(request, computed)
+            if not self._make_room(self._missing_blocks(request, computed + 1), request, step):
                 continue
-            self._register_last(request, request.computed + step.number - request.decoding_since)
-            request.blocks += self.kv.allocate(1)
+            self._register_last(request, computed)
+            self._allocate(request, computed + 1)
 
     def _start_decoding(self, request: Request) -> None:
         """From the next step on (number `self.steps`) it gets one token a step."""
@@ -307,6 +330,10 @@ class Engine:
         request.prefill_stall_s -= self._prefill_excess
         self._decoding[request] = None
         self._context += request.computed
+        self._bounded += min(request.computed, self._window)
+        if request.computed < self._window:
+            self._growing += 1
+            self._outgrown.setdefault(self.steps + self._window - request.computed, {})[request] = None
         self._full_blocks[(self.steps - request.computed) % self.profile.block_size][request] = None
         last = self.steps + request.output_tokens - request.generated - 1
         self._last_tokens.setdefault(last, {})[request] = None
@@ -321,26 +348,30 @@ class Engine:
         if last in self._last_tokens:
             self._last_tokens[last].pop(request, None)
         done = self.steps - since
+        if request.computed + done < self._window:
+            self._growing -= 1
+            del self._outgrown[since + self._window - request.computed][request]
         request.computed += done
         request.generated += done
         request.decoding_since = None
         request.prefill_stall_s += self._prefill_excess
         self._context -= request.computed
+        self._bounded -= min(request.computed, self._window)
 
     # Prompts
 
-    def _schedule_prompts(self, step: Step) -> int:
-        """Spends what decoding leaves of the step's tokens on prompts; the query-key pairs of their attention."""
+    def _schedule_prompts(self, step: Step) -> None:
+        """Spends what decoding leaves of the step's tokens on prompts."""
         budget = self.profile.max_num_batched_tokens - len(self._decoding)
-        pairs = 0
         for request in list(self._prefilling):
             if budget and request in self._running:
                 tokens = min(budget, self._known(request) - request.computed)
+                self._give_back(request, request.computed)
                 if self._make_room(self._missing_blocks(request, request.computed + tokens), request, step):
-                    pairs += self._schedule_chunk(request, tokens, step)
+                    self._schedule_chunk(request, tokens, step)
                     budget -= tokens
         if step.preempted:
-            return pairs
+            return
         while budget and self._waiting and len(self._running) < self.profile.max_num_seqs:
             request = self._waiting[0]
             if not self._admit(request, budget, step.start):
@@ -348,9 +379,8 @@ class Engine:
             self._waiting.popleft()
             step.admitted.append(request)
             tokens = min(budget, self._known(request) - request.computed)
-            pairs += self._schedule_chunk(request, tokens, step)
+            self._schedule_chunk(request, tokens, step)
             budget -= tokens
-        return pairs
 
     def _admit(self, request: Request, budget: int, now: float) -> bool:
         """Lets it run with what the prefix cache has of it, if its prompt (or first chunk) fits the free blocks."""
@@ -361,11 +391,12 @@ class Engine:
         hits = self.kv.lookup(request.hashes, (known - 1) // size)
         cached = len(hits) * size
         must_fit = known if self.profile.admission == "full_prompt" else min(known, cached + budget)
-        if not self.kv.can_allocate(-(-must_fit // size) - len(hits), besides=hits):
+        outside = self._outside(cached)
+        if not self.kv.can_allocate(self._to_admit(must_fit, len(hits), budget), besides=hits[outside:]):
             self._blocked = (request, self._cache_version)
             return False
-        self.kv.acquire(hits)
-        request.blocks = hits
+        self.kv.acquire(hits[outside:])
+        request.blocks, request.dropped = hits, outside
         request.computed = cached
         self._running[request] = self._prefilling[request] = None
         if request.scheduled_at is None:
@@ -375,9 +406,17 @@ class Engine:
             self.cache_hits += cached
         return True
 
-    def _schedule_chunk(self, request: Request, tokens: int, step: Step) -> int:
+    def _to_admit(self, tokens: int, cached_blocks: int, budget: int) -> int:
+        """Blocks to be free for a request of `tokens`; where old ones are given back, no more than are held at once."""
+        size = self.profile.block_size
+        blocks = -(-tokens // size) - cached_blocks
+        if self._is_windowed_throughout:
+            blocks = min(blocks, -(-(self._window + budget) // size) + 1)
+        return blocks + self.profile.window_blocks(tokens)
+
+    def _schedule_chunk(self, request: Request, tokens: int, step: Step) -> None:
         before = request.computed
-        request.blocks += self.kv.allocate(self._missing_blocks(request, before + tokens))
+        self._allocate(request, before + tokens)
         # As in vLLM they can be shared at once: who shares them in this very step reads what the step writes first.
         size = self.profile.block_size
         for at in range(before // size, min((before + tokens) // size, len(request.hashes))):
@@ -387,7 +426,8 @@ class Engine:
         step.prefill_tokens += tokens
         if request.computed == self._known(request):
             self._completing.append(request)
-        return prefill_attention(before, tokens)
+        step.pairs += prefill_attention(before, tokens)
+        step.bounded_pairs += bounded_attention(before, tokens, self._window)
 
     def _end_prompt(self, request: Request, step: Step) -> None:
         """All its tokens are computed, so the step has sampled the next: the first, or the one after a preemption."""
@@ -420,7 +460,24 @@ class Engine:
         return request.prompt_tokens + request.generated
 
     def _missing_blocks(self, request: Request, tokens: int) -> int:
-        return -(-tokens // self.profile.block_size) - len(request.blocks)
+        missing = -(-tokens // self.profile.block_size) - len(request.blocks)
+        return missing + self.profile.window_blocks(tokens) - len(request.window_blocks)
+
+    def _allocate(self, request: Request, tokens: int) -> None:
+        request.blocks += self.kv.allocate(-(-tokens // self.profile.block_size) - len(request.blocks))
+        if more := self.profile.window_blocks(tokens) - len(request.window_blocks):
+            request.window_blocks += self.kv.allocate(more)
+
+    def _outside(self, computed: int) -> int:
+        """Leading blocks that no layer looks at any more, where all layers have a window."""
+        return max(0, computed - self._window) // self.profile.block_size if self._is_windowed_throughout else 0
+
+    def _give_back(self, request: Request, computed: int) -> None:
+        """Releases the blocks outside the window; whoever sends the same prefix still finds them until eviction."""
+        outside = self._outside(computed)
+        if outside > request.dropped:
+            self.kv.release(request.blocks[request.dropped : outside])
+            request.dropped = outside
 
     def _make_room(self, blocks: int, request: Request, step: Step) -> bool:
         """Preempts the youngest until `blocks` are free; False if that was the request itself."""
@@ -448,8 +505,8 @@ class Engine:
         del self._running[request]
         self._prefilling.pop(request, None)
         self._register_last(request, request.computed)
-        self.kv.release(request.blocks)
-        request.blocks = []
+        self.kv.release(request.blocks[request.dropped :] + request.window_blocks)
+        request.blocks, request.window_blocks, request.dropped = [], [], 0
         self._cache_version += 1
 
     def _register_last(self, request: Request, computed: int) -> None:

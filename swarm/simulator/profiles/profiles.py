@@ -73,7 +73,7 @@ class Profile:
     admission: Admission = "full_prompt"
     """`full_prompt`: admit when the whole prompt fits the free KV blocks; `first_chunk`: when its first chunk does."""
     attention_layers: int = 0
-    """Layers with full attention: only these have a KV cache. 0: all."""
+    """Layers with attention: only these have a KV cache. 0: all."""
     expert_layers: int = 0
     """Layers with experts; 0: all, if the model has any."""
     state_bytes: int = 0
@@ -100,17 +100,55 @@ class Profile:
     """Power limit of each GPU, below its usual one; 0: none."""
     kv_cache_dtype: KVDtype = ""
     """Precision of the KV cache: `auto` is 16 bits per value; empty: not known."""
+    window: int = 0
+    """Tokens that attention is bounded to in the layers with a sliding or chunked window or an index; 0: none has."""
+    window_kv_bytes_per_token: int = 0
+    """The part of `kv_bytes_per_token` that is kept and read of the last `window` tokens only."""
+    selected_kv_bytes_per_token: int = 0
+    """The part of it that is kept of all tokens, and read of `window` of them, which an index has chosen."""
+    attention_width: int = 0
+    """Query heads times their size, summed over the layers without a bound, for FLOPs; 0, and no
+    `bounded_attention_width`: `attention_layers * q_heads * head_dim`."""
+    bounded_attention_width: int = 0
+    """The same sum over the layers whose attention is bounded to `window` tokens."""
     provenance: str = "assumed"
     note: str = ""
 
     @property
     def kv_blocks(self) -> int:
-        return self.kv_tokens // self.block_size
+        """Blocks of `block_size` tokens, of the layers that keep the whole context, if there are any."""
+        return self.kv_tokens * self.kv_bytes_per_token // (self._block_bytes * self.block_size)
+
+    @property
+    def _block_bytes(self) -> int:
+        return self.kv_bytes_per_token - self.window_kv_bytes_per_token or self.kv_bytes_per_token
+
+    @property
+    def is_windowed_throughout(self) -> bool:
+        """Whether no layer keeps more than the window."""
+        return bool(self.window) and self.window_kv_bytes_per_token == self.kv_bytes_per_token
+
+    def window_blocks(self, tokens: int) -> int:
+        """Blocks beside those of the whole context that a request of `tokens` needs for the layers with a window."""
+        if not self.window_kv_bytes_per_token or self.is_windowed_throughout:
+            return 0
+        size = -(-min(tokens, self.window) // self.block_size) * self.window_kv_bytes_per_token
+        return -(-size // self._block_bytes)
+
+    def blocks_of(self, tokens: int) -> int:
+        """All blocks of a request of `tokens`, nothing shared."""
+        kept = min(tokens, self.window + self.block_size) if self.is_windowed_throughout else tokens
+        return -(-kept // self.block_size) + self.window_blocks(tokens)
 
     @property
     def max_context(self) -> int:
         """Tokens of prompt and reply that one request can have: one that the pool cannot hold could never finish."""
-        return min(self.max_model_len, self.kv_blocks * self.block_size)
+        if self.is_windowed_throughout and self.blocks_of(self.max_model_len) <= self.kv_blocks:
+            return self.max_model_len
+        fits = (self.kv_blocks - self.window_blocks(self.window)) * self.block_size
+        if fits < self.window:  # not even a whole window's tokens in both kinds of layers
+            fits = self.kv_tokens // self.block_size * self.block_size
+        return min(self.max_model_len, fits)
 
     @property
     def architecture(self) -> Literal["moe", "dense"]:
@@ -219,6 +257,11 @@ _MAY_BE_ZERO = frozenset(
         "allreduce_bytes_per_s",
         "cpu_per_request_us",
         "power_limit_w",
+        "window",
+        "window_kv_bytes_per_token",
+        "selected_kv_bytes_per_token",
+        "attention_width",
+        "bounded_attention_width",
     }
 )
 
@@ -238,6 +281,14 @@ def _check_values(profile: Profile, where: str) -> None:
             )
     if profile.experts and not 0 < profile.topk <= profile.experts:
         raise ValueError(f"profile {where}: topk must be 1 to experts ({profile.experts}), not {profile.topk}")
+    bounded = profile.window_kv_bytes_per_token + profile.selected_kv_bytes_per_token
+    if bounded > profile.kv_bytes_per_token:
+        raise ValueError(
+            f"profile {where}: window_kv_bytes_per_token and selected_kv_bytes_per_token are parts of "
+            f"kv_bytes_per_token ({profile.kv_bytes_per_token}), not {bounded}"
+        )
+    if (bounded or profile.bounded_attention_width) and not profile.window:
+        raise ValueError(f"profile {where}: missing window, which bounds the attention of some of its layers")
     if profile.kv_blocks < 2:
         raise ValueError(
             f"profile {where}: kv_tokens must hold 2 blocks at least ({2 * profile.block_size} tokens), "
