@@ -123,7 +123,8 @@ class Agent:
     async def _through(self, run: _JobRun) -> JobOutcome:
         """A job with its sub-agents: it is over when all of them are."""
         async with run.beside:
-            return await self._work(run)
+            outcome = await self._work(run)
+            return "error" if run.conversation.stuck else outcome
 
     async def _sub_agent(self, run: _JobRun, sub: SubAgent) -> None:
         """A job beside another, by an agent of its own number. It is part of the other's job, and has no record."""

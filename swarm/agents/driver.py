@@ -57,6 +57,10 @@ class Conversation(Protocol):
         """Whether the reply that was accepted last has ended the job."""
 
     @property
+    def stuck(self) -> bool:
+        """Whether the server lost tool calls, and not one has arrived: the agent could do nothing."""
+
+    @property
     def think_ns(self) -> int | None:
         """How long to think before the next request, from the end of the last turn, or of the last of those that it
         awaits; None: as the scenario says."""

@@ -58,6 +58,8 @@ class ModelConversation:
         self._driver = driver
         self._messages: list[dict[str, Any]] = []
         self._calls = 0
+        self._lost = self._called = False
+        """Whether a reply was to hold calls with a name and held none, and whether one held some."""
         self._bytes_per_token = BYTES_PER_TOKEN
         self._bytes = sum(len(json.dumps(tool)) for tool in driver.tools)
         self._tokens = self._bytes / BYTES_PER_TOKEN
@@ -95,11 +97,16 @@ class ModelConversation:
         if reply.prompt_tokens:
             # Dropped reasoning is in it for this once; the next `usage` corrects it.
             self._tokens = reply.prompt_tokens + (reply.completion_tokens or 0)
-        lost = not calls and reply.finish_reason in TOOL_ENDS
-        if lost:
+        ended_for_tools, called = reply.finish_reason in TOOL_ENDS, any(call.name for call in calls)
+        self._called, self._lost = self._called or called, self._lost or (ended_for_tools and not called)
+        if ended_for_tools and not calls:
             self._append({"role": "user", "content": LOST})
-        self.answered = not calls and not lost
+        self.answered = not calls and not ended_for_tools
         return calls
+
+    @property
+    def stuck(self) -> bool:
+        return self._lost and not self._called
 
     def add_result(self, call: Call, text: str) -> None:
         self._append({"role": "tool", "tool_call_id": call.id, "content": text})

@@ -48,7 +48,7 @@ class ScriptDriver:
 
 
 class ScriptConversation:
-    answered = False
+    answered = stuck = False
     think_ns: int | None = None
     awaits: tuple[str, ...] = ()
     beside: tuple[SubAgent, ...] = ()

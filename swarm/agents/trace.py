@@ -88,6 +88,8 @@ class TraceDriver:
 
 
 class TraceConversation:
+    stuck = False
+
     def __init__(self, driver: TraceDriver, job: Job) -> None:
         self._driver = driver
         self._ticket = job.ticket

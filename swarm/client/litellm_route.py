@@ -89,9 +89,9 @@ class LiteLLMSdkClient:
             async with silence:
                 wrapper = await self._litellm.acompletion(**self._fixed, **self._arguments(request))
                 async for chunk in wrapper:
-                    document, grown = chunk.model_dump(exclude_none=True), (len(seen.stamps), seen.completion_tokens)
+                    document, grown_ns = chunk.model_dump(exclude_none=True), stream.grown_ns
                     self._chunk(document, stream, seen)
-                    if seen.stamps and grown != (len(seen.stamps), seen.completion_tokens):
+                    if seen.stamps and stream.grown_ns != grown_ns:
                         silence.reschedule(asyncio.get_running_loop().time() + self._connection.idle_timeout_s)
                     room -= len(str(document))
                     if room < 0:

@@ -57,7 +57,9 @@ WAITING_NS = 250_000_000
 """The longest that reads wait while others come: the live view counts the tokens of running streams."""
 
 _WHOLE_EVENT = b"}\n\n\r\n"
-"""How a read of a running stream ends. One that ends otherwise may end the stream, and is looked at at once."""
+_END = b"[DONE]"
+"""How a read of a running stream ends, and what it does not hold. Any other may end the stream, and is looked at at
+once."""
 
 _CHUNK_HEAD = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")
 _SIZES = {b"%x" % size: size for size in range(1, 2048)}
@@ -336,7 +338,8 @@ class StampedHandler(ResponseHandler):
             data, ancillary, _, _ = connected.recvmsg(READ_BYTES, _ANCILLARY_BYTES)
             now = self._stamper.clock.now()
             waiting.append((data, ancillary, now))
-            if not self._stamper.may_wait or not data.endswith(_WHOLE_EVENT) or len(data) > LARGE_BYTES:
+            waits = data.endswith(_WHOLE_EVENT) and _END not in data and len(data) <= LARGE_BYTES
+            if not (waits and self._stamper.may_wait):
                 self.flush()
                 return True
             if not self._due and (len(waiting) >= self._together or now - waiting[0][2] > WAITING_NS):

@@ -186,7 +186,7 @@ class _Reply:
         self._idle_s = connection.idle_timeout_s
         self._room = connection.max_reply_bytes
         self._most_bytes = connection.max_reply_bytes
-        self._last_ns = self._grown_ns = clock.now()
+        self._last_ns = clock.now()
         self._timer: asyncio.TimerHandle | None = None
 
     async def read(self, line: Line) -> None:
@@ -204,14 +204,10 @@ class _Reply:
 
     def _arrived(self, reads: list[Read]) -> None:
         seen = self._seen
-        chunks, coalesced, brought = len(seen.stamps), seen.coalesced, (seen.completion_tokens, seen.finish_reason)
+        chunks, coalesced = len(seen.stamps), seen.coalesced
         was_over = self._stream.over
         self._stream.feed_all(reads)
         self._last_ns = reads[-1][1]
-        if (seen.completion_tokens, seen.finish_reason) != brought:
-            self._grown_ns = self._last_ns
-        elif len(seen.stamps) > chunks:
-            self._grown_ns = seen.stamps[-1]
         self._room -= sum([len(data) for data, _, _ in reads])
         if self._room < 0 and not self._stream.over:
             self._break_off(failures.too_long(self._most_bytes, str(self._response.url)))
@@ -242,7 +238,7 @@ class _Reply:
         Comments, heartbeats and chunks that bring nothing are no sign of a reply that grows.
         """
         line.flush()
-        silent_s = (self._clock.now() - self._grown_ns) / 1e9
+        silent_s = (self._clock.now() - self._stream.grown_ns) / 1e9
         if self._seen.stamps and silent_s >= self._idle_s:
             self._break_off(failures.idle_timeout(self._idle_s, str(self._response.url)))
             return

@@ -26,7 +26,8 @@ def observations(record: Published) -> Iterator[Observation]:
 
 
 def _of_attempt(attempt: Attempt) -> Iterator[Observation]:
-    yield "start_delay", attempt.t_ns - attempt.intended_ns, attempt.t_ns
+    if attempt.number == 1:  # a retry is late on purpose
+        yield "start_delay", attempt.t_ns - attempt.intended_ns, attempt.t_ns
     if attempt.first_token_ns is not None:
         yield "ttft", attempt.first_token_ns - attempt.t_ns, attempt.first_token_ns
     if attempt.chunks:

@@ -235,7 +235,7 @@ async def work(task, tmp_path, replies, *, max_turns=30, seconds=60.0, **options
     """One agent at one job, with the real tools. Returns the records, and the requests that were made."""
     clock, published, ids = VirtualClock(), [], count(1)
     model = Model(clock, replies)
-    (tmp_path / "root").mkdir()
+    (tmp_path / "root").mkdir(exist_ok=True)
     settings = {"system": "You are an agent.", "tools": tool_schemas(), "context": 8000}
     around = AgentContext(
         header={"run": "r", "shard": 0, "target": "moe", "agents": 1, "trial": 1},
@@ -318,10 +318,15 @@ async def test_a_reply_that_ended_for_tool_calls_and_holds_none_is_no_answer(tas
     assert [attempt.tool_calls for attempt in of(records.Attempt)] == [0, 1, 0]
 
 
-async def test_a_job_whose_calls_are_all_lost_is_never_answered(task, tmp_path):
-    of, _ = await work(task, tmp_path, [reply(finish="tool_calls")] * 9, max_turns=3)
-    (job,) = of(records.Job)
-    assert (job.outcome, job.answer_ns is None) == ("turn_limit", False)
+async def test_a_job_whose_calls_are_all_lost_is_a_failed_one_however_it_ends(task, tmp_path):
+    lost, nameless, call = reply(finish="tool_calls"), reply(("", {})), reply(("list_files", {"path": "."}))
+    full = reply(finish="tool_calls", prompt=9000)
+    for replies in ([lost] * 9, [nameless] * 9, [lost, reply(content="It is done.")], [lost, full]):
+        of, _ = await work(task, tmp_path, replies, max_turns=3)
+        (job,) = of(records.Job)
+        assert (job.outcome, job.answer_ns) == ("error", None)
+    of, _ = await work(task, tmp_path, [lost, call, lost], max_turns=3)
+    assert [job.outcome for job in of(records.Job)] == ["turn_limit"], "one call arrived, and was carried out"
 
 
 async def test_a_call_without_a_name_does_not_count_as_one(task, tmp_path):

@@ -40,6 +40,12 @@ def test_a_failed_attempt_keeps_what_was_seen_but_has_no_latency() -> None:
     assert set(seen(stage().attempt(1.0, waits=[0.25], error="cut"))) == {"start_delay", "ttft"}
 
 
+def test_a_retry_has_no_start_delay_and_its_latency_counts_from_the_turns_intended_send() -> None:
+    attempt = stage().attempt(31.0, waits=[0.25], end=32.0, intended_ns=ns(3.0), number=2)
+    assert "start_delay" not in seen(attempt)
+    assert seen(attempt)["effective_e2e"] == [(31.0, 32.0)]
+
+
 def test_tpot_says_nothing_of_one_token_one_chunk_or_unknown_tokens() -> None:
     assert tpot_ns(stage().attempt(0, waits=[0.2, 0.1], tokens=1)) is None
     assert tpot_ns(stage().attempt(0, waits=[0.2], tokens=9)) is None

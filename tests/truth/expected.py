@@ -41,6 +41,8 @@ class Found:
     outcome: str = "complete"
     """Or the kind of its error."""
     end: int = 0
+    known: int = 0
+    """When it was known that this is the end."""
     over: int = 0
     """When whoever asked can go on."""
     stamps: list[int] = field(default_factory=list)
@@ -83,7 +85,7 @@ def found(
         this.completion = None  # that cannot be
     if this.completion is None:
         this.tokens = []
-    if this.end >= until:
+    if max(this.end, this.known) >= until:
         this.outcome, this.end, this.over = "aborted", int(until), int(until)
     return this
 
@@ -136,6 +138,7 @@ def _done(this: Found, parts: "_Parts", done: Done, reply: Reply) -> Found:
     ends = done.at + LINGER_MS if reply.end.kind == "never" else min(reply.end.at, done.at + LINGER_MS)
     if done.form != "whole":  # it may go on, until the body ends
         ends = reply.end.at
+        this.known = ends * MS
     if this.outcome == "complete" or done.form != "whole":
         this.over = ends * MS
     return this

@@ -83,8 +83,11 @@ class _Life:
 
     def _job(self) -> str:
         job = {"agent": self.agent, "begin": None, "outcome": "censored", "answer": None, "tokens": 0}
+        job |= {"lost": 0, "calls": 0}
         try:
             job["outcome"] = self._turns(job)
+            if self.run.driver == "model" and job["lost"] and not job["calls"]:
+                job["outcome"] = "error"
         finally:
             if job["begin"] is not None:
                 self.told.jobs.append({**job, "end": self.now})
@@ -111,6 +114,8 @@ class _Life:
                 job["answer"] = seen.stamps[0] if seen.stamps else None
                 job["full"] = (seen.prompt or 0) >= FULL
                 calls = len(seen.calls) if self.run.driver == "model" else int(turn < self.run.turns - 1)
+                job["lost"] += seen.lost_calls
+                job["calls"] += calls
                 for _ in range(calls):
                     self._tool()
                 if not calls and not (self.run.driver == "model" and seen.lost_calls):

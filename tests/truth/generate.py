@@ -275,7 +275,8 @@ def replies(draw: Any) -> Reply:
     kind = draw(often("clean", "clean", "close", "reset", "never")) if whole else "clean"
     voice = draw(voices())
     # A body of a known length ends with its last byte, and what never ends brings nothing more.
-    end_at = max(at, head_at) if kind == "never" or (voice.framing, kind) == ("length", "clean") else later()
+    last = said[-1].at if said else head_at
+    end_at = last if kind == "never" or (voice.framing, kind) == ("length", "clean") else later()
     return Reply(
         head_at,
         tuple(said),

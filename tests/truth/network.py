@@ -96,7 +96,7 @@ class Drain(selectors.EpollSelector):
         loop = self._loop
         limit = math.inf if timeout is None else loop.now_ns + round(timeout * 1e9)
         while not self._sweep() and loop.now_ns < limit:
-            due = min(limit, loop.next_at())
+            due = loop.now_ns if any(one.readable for one in loop.open) else min(limit, loop.next_at())
             assert due < math.inf, "nothing will ever happen again"
             loop.now_ns = max(loop.now_ns, int(due))
             loop.arrive()

@@ -85,9 +85,7 @@ def test_what_is_seen_of_a_reply_is_what_the_server_did(reply: Reply) -> None:
     if true.outcome != "complete":  # what may be an error, and how long it is silent, is looked at once a second
         assert true.over <= seen.over <= true.over + 1000 * MS
         seen = dataclasses.replace(seen, over=true.over)
-        if reply.end.kind == "never" or true.outcome == "timeout":
-            assert true.end <= seen.end <= true.end + 1000 * MS
-            seen.end = true.end
+    true.known = 0
     assert seen == true
     assert first[2].coalesced == true.coalesced
     assert as_found(*then) == expected.found(PLAIN), "and the next reply is none the worse for it"
@@ -110,6 +108,23 @@ def test_what_means_nothing_is_silence() -> None:
         reply = Reply(5, (*said, Done(6000)), End(6000, "clean"))
         found = as_found(*asked(reply)[0])
         assert (found.outcome, found.end) == ("timeout", (10 + IDLE_MS) * MS), kind
+
+
+def test_silence_begins_with_what_brought_something_also_where_more_is_read_with_it() -> None:
+    tokens = tuple(Piece(10 * number, "content", "so", 1) for number in range(1, 41))
+    for usage in ("end", "always"):
+        for after, since in (*((Noise(600, kind), 400) for kind in NOISE), (Finish(600, "stop"), 600)):
+            said = (*tokens, after, Noise(900, "comment"), Noise(1100, "empty"), Noise(1800, "comment"))
+            found = as_found(*asked(Reply(5, said, End(1800, "never"), usage))[0])
+            assert (found.outcome, found.end) == ("timeout", (since + IDLE_MS) * MS), (usage, after)
+
+
+def test_an_end_is_known_at_once_also_where_more_is_read_with_it() -> None:
+    for after in (Trouble(30, "error", 0), Piece(30, "content", "late", 1), Noise(30, "comment"), Done(30)):
+        said = (Piece(10, "content", "so", 1), Finish(20, "stop"), Done(30), after)
+        for voice in (Voice(), Voice(cuts="everywhere"), Voice(framing="chunked", frames=(1,))):
+            found = as_found(*asked(Reply(5, said, End(30, "clean"), voice=voice))[0])
+            assert (found.outcome, found.end, found.over) == ("complete", 30 * MS, 30 * MS), (after, voice)
 
 
 def test_a_finish_reason_is_no_silence() -> None:

@@ -37,6 +37,7 @@ class ChatStream:
         "_per_chunk",
         "_reasoning",
         "_seen",
+        "grown_ns",
         "over",
     )
 
@@ -53,6 +54,8 @@ class ChatStream:
         self._other_names = False
         self.over = False
         """The terminal event has come, or the stream has failed: what follows does not matter."""
+        self.grown_ns = 0
+        """When the last chunk came that brought something: a token, another count of them, or the finish reason."""
 
     def feed(self, data: bytes, stamp_ns: int) -> None:
         """Takes bytes that arrived at `stamp_ns`."""
@@ -138,16 +141,18 @@ class ChatStream:
 
     def take(self, chunk: Chunk, stamp_ns: int) -> None:
         """A chunk that arrived at `stamp_ns`."""
-        bears_token = False
+        grows = bears_token = False
         for choice in chunk.choices or ():
             if choice.delta is not None and self._delta(choice.delta):
                 bears_token = True
             if choice.finish_reason:
-                self.finish(choice.finish_reason)
+                grows = self.finish(choice.finish_reason) or grows
         if chunk.usage is not None:
-            self._usage(chunk.usage)
+            grows = self._usage(chunk.usage) or grows
         if bears_token:
             self._token(stamp_ns, chunk.usage)
+        if grows or bears_token:
+            self.grown_ns = stamp_ns
 
     def take_document(self, document: Any, stamp_ns: int) -> None:
         """The same, as decoded JSON in any form; raises msgspec.DecodeError for what is no chunk."""
@@ -165,14 +170,19 @@ class ChatStream:
         usage = {"prompt_tokens": prompt, "completion_tokens": completion, "prompt_tokens_details": details}
         self.take_document({"usage": usage}, 0)
 
-    def finish(self, word: str) -> None:
-        """Why the reply ends, in the server's word; what is no normal end is a failure, and what follows is read on."""
+    def finish(self, word: str) -> bool:
+        """Why the reply ends, in the server's word; what is no normal end is a failure, and what follows is read on.
+
+        Returns whether that is news.
+        """
+        before = self._seen.finish_reason
         meaning, normal = finish_of(word)
         if meaning is not None:
             self._seen.finish_reason = meaning
         elif not normal:
             self._seen.finish_reason = word = shown(word)
             self._fail("in_band", f"the reply was aborted by the server (finish_reason {word})")
+        return self._seen.finish_reason != before
 
     def _token(self, stamp_ns: int, usage: Usage | None) -> None:
         seen = self._seen
@@ -218,14 +228,16 @@ class ChatStream:
         self._other_names = self._other_names or found
         return found
 
-    def _usage(self, usage: Usage) -> None:
-        seen = self._seen
+    def _usage(self, usage: Usage) -> bool:
+        """Whether it counts other tokens of the reply than before."""
+        seen, before = self._seen, self._seen.completion_tokens
         if usage.prompt_tokens is not None:
             seen.prompt_tokens = usage.prompt_tokens
         if usage.completion_tokens is not None:
             seen.completion_tokens = usage.completion_tokens
         if usage.prompt_tokens_details is not None and usage.prompt_tokens_details.cached_tokens is not None:
             seen.cached_tokens = usage.prompt_tokens_details.cached_tokens
+        return seen.completion_tokens != before
 
     def _doubt(self, doubts: dict[str, str]) -> None:
         """Counts that cannot be, as the server wrote them, are unknown."""
