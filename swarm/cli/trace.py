@@ -12,6 +12,7 @@ from swarm.cli.safe_stdio import console
 from swarm.errors import UsageError
 
 if TYPE_CHECKING:
+    from swarm.scenario.schema import TraceFormat
     from swarm.trace.format import Trace
 
 
@@ -28,14 +29,14 @@ app = typer.Typer(
     cls=_FileOrCommand,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Show a trace (`swarm trace FILE`); cut, merge and anonymise traces.",
+    help="Show a trace (`swarm trace FILE`); import agents' own logs; cut, merge and anonymise traces.",
 )
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A trace, a run, conversations, or arrivals.")]
-OutFile = Annotated[Path, typer.Option(help="The new trace; an existing file is never overwritten.")]
-FormatName = Annotated[
-    str | None, typer.Option("--format", metavar="swarm|events|messages|mooncake", help="Default: by its content.")
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A trace, a run, or a log or trace that `swarm trace import` reads.")
 ]
+OutFile = Annotated[Path, typer.Option(help="The new trace; an existing file is never overwritten.")]
+FormatName = Annotated[str | None, typer.Option("--format", metavar="NAME", help="Default: by its contents.")]
 
 
 @app.command()
@@ -59,6 +60,42 @@ def show(
         print(json.dumps(found, indent=2))
     else:
         print_trace(str(file), found, console(sys.stdout, width=None if sys.stdout.isatty() else PIPED_WIDTH))
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Files, or folders such as ~/.claude/projects.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The new trace, never over an existing file. Default: traces/import-<time>.jsonl."),
+    ] = None,
+    form: FormatName = None,
+    contents: Annotated[
+        bool, typer.Option("--contents", help="Keep texts, with secrets and paths redacted; read them before sharing.")
+    ] = False,
+) -> None:
+    """Turn logs that coding agents keep, or traces that others publish, into a trace of lengths, times and structure.
+
+    Reads Claude Code, Codex, opencode, OpenHands, SWE-agent and mini-swe-agent, Weka/AgentX, AIPerf, MLPerf's agentic
+    trajectories, OpenTelemetry GenAI spans, ShareGPT, OpenAI messages and Mooncake. Files may be JSON lines or pretty
+    JSON, plain or gzip; a damaged line is left out and counted.
+    """
+    from datetime import UTC, datetime
+
+    from swarm.trace.read import read_any
+    from swarm.trace.redact import Redactor, default_rules
+
+    target = out or Path("traces", f"import-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
+    if target.exists():
+        raise UsageError(f"{target}: exists already; choose another --out")
+    redactor = Redactor(default_rules()) if contents else None
+    trace = read_any(paths, _format(form), lambda _: redactor)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _write(target, trace)
+    for note in trace.header.notes:
+        print(f"  note: {note}")
 
 
 @app.command()
@@ -109,13 +146,19 @@ def anonymise(file: File, out: OutFile, form: FormatName = None) -> None:
 
 
 def _load(file: Path, form: str | None) -> "Trace":
+    from swarm.trace.read import load_trace
+
+    return load_trace(file, _format(form))
+
+
+def _format(name: str | None) -> "TraceFormat | None":
     from typing import get_args
 
-    from swarm.trace.read import Format, load_trace
+    from swarm.scenario.schema import TraceFormat
 
-    if form is not None and form not in get_args(Format):
-        raise UsageError(f"--format {form}: expected one of {', '.join(get_args(Format))}")
-    return load_trace(file, form)  # type: ignore[arg-type]
+    if name is not None and name not in get_args(TraceFormat):
+        raise UsageError(f"--format {name}: expected one of {', '.join(get_args(TraceFormat))}")
+    return name  # type: ignore[return-value]
 
 
 def _range(text: str) -> tuple[int, int]:

@@ -159,11 +159,29 @@ class TraceThink(_Section):
     max: Duration | None = None
 
 
+TraceFormat = Literal[
+    "swarm",
+    "events",
+    "messages",
+    "mooncake",
+    "claude-code",
+    "codex",
+    "opencode",
+    "openhands",
+    "swe-agent",
+    "weka",
+    "aiperf",
+    "mlperf",
+    "otel",
+    "sharegpt",
+]
+
+
 class TraceSettings(_Section):
-    """The recording that `driver: trace` replays: a file, or the directory of a run."""
+    """The recording that `driver: trace` replays: a file, a folder of logs, or the directory of a run."""
 
     path: str
-    format: Literal["swarm", "events", "messages", "mooncake"] | None = None
+    format: TraceFormat | None = None
     think: TraceThink = TraceThink()
     workspace: str | None = None
 

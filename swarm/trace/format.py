@@ -30,7 +30,22 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
-Source = Literal["recorded", "events", "messages", "mooncake"]
+Source = Literal[
+    "recorded",
+    "events",
+    "messages",
+    "mooncake",
+    "claude-code",
+    "codex",
+    "opencode",
+    "openhands",
+    "swe-agent",
+    "weka",
+    "aiperf",
+    "mlperf",
+    "otel",
+    "sharegpt",
+]
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -109,6 +124,12 @@ class TraceTurn(_Line, frozen=True, kw_only=True, tag="turn"):
     """In its session, from 1, without gaps."""
     parent: Parent | None = None
     """Who started the session; only in its first turn."""
+    side: bool = False
+    """Of a session's first turn: a call beside the work of its parent, for a title, say; no sub-agent."""
+    results: tuple[Name, ...] = ()
+    """Sub-agents whose results its prompt is the first to hold: it is not sent before they have ended."""
+    streamed: bool | None = None
+    """Whether the reply was asked for as a stream; None: the trace does not say."""
     t_ns: Nanoseconds | None = None
     """The send."""
     first_token_ns: Nanoseconds | None = None

@@ -1,4 +1,4 @@
-"""Conversations in OpenAI's form, one a line, as public corpora of coding agents have them.
+"""Conversations in OpenAI's form, a document for each, as public corpora of coding agents have them.
 
 `messages` is a list, or the text of one in JSON; `trajectory` is the same under the name that SWE-agent and its
 descendants use, whose messages may say `text` and role `ai`. `tools` may stand beside it. Each message of the assistant
@@ -7,11 +7,12 @@ is a turn, whose prompt is all that comes before it.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from swarm.errors import UsageError
+from swarm.trace.documents import Lost, documents
 from swarm.trace.format import (
     Keys,
     Trace,
@@ -22,7 +23,6 @@ from swarm.trace.format import (
     TraceTurn,
     calls_of,
     message_of,
-    read_lines,
     tools_of,
 )
 
@@ -37,19 +37,19 @@ _NOTES = (
 
 
 def read_messages(path: Path) -> Trace:
-    """Raises UsageError with the number of a line that is no conversation."""
+    """Raises UsageError with the number of a line that is no conversation; one that is damaged is left out."""
     keys, names, changed = Keys(), Counter[str](), Counter[str]()
     turns: list[TraceTurn] = []
-    for number, line in read_lines(path):
-        if not line.strip():
-            continue
+    lost = Lost()
+    for number, entry in documents(path, lost):
         try:
-            turns += _session(json.loads(line), number, keys, names, changed)
+            turns += _session(entry, number, keys, names, changed)
         except RecursionError:
             raise UsageError(f"{path}:{number}: nested too deeply") from None
         except ValueError as error:
             raise UsageError(f"{path}:{number}: no conversation: {error}") from None
-    notes = _NOTES + tuple(f"{count} {what}" for what, count in changed.items())
+    changed["damaged lines are left out"] += lost.lines
+    notes = _NOTES + tuple(f"{count} {what}" for what, count in changed.items() if count)
     return Trace(TraceHeader(source="messages", content=True, notes=notes), tuple(turns))
 
 
@@ -68,7 +68,7 @@ def _session(
     tools = _tools(entry.get("tools"), keys)
     added: list[TraceMessage] = []
     before, turn = 0, 0
-    for message in _plain(messages, changed):
+    for message in plain_messages(messages, changed):
         line = message_of(message, keys)
         if message["role"] == "assistant" and (before or added):
             turn += 1
@@ -99,8 +99,11 @@ def _tools(given: Any, keys: Keys) -> TraceTools | None:
     return tools_of(known, keys) if known else None
 
 
-def _plain(messages: list[Any], changed: "Counter[str]") -> Iterator[dict[str, Any]]:
-    """The messages with nothing but what OpenAI's API takes, calls and results bound together by ids."""
+def plain_messages(messages: Iterable[Any], changed: "Counter[str]") -> Iterator[dict[str, Any]]:
+    """The messages with nothing but what OpenAI's API takes, calls and results bound together by ids.
+
+    `changed` counts what was put right. Raises ValueError for what is no message.
+    """
     open_ids: list[str] = []
     for at, raw in enumerate(messages):
         if not isinstance(raw, dict):

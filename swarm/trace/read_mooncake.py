@@ -13,7 +13,8 @@ from typing import Annotated
 import msgspec
 
 from swarm.errors import UsageError
-from swarm.trace.format import Trace, TraceHeader, TraceTurn, read_lines
+from swarm.trace.documents import Lost, documents
+from swarm.trace.format import Trace, TraceHeader, TraceTurn
 
 BLOCK_TOKENS = 512
 MOST_SUCCESSORS = 2
@@ -38,14 +39,12 @@ class _Arrival(msgspec.Struct):
 
 
 def read_mooncake(path: Path) -> Trace:
-    """Raises UsageError with the number of a line that is no arrival."""
-    decoder, arrivals = msgspec.json.Decoder(_Arrival), []
-    for number, line in read_lines(path):
-        if not line.strip():
-            continue
+    """Raises UsageError with the number of a line that is no arrival; one that is damaged is left out."""
+    arrivals, lost = [], Lost()
+    for number, line in documents(path, lost):
         try:
-            arrival = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            arrival = msgspec.convert(line, _Arrival)
+        except msgspec.ValidationError as error:
             raise UsageError(f"{path}:{number}: no arrival: {error}") from None
         if len(arrival.hash_ids) != -(-arrival.input_length // BLOCK_TOKENS):
             raise UsageError(
@@ -54,7 +53,8 @@ def read_mooncake(path: Path) -> Trace:
             )
         arrivals.append(arrival)
     arrivals.sort(key=lambda arrival: arrival.timestamp)
-    header = TraceHeader(source="mooncake", block_tokens=BLOCK_TOKENS, notes=_NOTES)
+    notes = (*_NOTES, f"{lost.lines} damaged lines are left out") if lost.lines else _NOTES
+    header = TraceHeader(source="mooncake", block_tokens=BLOCK_TOKENS, notes=notes)
     return Trace(header, tuple(_turns(arrivals)))
 
 

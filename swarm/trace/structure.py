@@ -100,8 +100,11 @@ def _link(before: str, key: str) -> str:
 
 def pause(turn: TraceTurn, following: TraceTurn) -> Pause:
     """Where the end of a turn is not known, its reply is part of the pause."""
-    answers = any(message.role in ("tool", "function") for message in following.added)
-    calls = turn.reply is not None and bool(turn.reply.calls)
+    if turn.blocks is not None:  # no messages: only why the reply ended tells
+        calls = answers = turn.finish_reason == "tool_calls"
+    else:
+        answers = any(message.role in ("tool", "function") for message in following.added)
+        calls = turn.reply is not None and bool(turn.reply.calls)
     began = turn.t_ns if turn.end_ns is None else turn.end_ns
     took = None if began is None or following.t_ns is None else max(0, following.t_ns - began)
     return Pause("tool" if calls and answers else "think", took)

@@ -84,7 +84,6 @@ def test_what_no_server_would_take_is_put_right_and_said(wrote):
         ('{"messages": "nonsense"}', "no conversation"),
         ('{"messages": {"a": 1}}', "is no list"),
         ('{"messages": [{"role": "assistant", "tool_calls": [7]}]}', "without `function`"),
-        ('{"messages": [' * 1, "no conversation"),
     ],
 )
 def test_a_line_that_is_no_conversation_is_refused_with_its_number(wrote, line, said):
