@@ -27,7 +27,7 @@ _decoder = json.JSONDecoder()
 
 @dataclass
 class Lost:
-    """What could not be read."""
+    """Counts of what could not be read."""
 
     lines: int = 0
     """Damaged lines, or documents."""
@@ -53,7 +53,7 @@ def documents(path: Path, lost: Lost) -> Iterator[tuple[int, Any]]:
 
 
 class _Unpacked(io.RawIOBase):
-    """What a gzip file holds, also where it breaks off, as a log does that is still being written."""
+    """The contents of a gzip file, also of one that breaks off, as a log does that is still being written."""
 
     def __init__(self, file: BinaryIO, name: str, lost: Lost) -> None:
         self._file = file

@@ -125,7 +125,7 @@ class TraceTurn(_Line, frozen=True, kw_only=True, tag="turn"):
     parent: Parent | None = None
     """Who started the session; only in its first turn."""
     side: bool = False
-    """Of a session's first turn: a call beside the work of its parent, for a title, say; no sub-agent."""
+    """Whether the session is a call beside the work of its parent, for a title, say; only in its first turn."""
     results: tuple[Name, ...] = ()
     """Sub-agents whose results its prompt is the first to hold: it is not sent before they have ended."""
     streamed: bool | None = None

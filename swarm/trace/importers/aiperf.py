@@ -40,7 +40,7 @@ class AIPerf:
         self._draft = draft
         draft.notes += NOTES
         self._lines: dict[str, list[tuple[int, int | None, int, tuple[int | str, ...]]]] = {}
-        """Of each session: new tokens, reply, delay (ns), and the blocks of its first line."""
+        """The lines of each session: new tokens, reply, delay (ns), and the blocks of its first line."""
 
     def add(self, line: Any) -> None:
         """Raises ValueError for a line without lengths."""

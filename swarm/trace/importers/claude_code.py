@@ -1,4 +1,4 @@
-"""What Claude Code keeps under `~/.claude/projects`: JSON lines, a file for each session, others for its sub-agents.
+"""The logs of Claude Code under `~/.claude/projects`: JSON lines, a file for each session, others for its sub-agents.
 
 A reply has a line for each of its blocks, all with the same `message.id` and the usage of the whole; results of tools
 are lines of the user. Sub-agents (`isSidechain`) are in the same file (older versions, found by the text of their
@@ -78,7 +78,7 @@ class _Talk:
     failed: bool = False
     """Whether a failure was told since."""
     boundary: dict[str, Any] | None = None
-    """Of a compaction whose summary is still to come."""
+    """The metadata of a compaction whose summary is still to come."""
 
 
 class ClaudeCode:

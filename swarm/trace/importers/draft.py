@@ -46,7 +46,7 @@ replace = msgspec.structs.replace
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was counted of a completion; None: not said."""
+    """Token counts of a completion; None: not said."""
 
     prompt: int | None = None
     cached: int | None = None
@@ -55,7 +55,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Of a completion, in nanoseconds since any fixed time; None: not said."""
+    """When a completion happened, in nanoseconds since any fixed time; None: not said."""
 
     sent: int | None = None
     first_token: int | None = None
@@ -72,7 +72,7 @@ class Draft:
     """Names of its rules."""
     notes: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-    """What was passed over or put right, in words, and how often."""
+    """How often something was passed over or put right, by words that say what."""
     dated: bool = False
     """Whether its times are those of a clock, in nanoseconds since 1970."""
     block_tokens: int | None = None
@@ -360,7 +360,7 @@ def assistant(text: str, calls: Sequence[dict[str, Any]] = ()) -> Message:
 
 
 def result(identity: Any, content: Any) -> Message:
-    """What a call gave."""
+    """The result of a call as a message."""
     return {"role": "tool", "tool_call_id": str(identity), "content": texts(content)}
 
 

@@ -1,4 +1,4 @@
-"""What opencode keeps: messages and their parts, under `storage/`, in `opencode.db`, or as `export` gives them.
+"""The logs of opencode: messages and their parts, under `storage/`, in `opencode.db`, or as `export` gives them.
 
 A message of the assistant has one step, or several that `step-finish` parts divide (older versions); a step is a
 request. Tools run while a reply still streams, so it ends with its last text, thought or call. Described by

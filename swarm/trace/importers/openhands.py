@@ -1,4 +1,4 @@
-"""What OpenHands keeps of a conversation: its events.
+"""The logs of OpenHands: the events of a conversation.
 
 Of the older ones (`action`, `observation`; OpenHands/OpenHands) each action holds the `model_response` that it came
 from; of the SDK's (`kind`; OpenHands/software-agent-sdk) `llm_response_id` does, and the usage is in `base_state.json`

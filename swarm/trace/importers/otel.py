@@ -57,7 +57,7 @@ class OTel:
         self._draft = draft
         draft.dated = True
         self._spans: dict[str, _Span] = {}
-        """Of completions and agents."""
+        """Completions and agents, by their ids."""
         self._above: dict[str, str] = {}
         """Every span -> the one that it is in."""
 
@@ -182,7 +182,7 @@ def _value(told: Any) -> Any:
 
 
 def _json(value: Any) -> Any:
-    """What an attribute says, which may be JSON in a text."""
+    """The value of an attribute, which may be JSON in a text."""
     if not isinstance(value, str):
         return value
     try:

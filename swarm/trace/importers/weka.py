@@ -18,7 +18,7 @@ NOTES = (
 )
 _MOST_BLOCK_TOKENS = 1 << 20
 _MOST_BLOCKS = 1 << 20
-"""Of a prompt."""
+"""The longest prompt."""
 
 
 class Weka:
