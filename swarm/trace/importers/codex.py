@@ -1,4 +1,4 @@
-"""The logs of Codex under `~/.codex/sessions`: a rollout for each session, JSON lines of `timestamp`, `type`, `payload`.
+"""The logs of Codex under `~/.codex/sessions`: a rollout for each session, lines of `timestamp`, `type` and `payload`.
 
 `response_item` lines are the history in the form of the Responses API; `token_count` events tell the usage of each
 reply when it has ended; `compacted` puts another history in the place of the old one; a sub-agent's `session_meta`
