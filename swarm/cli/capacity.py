@@ -8,6 +8,7 @@ import typer
 
 from swarm.cli.common import (
     Address,
+    Columns,
     Duration,
     Engine,
     KeyEnv,
@@ -23,13 +24,12 @@ from swarm.cli.common import (
     Workload,
     Yes,
     ask_for_public_hosts,
-    ending,
     load_any,
     overrides,
-    results_of,
     server_of,
     sharing,
 )
+from swarm.cli.ending import Ending, ending, explain, results_of
 from swarm.cli.safe_stdio import print_path, printing
 from swarm.errors import UsageError
 
@@ -55,6 +55,7 @@ def capacity(
     target: Targets = None,
     duration: Duration = None,
     seed: Seed = None,
+    columns: Columns = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     quiet: Quiet = False,
     yes: Yes = False,
@@ -65,6 +66,7 @@ def capacity(
     """Find the most agents that each target carries within an SLO, with few stages; ends with a sentence a target."""
     from swarm.commands.capacity import find_capacity, with_slos
 
+    how = Ending.of(quiet, as_json, columns)
     file, server = server_of(scenario, url, model, api_key_env)
     given = overrides(settings, None, duration, seed)
     loaded = with_slos(load_any(file, server, workload, given, target), slo, max_agents)
@@ -72,17 +74,20 @@ def capacity(
         ask_for_public_hosts(loaded, yes)
     among = sharing(workers, engine, address, virtual=predict)
     outcome = find_capacity(
-        loaded, out, None if quiet else sys.stderr, virtual=predict, profiles=_profiles(profile), sharing=among
+        loaded, out, None if how.quiet else sys.stderr, virtual=predict, profiles=_profiles(profile), sharing=among
     )
     from swarm.results import plain
 
-    results = results_of(outcome, quiet=quiet or as_json)
+    results = results_of(outcome, how)
+    code = ending(outcome, results)
+    if how.quiet:
+        explain(code, results)
     with printing():
         if as_json:
             print(json.dumps({"directory": str(outcome.directory), **plain(results.capacity)}, indent=2))
         else:
             print_path(outcome.directory)
-    raise typer.Exit(ending(outcome, results))
+    raise typer.Exit(code)
 
 
 def _profiles(given: list[str] | None) -> dict[str, str]:

@@ -21,7 +21,7 @@ from swarm.report import html_timeline
 from swarm.report.charts import COLOURS, stacked
 from swarm.report.compared import verdict
 from swarm.report.html_curves import Series, degradation, percentiles
-from swarm.report.table import SERVED, columns, notes, percent, rows
+from swarm.report.table import SERVED, columns, every, judged, notes, percent, rows
 from swarm.results import Cause, Comparison, Results
 from swarm.text import MOST_SETTINGS, counted, listed
 
@@ -64,7 +64,7 @@ def to_html(views: Sequence[View]) -> str:
         style=Markup(style),
         colours=COLOURS,
         runs=[_run(view) for view in views],
-        columns=columns(),
+        columns=columns(every()),
         served=SERVED,
         rows=[group for view in views for group in _groups(view, several=len(views) > 1)],
         any_invalid=any(view.results.verdict != "valid" for view in views),
@@ -134,13 +134,7 @@ def _run(view: View) -> Run:
         lines=[line for line in sentences(results) if line != lead],
         reasons=results.invalid_reasons,
         passed=_passed(results),
-        thresholds=[
-            (
-                f"{one.target}: {one.expression} ({'no value' if one.value is None else one.value})",
-                one.passed,
-            )
-            for one in results.thresholds
-        ],
+        thresholds=[(judged(one), one.passed) for one in results.thresholds],
         notes=notes(results),
         environment=environment,
         server=server,
@@ -157,7 +151,7 @@ def _passed(results: Results) -> str:
 
 def _groups(view: View, *, several: bool) -> Iterator[list[list[str]]]:
     """The table's rows by target; the name stands in the first row of each."""
-    cells = rows(view.results)
+    cells = rows(view.results, every())
     for target in view.results.targets:
         own = [row for row in cells if row[0] == target.name]
         name = f"{target.name} ({view.name})" if several else target.name
