@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from swarm.analysis.slowdown.words import causes_of
 from swarm.results import Cause, Results, StageResults
 from swarm.text import counted
 
@@ -234,20 +235,6 @@ def _rate(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
-CAUSES = {
-    "decode": "slower token generation",
-    "prefill": "waiting while other agents' prompts are processed",
-    "cache": "prefix-cache misses",
-    "queue": "queueing",
-    "preemption": "preemption",
-    "tools": "slower tool calls",
-    "client": "the load generator",
-    "unknown": "unexplained, as the server does not report it",
-}
-"""The causes of `attribution` in the results, as parts of a sentence."""
-WORTH_SAYING = 0.05
-
-
 def why(results: Results) -> list[str]:
     """Such as "Why dense slows down at 8 agents: 62% queueing, 38% preemption.": at the highest valid level."""
     lines = []
@@ -255,11 +242,5 @@ def why(results: Results) -> list[str]:
         told = [(stage.agents, stage.attribution) for stage in target.stages if stage.valid and stage.attribution]
         if told:
             agents, shares = max(told, key=lambda one: one[0])
-            lines.append(f"Why {target.name} slows down at {counted(agents, 'agent')}: {_causes(shares)}.")
+            lines.append(f"Why {target.name} slows down at {counted(agents, 'agent')}: {causes_of(shares)}.")
     return lines
-
-
-def _causes(shares: Mapping[Cause, float]) -> str:
-    """The causes that are worth saying, the largest first."""
-    largest = sorted(((share, CAUSES[cause]) for cause, share in shares.items() if share >= WORTH_SAYING), reverse=True)
-    return ", ".join(f"{share * 100:.0f}% {name}" for share, name in largest)

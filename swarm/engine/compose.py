@@ -66,7 +66,7 @@ def stage_spec(
         think_s=agents.think,
         max_turns=sys.maxsize if replay else agents.max_turns,
         seed=agents.seed,
-        until=settings.until,
+        until=plan.until or settings.until,
         redact=Redaction(secrets),
         content=scenario.record.content,
         watch_client=watch_client,
