@@ -17,7 +17,7 @@ ROUGH_NEAR = 0.5
 ROUGH = 20
 """Observations that a first look at a level takes."""
 _ENOUGH: dict[Stat, int] = {"p99": 300, "p95": 60, "p90": 30}
-"""So many observations hold one beyond the percentile with a probability of 95 %: ln 0.05 / ln 0.95 is 58."""
+"""So many observations hold one beyond the percentile with a probability of 95%: ln 0.05 / ln 0.95 is 58."""
 _OF_JOBS = frozenset({"job_s", "ttfat_s", "slowdown"})
 
 
@@ -25,7 +25,7 @@ def judge(stage: StageResults, slos: Sequence[Slo], *, predicted: bool = False) 
     """One level held against the objectives: an entry of `probes`. An invalid stage cannot be shown to hold.
 
     `verdict` is "undecided" while the value is near its limit, the trials disagree, too little was seen, or the stage
-    is invalid. `sure`: the 95 % intervals over its trials lie on the same side of the limits as the values; None: not
+    is invalid. `sure`: the 95% intervals over its trials lie on the same side of the limits as the values; None: not
     known, as of a prediction, whose trials differ in the order of jobs alone.
     """
     values = [_value(stage, slo, predicted) for slo in slos]
