@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from swarm.analysis.slowdown.words import causes_of
-from swarm.results import Cause, Results, StageResults
+from swarm.results import Results, StageResults
 from swarm.text import counted
 
 Stages = dict[str, dict[int, StageResults]]
