@@ -41,10 +41,10 @@ class Found:
     outcome: str = "complete"
     """Or the kind of its error."""
     end: int = 0
-    known: int = 0
-    """When it was known that this is the end."""
     over: int = 0
     """When whoever asked can go on."""
+    known: int = 0
+    """When it was known that this is the end."""
     stamps: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     """Counted by the server up to each stamp; [] where it did not say for each."""
@@ -56,6 +56,8 @@ class Found:
     reasoning: str = ""
     calls: list[tuple[str, str, str]] = field(default_factory=list)
     retry_after: float | None = None
+    began: bool = True
+    """Something of its reply had come."""
 
     @property
     def for_tools(self) -> bool:

@@ -6,10 +6,11 @@ Times are nanoseconds from the stage's start. Nothing in here is swarm's.
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from truth.expected import Found, found
-from truth.generate import MS
+from truth.generate import MS, Reply
 from truth.runs import FULL, IDLE_MS, Run
 from truth.to_bytes import arrivals
 
@@ -24,6 +25,8 @@ PERCENTS = (50, 90, 95, 99)
 class Attempt:
     agent: int
     intended: int
+    again: bool
+    """It is a retry."""
     send: int
     end: int
     seen: Found
@@ -40,6 +43,11 @@ class Truth:
     jobs: list[dict[str, Any]] = field(default_factory=list)
     lives: list[tuple[int, int, bool]] = field(default_factory=list)
     """Begin and end of each agent, and whether it crashed."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether no agent is left at the end."""
+        return all(crashed for _, _, crashed in self.lives)
 
 
 class Over(Exception):  # noqa: N818
@@ -104,10 +112,9 @@ class _Life:
                 intended += self.run.think_ms * MS
                 if self.run.think_ms:
                     self._wait(intended)
-            answer, ok = self.run.answer(self.agent, self.asked), None
-            self.asked += 1
+            ok = None
             try:
-                seen = self._attempt(job, answer, intended)
+                seen = self._completion(job, intended)
                 ok = seen.outcome == "complete"
                 if not ok:
                     return "error"
@@ -124,9 +131,34 @@ class _Life:
                 self.told.turns.append((self.agent, intended, self.now, ok))
         raise AssertionError
 
-    def _attempt(self, job: dict[str, Any], answer: Any, intended: int) -> Found:
-        send = self.now
-        seen = found(answer, IDLE_MS, TIMEOUT_MS, self.stop - send, self.run.most_tokens)
+    def _completion(self, job: dict[str, Any], intended: int) -> Found:
+        for number in range(self.run.retries):
+            seen = self._attempt(job, intended, number > 0)
+            if not self._passes(seen):
+                return seen
+            self._wait(self.now + round(min((seen.retry_after or 0) * 1000, self.run.retry_after_max_ms) * MS))
+        return self._attempt(job, intended, self.run.retries > 0)
+
+    def _passes(self, seen: Found) -> bool:
+        """Whether it is tried again: it failed before anything of its reply had come."""
+        return seen.outcome in ("refused", "rate_limited", "server_error") or (
+            seen.outcome == "reset" and not seen.began
+        )
+
+    def _attempt(self, job: dict[str, Any], intended: int, again: bool) -> Found:
+        send, (dies, is_back) = self.now, self.run.down_ns
+        answer: Any = None
+        if dies <= send < is_back:
+            seen = Found("refused")
+        else:
+            answer = self.run.answer(self.agent, self.asked)
+            self.asked += 1
+            until = self.stop if is_back <= send else min(self.stop, dies)
+            seen = found(answer, IDLE_MS, TIMEOUT_MS, until - send, self.run.most_tokens)
+            seen.began = isinstance(answer, Reply) and any(send + one.at * MS < until for one in answer.said)
+            if until < self.stop:
+                seen.over = min(seen.over, until - send)
+                seen.outcome = "reset" if seen.outcome == "aborted" else seen.outcome
         over = send + seen.over
         seen.end += send
         seen.stamps = [stamp + send for stamp in seen.stamps]
@@ -135,7 +167,7 @@ class _Life:
         if job["begin"] is None:
             job["begin"] = send
         job["tokens"] += seen.completion or 0
-        self.told.attempts.append(Attempt(self.agent, intended, send, seen.end, seen))
+        self.told.attempts.append(Attempt(self.agent, intended, again, send, seen.end, seen))
         self._wait(over)
         return seen
 
@@ -153,7 +185,7 @@ class _Life:
 
     def _tool(self) -> None:
         self.called += 1
-        if self.run.crash == (self.agent, self.called):
+        if self.run.crashes(self.agent, self.called):
             raise Over
         begin, planned = self.now, self.run.tool_ms * MS
         self._wait(begin + self.run.work_ms * MS)
@@ -188,6 +220,11 @@ def numbers(run: Run, told: Truth) -> dict[str, Any]:
     latency = {name: [v for v, t in values if holds(t)] for name, values in _durations(told).items()}
     if not enough:
         latency |= {name: len(latency[name]) for name in ("job_s", "ttfat_s")}
+    waited = [_waited(number, told, inside) for number in range(run.agents)]
+    agents = [_agent(number, told, tokens, holds, inside) for number in range(run.agents)]
+    idle = _idle(run, told, agents, tokens, inside)
+    alive = sum(inside(begin, end) for begin, end, _ in told.lives)
+    away = sum(inside(*told.lives[n][:2]) if n in idle else waited[n] for n in range(run.agents))
     return {
         "complete": len(complete),
         "requests_per_s": len(complete) / seconds,
@@ -207,11 +244,36 @@ def numbers(run: Run, told: Truth) -> dict[str, Any]:
         "outcomes": {name: times for name, times in outcomes.items() if times},
         "in_flight_mean": sum(inside(one.send, one.end) for one in told.attempts) / 1e9 / seconds,
         "in_flight_max": max((_flying(told, max(one.send, start), inside) for one in served), default=0),
-        "alive": sum(inside(begin, end) for begin, end, _ in told.lives) / 1e9 / seconds,
+        "alive": alive / 1e9 / seconds,
+        "taking_part": (alive - away) / 1e9 / seconds,
+        "idle": bool(idle),
+        "waited": sum(waited) / 1e9,
         "latency": latency,
-        "agents": [_agent(number, told, tokens, holds, inside) for number in range(run.agents)],
+        "agents": agents,
         "turns": sum(holds(end) and ok is True for _, _, end, ok in told.turns),
     }
+
+
+def _waited(agent: int, told: Truth, inside: Any) -> int:
+    """Its waits of 6 s and more between a failed request and the next one, or its end."""
+    mine = [one for one in told.attempts if one.agent == agent]
+    nexts = [*(one.send for one in mine[1:]), told.lives[agent][1]]
+    pairs = [
+        (one.end, t) for one, t in zip(mine, nexts, strict=False) if one.seen.outcome not in ("complete", "aborted")
+    ]
+    return sum(inside(since, t) for since, t in pairs if t - since >= 6_000 * MS)
+
+
+def _idle(run: Run, told: Truth, agents: Any, tokens: Any, inside: Any) -> set[int]:
+    """Agents that were there, and ended no turn and got next to nothing while the median agent ended 10 or more."""
+    half = run.window_ms * MS / 2
+    there = [n for n in range(run.agents) if inside(*told.lives[n][:2]) >= half]
+    if not there or median(agents[n]["turns"] for n in there) < 10:
+        return set()
+    got = {n: [tokens[id(one)] for one in told.attempts if one.agent == n] for n in there}
+    total = {n: sum(filter(None, each)) for n, each in got.items()}
+    enough = 0.1 * median(total.values())
+    return {n for n in there if not agents[n]["turns"] and None not in got[n] and (not total[n] or total[n] < enough)}
 
 
 def _total(values: Any) -> int | None:
@@ -243,7 +305,8 @@ def _durations(told: Truth) -> dict[str, list[tuple[float, int]]]:
     found: dict[str, list[tuple[float, int]]] = {name: [] for name in METRICS}
     for one in told.attempts:
         stamps, seen = one.seen.stamps, one.seen
-        found["start_delay_s"].append((one.send - one.intended, one.send))
+        if not one.again:
+            found["start_delay_s"].append((one.send - one.intended, one.send))
         if stamps:
             found["ttft_s"].append((stamps[0] - one.send, stamps[0]))
         found["itl_s"] += [(after - before, after) for before, after in pairwise(stamps)]
@@ -302,7 +365,8 @@ def reasons(run: Run, told: Truth, found: dict[str, Any]) -> dict[str, bool | No
         "no token counts": any(one.seen.completion is None or one.seen.prompt is None for one in complete),
         "token counts disagree": disagree,
         "agents died": found["alive"] < 0.95 * run.agents,
-        "agents took no part": None if run.crash else False,
+        "agents took no part": None if run.think_ms and found["idle"] else found["idle"],
+        "agents were kept away": found["waited"] > 0.05 * run.agents * run.window_ms / 1000,
         "the server fell silent": _stalled(run, told),
         "the load generator stood still": _stood_still(run, start, stop),
         "may have come more than": None if run.freeze else False,

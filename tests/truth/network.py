@@ -58,6 +58,20 @@ class NetworkLoop(DrainingLoop):
 
         self.at(t_ns, stopped)
 
+    def die(self, t_ns: int, for_ns: int) -> None:
+        """Resets every connection of the server at `t_ns`, and lets nobody listen for a while."""
+
+        def dies() -> None:
+            self.refusing = True
+            for connection in self.open:
+                connection.reset()
+
+        def is_back() -> None:
+            self.refusing = False
+
+        self.at(t_ns, dies)
+        self.at(t_ns + for_ns, is_back)
+
     def next_at(self) -> float:
         return self._coming[0][0] if self._coming else math.inf
 
@@ -184,10 +198,15 @@ class Connection(asyncio.Transport):
         self.write(b"".join(parts))
 
     def _arrived(self, t_ns: int, what: bytes | Exception) -> None:
+        if self._end is not None:
+            return
         if isinstance(what, bytes):
             self._came.append((t_ns, what))
         else:
             self._end = what
+
+    def reset(self) -> None:
+        self._end = self._end or RESET
 
     def close(self) -> None:
         self._lose(None)

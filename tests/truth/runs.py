@@ -1,6 +1,7 @@
 """Runs whose truth is known: agents in virtual time, who get the replies that were made up for them."""
 
 import asyncio
+import math
 import re
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from swarm.agents.script import ScriptDriver
 from swarm.agents.tools import ToolResult
 from swarm.client.base import Connection
 from swarm.client.direct import DirectClient
+from swarm.client.litellm_route import LiteLLMClient
 from swarm.client.retry import RetryPolicy
 from swarm.engine.agent_pool import LocalCrew
 from swarm.engine.schedule import StagePlan
@@ -37,6 +39,7 @@ CONTEXT = 30_000
 FULL = 60_000
 """A prompt, as the server counts it, after which the next one does not fit."""
 IDLE_MS = 60_000
+ALL = -1
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,7 +69,12 @@ class Run(Told):
     freeze: tuple[int, int] | None = None
     """The load generator stands still from a little after the first, for the second (ms)."""
     crash: tuple[int, int] | None = None
-    """An agent, and the tool call (from 1) in which it crashes."""
+    """An agent, and the tool call (from 1) in which it crashes; ALL: each crashes in its own."""
+    retries: int = 0
+    retry_after_max_ms: int = 30_000
+    down: tuple[int, int] | None = None
+    """The server dies a little after the first, and is back after the second (ms)."""
+    route: str = "direct"
 
     @property
     def stop_ns(self) -> int:
@@ -76,6 +84,16 @@ class Run(Told):
     @property
     def most_tokens(self) -> int:
         return self.planned if self.driver == "script" else 64
+
+    @property
+    def down_ns(self) -> tuple[float, float]:
+        if self.down is None:
+            return math.inf, math.inf
+        dies = self.down[0] * MS + MS // 4
+        return dies, dies + self.down[1] * MS
+
+    def crashes(self, agent: int, call: int) -> bool:
+        return self.crash is not None and self.crash[0] in (agent, ALL) and self.crash[1] == call
 
     def awake(self, t: int) -> int:
         """When the process gets to what is due at `t`."""
@@ -123,6 +141,8 @@ def good(draw: Any, driver: str, planned: int) -> Reply:
 REFUSALS = (
     Refusal(30, 500, {"error": {"message": "engine died"}}),
     Refusal(30, 429, {"error": "slow down"}, (("Retry-After", "1"),)),
+    Refusal(30, 429, {"error": "go away"}, (("Retry-After", "1000000000"),)),
+    Refusal(30, 503, {"error": "loading"}, (("Retry-After", "7"),)),
     Refusal(30, 400, {"error": {"message": "maximum context length is 10 tokens"}}),
     Refusal(30, 401, {"error": "no"}),
     Refusal(30, 404, {"detail": "Not Found"}),
@@ -135,10 +155,11 @@ REFUSALS = (
 def runs(draw: Any) -> Run:
     driver, planned = draw(often("script", "model")), draw(st.sampled_from([1, 2, 10, 64]))
     usual = draw(st.lists(good(driver, planned), min_size=1, max_size=3))
-    freezes, odd, once = draw(often(False, False, True)), draw(often(False, False, True)), None
+    happens = draw(often("nothing", "a freeze", "odd", "odd", "retries", "down"))
+    once, retries = None, draw(st.integers(0, 3)) if happens in ("retries", "down") else 0
     answers = usual * draw(st.integers(1, 2))
-    if odd and not freezes:
-        strange = draw(st.sampled_from(REFUSALS) | replies())
+    if happens in ("odd", "retries"):
+        strange = draw(st.sampled_from(REFUSALS) if happens == "retries" else st.sampled_from(REFUSALS) | replies())
         if draw(st.booleans()):
             once = draw(st.integers(0, 12)), strange
         else:
@@ -146,7 +167,7 @@ def runs(draw: Any) -> Run:
     tool, work, think = draw(st.sampled_from([0, 40, 200])), draw(often(0, 10, 60, 333)), draw(often(0, 150))
     turn = max(answer.end.at for answer in usual) + max(tool, work) + think
     warmup, window = draw(st.sampled_from([200, 1000])), min(10_000, max(100, turn * draw(st.integers(8, 20))))
-    agents = draw(st.integers(1, 4))
+    agents, when = draw(st.integers(1, 4)), st.integers(1, warmup + window)
     return Run(
         agents,
         tuple(draw(st.permutations(answers))),
@@ -162,8 +183,12 @@ def runs(draw: Any) -> Run:
         window_ms=window,
         error_share=draw(often(0, 30)),
         counters=draw(often(1.0, 1.0, None, 1.5)),
-        freeze=(draw(st.integers(1, warmup + window)), draw(st.sampled_from([1, 30, 800, 2000]))) if freezes else None,
-        crash=(0, draw(st.integers(1, 9))) if agents > 1 and draw(often(False, False, False, True)) else None,
+        freeze=(draw(when), draw(st.sampled_from([1, 30, 800, 2000]))) if happens == "a freeze" else None,
+        crash=(draw(often(0, ALL)), draw(st.integers(1, 9))) if draw(often(False, False, False, True)) else None,
+        retries=retries,
+        retry_after_max_ms=draw(often(30_000, 500, 10**7)),
+        down=(draw(when), draw(st.sampled_from([1, 400, 20_000]))) if happens == "down" else None,
+        route=draw(often("direct", "litellm")),
     )
 
 
@@ -181,7 +206,7 @@ class Tools:
 
     async def execute(self, call: Any, agent: int) -> ToolResult:
         self.made[agent] += 1
-        if self.run.crash == (agent, self.made[agent]):
+        if self.run.crashes(agent, self.made[agent]):
             raise RuntimeError("a bug")
         await asyncio.sleep(self.run.work_ms / 1000)
         return ToolResult(True, "done")
@@ -194,6 +219,8 @@ class Server:
     run: Run
     stop_ns: int
     asked: Counter[int] = field(default_factory=Counter)
+    said: dict[int, Any] = field(default_factory=dict)
+    """What arrives, for answers that were given before."""
     prompt: int = 0
     completion: int = 0
 
@@ -206,7 +233,9 @@ class Server:
             seen = [one for one in answer.said if at + one.at * MS < self.stop_ns]
             self.completion += sum(one.tokens for one in seen if isinstance(one, Piece))
             self.completion += answer.unseen * any(isinstance(one, Finish | Counts) for one in seen)
-        return arrivals(answer)
+        if id(answer) not in self.said:
+            self.said[id(answer)] = arrivals(answer)
+        return self.said[id(answer)]
 
     async def read(self) -> dict[str, float] | None:
         if self.run.counters is None:
@@ -239,7 +268,7 @@ def _spec(run: Run) -> StageSpec:
         numbers=tuple(range(run.agents)),
         driver=driver,
         tasks=(_task(run),),
-        retry=RetryPolicy(),
+        retry=RetryPolicy(run.retries, first_wait_s=0, retry_after_max_s=run.retry_after_max_ms / 1000),
         warmup_s=run.warmup_ms / 1000,
         duration_s=(run.window_ms + 0.5) / 1000,
         think_s=run.think_ms / 1000,
@@ -271,6 +300,8 @@ async def _stage(run: Run, directory: Path) -> None:
     loop.respond = server.respond
     if run.freeze:
         loop.freeze(run.freeze[0] * MS + MS // 4, run.freeze[1] * MS)
+    if run.down:
+        loop.die(int(run.down_ns[0]), run.down[1] * MS)
     recorder = Recorder(
         [
             RecordFile(directory / rundir.EVENTS, records.Record),
@@ -284,7 +315,7 @@ async def _stage(run: Run, directory: Path) -> None:
         return f"0.{next(ids)}"
 
     connection = Connection("http://127.0.0.1:80/v1", "m", idle_timeout_s=IDLE_MS / 1000)
-    client = DirectClient(connection, time)
+    client: Any = LiteLLMClient(connection, time) if run.route == "litellm" else DirectClient(connection, time)
     try:
         statuses = [AgentStatus(number) for number in spec.numbers]
         crew = LocalCrew(spec, client, Tools(run), time, statuses, next_id)
