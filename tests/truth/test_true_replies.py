@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from hypothesis import given
+from hypothesis import strategies as st
 from truth import expected
 from truth.generate import (
     IDLE_MS,
@@ -25,24 +26,27 @@ from truth.generate import (
     replies,
 )
 from truth.network import NetworkLoop, clock
-from truth.to_bytes import arrivals
+from truth.to_bytes import arrivals, length
 
 from swarm.client.base import ChatRequest, Connection, Observation
 from swarm.client.direct import DirectClient
+from swarm.client.litellm_route import LiteLLMClient
 
 PLAIN = Reply(5, (Piece(10, "content", "ok", 1), Finish(20, "stop"), Counts(20), Done(20)), End(20, "clean"))
 CONNECTION = Connection("http://127.0.0.1:80/v1", "m", timeout_s=TIMEOUT_MS / 1000, idle_timeout_s=IDLE_MS / 1000)
 
 
-def asked(*answers: Any) -> list[tuple[int, int, Observation]]:
+def asked(
+    *answers: Any, route: type[DirectClient | LiteLLMClient] = DirectClient, most_bytes: int = 64 << 20
+) -> list[tuple[int, int, Observation]]:
     """Sends a request for each answer, one after the other: when it was sent, when it was over, and what was seen."""
     left = list(answers)
 
     async def send() -> list[tuple[int, int, Observation]]:
         loop = asyncio.get_running_loop()
         loop.respond = lambda body, at: arrivals(left.pop(0))
-        seen, time, client = [], clock(), None
-        client = DirectClient(CONNECTION, time)
+        seen, time = [], clock()
+        client = route(dataclasses.replace(CONNECTION, max_reply_bytes=most_bytes), time)
         try:
             for _ in answers:
                 at, one = time.now(), Observation()
@@ -78,9 +82,10 @@ def as_found(at: int, over: int, seen: Observation) -> expected.Found:
 
 
 @TRUTH
-@given(replies())
-def test_what_is_seen_of_a_reply_is_what_the_server_did(reply: Reply) -> None:
-    first, then = asked(reply, PLAIN)
+@given(replies(), st.booleans(), st.booleans())
+def test_what_is_seen_of_a_reply_is_what_the_server_did(reply: Reply, by_litellm: bool, just_fits: bool) -> None:
+    most = max(length(reply), length(PLAIN)) if just_fits else 64 << 20
+    first, then = asked(reply, PLAIN, route=LiteLLMClient if by_litellm else DirectClient, most_bytes=most)
     seen, true = as_found(*first), expected.found(reply)
     if true.outcome != "complete":  # what may be an error, and how long it is silent, is looked at once a second
         assert true.over <= seen.over <= true.over + 1000 * MS
@@ -125,6 +130,19 @@ def test_an_end_is_known_at_once_also_where_more_is_read_with_it() -> None:
         for voice in (Voice(), Voice(cuts="everywhere"), Voice(framing="chunked", frames=(1,))):
             found = as_found(*asked(Reply(5, said, End(30, "clean"), voice=voice))[0])
             assert (found.outcome, found.end, found.over) == ("complete", 30 * MS, 30 * MS), (after, voice)
+
+
+def test_a_reply_longer_than_it_may_be_is_cut_off_within_a_second() -> None:
+    said = tuple(Piece(10 * number, "content", "so on and on", 1) for number in range(1, 1000))
+    for voice in (Voice(), Voice(framing="until close"), Voice(over_lines=True)):
+        reply = Reply(5, said, End(9990, "never"), voice=voice)
+        whole = length(reply)
+        at, over, seen = asked(reply, most_bytes=whole // 2)[0]
+        assert seen.failure
+        assert (seen.failure.kind, seen.completion_tokens) == ("cut", None)
+        assert f"was cut off after {whole // 2} bytes" in seen.failure.message
+        assert 4_990 * MS <= over - at <= 6_000 * MS
+        assert 499 <= len(seen.stamps) <= 600
 
 
 def test_a_finish_reason_is_no_silence() -> None:

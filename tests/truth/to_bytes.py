@@ -24,9 +24,7 @@ def arrivals(reply: Reply | Refusal) -> list[Arrival]:
     """What arrives when, in nanoseconds after the request."""
     if isinstance(reply, Refusal):
         return _refusal(reply)
-    events = [(one.at, *_event(reply, place)) for place, one in enumerate(reply.said)]
-    body = (b"\xef\xbb\xbf" if reply.voice.bom else b"") + b"".join(data for _, data, _ in events)
-    body += b'data: {"choices": [{"delta": {"content": "to' if reply.end.torn else b""
+    events, body = _body(reply)
     head = _head(reply, len(body))
     stream, place_of = _framed(reply.voice, events, body)
     ends = accumulate((len(data) for _, data, _ in events), initial=len(body[:3]) if reply.voice.bom else 0)
@@ -42,6 +40,18 @@ def arrivals(reply: Reply | Refusal) -> list[Arrival]:
     musts.append((len(whole), len(whole), reply.end.at))
     came = list(_timed(whole, musts, reply.voice.cuts))
     return came + _ending(reply.end, reply.voice)
+
+
+def _body(reply: Reply) -> tuple[list[tuple[int, bytes, int]], bytes]:
+    """Its events: when each comes, its bytes, and how many of them it takes to know it; and all bytes of the body."""
+    events = [(one.at, *_event(reply, place)) for place, one in enumerate(reply.said)]
+    body = (b"\xef\xbb\xbf" if reply.voice.bom else b"") + b"".join(data for _, data, _ in events)
+    return events, body + (b'data: {"choices": [{"delta": {"content": "to' if reply.end.torn else b"")
+
+
+def length(reply: Reply) -> int:
+    """Bytes of its body."""
+    return len(_body(reply)[1])
 
 
 def _ending(end: End, voice: Voice) -> list[Arrival]:
