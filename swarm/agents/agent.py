@@ -89,6 +89,8 @@ class Agent:
     """Places of its sub-agents in use: the one at place p has the number of its agent plus p times `agents`."""
     _failures: int = field(default=0, init=False)
     """Failed jobs in a row."""
+    _before: Conversation | None = field(default=None, init=False)
+    """That of its last job."""
 
     async def run(self) -> None:
         started, crash = self.around.clock.now(), None
@@ -109,7 +111,9 @@ class Agent:
     async def _job(self, job: Job) -> None:
         self.status.task, self.status.turn = f"{job.task.kind}/{job.task.variant}", 0
         async with self.around.tools.open(job.task.repository) as workspace:
-            run = _JobRun(self.around.next_id(), job, self.around.driver.begin(job), workspace)
+            await self._pause(job.pause_ns)
+            conversation = self._before = self.around.driver.begin(job, self._before)
+            run = _JobRun(self.around.next_id(), job, conversation, workspace, turns=job.skip)
             try:
                 run.outcome = await self._through(run)
             finally:
@@ -119,6 +123,11 @@ class Agent:
             self.status.state = "back-off"
             first, most = BACK_OFF_S
             await asyncio.sleep(min(most, first * 2 ** min(self._failures - 1, 10)))
+
+    async def _pause(self, ns: int) -> None:
+        if ns:
+            self.status.state = "think"
+            await self.around.clock.sleep_until(self.around.clock.now() + ns)
 
     async def _through(self, run: _JobRun) -> JobOutcome:
         """A job with its sub-agents: it is over when all of them are."""
@@ -146,7 +155,8 @@ class Agent:
             if run.turns >= self.around.max_turns:
                 return "turn_limit"
             await self._results(run)
-            intended = await self._think(run) if run.turns else self.around.clock.now()
+            begun = run.turns > run.job.skip
+            intended = await self._think(run) if begun else self.around.clock.now()
             run.turns += 1
             self.status.turn = run.turns
             if outcome := await self._turn(run, request, intended):
@@ -315,8 +325,8 @@ class Agent:
         return result.text
 
     def _close(self, run: _JobRun) -> None:
-        if run.first_send_ns is None:
-            return  # cut off before its first request: never started
+        if run.first_send_ns is None or run.job.skip:
+            return  # cut off before its first request: never started; or entered in its middle: no job that was seen
         end = self.around.clock.now()
         total = end - run.first_send_ns
         finished = run.outcome in records.FINISHED

@@ -9,10 +9,15 @@ from swarm.tasks import Task
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One pass through a task. `ticket` is unique per agent and job: no two agents send the same prompt."""
+    """One pass through a task. `ticket` is unique per agent and job, or session of jobs: no two agents send the same
+    prompt."""
 
     task: Task
     ticket: str
+    skip: int = 0
+    """Turns that were before the agent came: it enters in the middle."""
+    pause_ns: int = 0
+    """Before its first request: a person reads, and writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,8 @@ class Call:
     planned_ns: int | None = None
     sub_agents: "tuple[SubAgent, ...]" = ()
     """Those that it starts; where there are some, `planned_ns` counts from the end of those that it waits for."""
+    real: bool = False
+    """Whether it is carried out although its time is planned, where calls with a planned time are only waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +82,8 @@ class Conversation(Protocol):
 
 
 class Driver(Protocol):
-    def begin(self, job: Job) -> Conversation: ...
+    def begin(self, job: Job, before: Conversation | None = None) -> Conversation:
+        """`before`: the conversation of the agent's last job, which one of the same session goes on with."""
+
+    def entering(self, job: Job) -> ChatRequest | None:
+        """The last request that was before a job, or before the middle that it begins in; None: there was none."""

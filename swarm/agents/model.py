@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from swarm.agents.driver import Call, Job, SubAgent
+from swarm.agents.driver import Call, Conversation, Job, SubAgent
 from swarm.agents.prompt import opening
 from swarm.client.base import ChatRequest, Observation, ToolCall
 from swarm.recording.records import TOOL_ENDS
@@ -44,8 +44,11 @@ class ModelDriver:
     sampling_seed: int | None = None
     extra_body: dict[str, Any] | None = None
 
-    def begin(self, job: Job) -> "ModelConversation":
+    def begin(self, job: Job, before: Conversation | None = None) -> "ModelConversation":
         return ModelConversation(self, job)
+
+    def entering(self, job: Job) -> ChatRequest | None:
+        return None
 
 
 class ModelConversation:

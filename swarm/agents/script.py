@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Literal
 
-from swarm.agents.driver import Call, Job, SubAgent
+from swarm.agents.driver import Call, Conversation, Job, SubAgent
 from swarm.agents.prompt import opening
 from swarm.client.base import ChatRequest, Observation
 from swarm.scenario.units import BYTES_PER_TOKEN
@@ -35,8 +35,11 @@ class ScriptDriver:
     tool_choice: str | None = "auto"
     extra_body: dict[str, Any] | None = None
 
-    def begin(self, job: Job) -> "ScriptConversation":
+    def begin(self, job: Job, before: Conversation | None = None) -> "ScriptConversation":
         return ScriptConversation(self, job)
+
+    def entering(self, job: Job) -> ChatRequest | None:
+        return None
 
     def reply_tokens(self, job: Job, turn: int) -> int:
         """The same for a template's turn at every level, trial and target: levels are compared on equal work."""

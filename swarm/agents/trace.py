@@ -8,17 +8,23 @@ up from the links of the prompts' chains: equal beginnings stay equal, and nothi
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from swarm.agents.driver import Call, Job, SubAgent
+from swarm.agents.driver import Call, Conversation, Job, SubAgent
 from swarm.agents.tools import Toolbox, ToolResult
 from swarm.client.base import ChatRequest, Observation
 from swarm.tasks import Task
 
 NOWHERE = Path("no-workspace")
 """In the place of a repository, where calls are only waited for."""
+MARKS = 12
+"""Words at the beginning of a text that are its own."""
+BOOK = 1 << 17
+"""Words of the text that all others are cut out of."""
 KIND = "trace"
 """The kind of all tasks that are sessions of a trace."""
 
@@ -64,11 +70,17 @@ class ReplayTurn:
 
 @dataclass(frozen=True)
 class Replay:
-    """A trace, prepared for one target. Picklable."""
+    """Sessions, prepared for one target. Picklable."""
 
     sessions: Mapping[str, tuple[ReplayTurn, ...]]
     words: tuple[str, ...]
-    """To make texts of; each is one token."""
+    """To make texts of; each is one token, and all are equally long."""
+    jobs: Mapping[str, tuple[str, int, int]] = field(default_factory=dict)
+    """Where sessions have several jobs, by their names: the session, and the job's turns, from the first to the one
+    behind the last. A session that no job names is a job by itself."""
+
+    def turns_of(self, job: str) -> tuple[str, int, int]:
+        return self.jobs.get(job) or (job, 0, len(self.sessions[job]))
 
 
 @dataclass(frozen=True)
@@ -83,21 +95,37 @@ class TraceDriver:
     sampling_seed: int | None = None
     extra_body: dict[str, Any] | None = None
 
-    def begin(self, job: Job) -> "TraceConversation":
-        return TraceConversation(self, job)
+    def begin(self, job: Job, before: Conversation | None = None) -> "TraceConversation":
+        return TraceConversation(self, job, before if isinstance(before, TraceConversation) else None)
+
+    def entering(self, job: Job) -> ChatRequest | None:
+        return TraceConversation(self, job).last_request()
 
 
 class TraceConversation:
     stuck = False
 
-    def __init__(self, driver: TraceDriver, job: Job) -> None:
+    def __init__(self, driver: TraceDriver, job: Job, before: "TraceConversation | None" = None) -> None:
         self._driver = driver
         self._ticket = job.ticket
-        self._turns = driver.replay.sessions[job.task.variant]
-        self._at = 0
-        self._messages: list[dict[str, Any]] = []
+        self._session, first, self._behind = driver.replay.turns_of(job.task.variant)
+        self._turns = driver.replay.sessions[self._session]
+        self._at = first + job.skip
         self._scale = 1.0
         """Prompt tokens as the server counts them, per expected one."""
+        self._messages: list[dict[str, Any]] = []
+        """Messages of the last request."""
+        if before and (before._session, before._ticket, before._at) == (self._session, self._ticket, self._at):
+            self._messages, self._scale = before._messages, before._scale
+        elif self._at:
+            lines: list[Line] = []
+            for turn in self._turns[: self._at]:
+                lines[turn.kept :] = turn.added
+            for line in lines:
+                self._messages.append(self._message(line))
+
+    def last_request(self) -> ChatRequest | None:
+        return self._ask(self._turns[self._at - 1], 1) if self._at else None
 
     @property
     def think_ns(self) -> int | None:
@@ -113,7 +141,7 @@ class TraceConversation:
 
     @property
     def answered(self) -> bool:
-        return self._at == len(self._turns)
+        return self._at == self._behind
 
     def request(self) -> ChatRequest | None:
         driver, turn = self._driver, self._turns[self._at]
@@ -122,10 +150,14 @@ class TraceConversation:
         del self._messages[turn.kept :]
         for line in turn.added:
             self._messages.append(self._message(line))
+        return self._ask(turn, turn.reply_tokens)
+
+    def _ask(self, turn: ReplayTurn, max_tokens: int) -> ChatRequest:
+        driver = self._driver
         return ChatRequest(
             messages=list(self._messages),
             tools=turn.tools,
-            max_tokens=turn.reply_tokens,
+            max_tokens=max_tokens,
             pinned=driver.pinned,
             temperature=driver.temperature,
             seed=driver.sampling_seed,
@@ -135,7 +167,9 @@ class TraceConversation:
 
     def _message(self, line: Line) -> dict[str, Any]:
         if line.made_up:
-            return made_up(line, self._driver.replay.words, self._driver.salt, self._ticket)
+            # In the first message alone: prompts of all stages and targets are then the same behind its first words.
+            salt = "" if self._messages else self._driver.salt
+            return made_up(line, self._driver.replay.words, salt, self._ticket)
         opening = f"Session {self._driver.salt}\n\n" if not self._messages else ""
         opening += f"Ticket {self._ticket}\n\n" if line.own else ""
         return opened(line.message, opening) if opening else line.message
@@ -159,12 +193,29 @@ class TraceConversation:
 
 def made_up(line: Line, words: tuple[str, ...], salt: str, ticket: str) -> dict[str, Any]:
     """A message with as many words as its parts ask for; equal parts of equal jobs give equal texts."""
-    drawn: list[str] = []
-    for part in line.made_up:
-        whose = "" if part.shared else ticket
-        draw = random.Random(f"{salt} {whose} {part.link}").randbytes(part.words)
-        drawn += [words[byte % len(words)] for byte in draw]
-    return line.message | {"content": " ".join(drawn)}
+    parts = (_text(words, part.words, f"{'' if part.shared else ticket} {part.link}", salt) for part in line.made_up)
+    return line.message | {"content": " ".join(parts)}
+
+
+def _text(words: tuple[str, ...], count: int, key: str, salt: str) -> str:
+    """So many words: the first few tell `salt` and `key` from all others, the rest is cut out of one long text at a
+    place that is the key's, as a prompt of 200,000 words must take no longer than a fraction of a millisecond."""
+    digest = blake2b(f"{salt} {key}".encode(), digest_size=MARKS).digest()
+    marks = " ".join(words[byte % len(words)] for byte in digest[:count])
+    if count <= MARKS:
+        return marks
+    book, wide = _book(words), len(words[0]) + 1
+    at = int.from_bytes(blake2b(key.encode(), digest_size=4).digest()) % BOOK
+    cut = book[at * wide : (at + count - MARKS) * wide]
+    while len(cut) < (count - MARKS) * wide:
+        cut += book[: (count - MARKS) * wide - len(cut)]
+    return f"{marks} {cut[:-1]}"
+
+
+@lru_cache(maxsize=4)
+def _book(words: tuple[str, ...]) -> str:
+    draw = random.Random("book").randbytes(BOOK)
+    return "".join([f"{words[byte % len(words)]} " for byte in draw])
 
 
 def opened(message: dict[str, Any], opening: str) -> dict[str, Any]:
@@ -181,7 +232,7 @@ def session_task(session: str, workspace: str | None) -> Task:
 
 
 class ReplayTools:
-    """Waits for calls as long as they took; those without a planned time are carried out by `toolbox`."""
+    """Waits for calls as long as they took; `toolbox` carries out those without a planned time, and the real ones."""
 
     def __init__(self, toolbox: Toolbox | None = None) -> None:
         self._toolbox = toolbox
@@ -195,6 +246,6 @@ class ReplayTools:
             yield workspace
 
     async def execute(self, call: Call, workspace: Any) -> ToolResult:
-        if self._toolbox is None or call.planned_ns is not None:
+        if self._toolbox is None or (call.planned_ns is not None and not call.real):
             return ToolResult(True, "")
         return await self._toolbox.execute(call, workspace)

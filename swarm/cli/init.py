@@ -5,13 +5,7 @@ from typing import Annotated
 
 import typer
 
-from swarm.cli.common import (
-    KeyEnv,
-    Model,
-    Url,
-    Workload,
-    server_of,
-)
+from swarm.cli.common import KeyEnv, Model, Url, Workload, server_of
 
 
 def init(

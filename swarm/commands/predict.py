@@ -17,11 +17,13 @@ from swarm.client.base import Connection
 from swarm.clock import VirtualClock
 from swarm.engine.agent_pool import LocalCrew
 from swarm.engine.compose import recording, stage_spec
+from swarm.engine.entering import enter as enter_stage
 from swarm.engine.environment import describe_environment
 from swarm.engine.replay import Prepared, prepare
 from swarm.engine.runspec import Outcome, RunSpec, new_run
 from swarm.engine.schedule import StagePlan, StageSource
 from swarm.engine.server import ServerWatch
+from swarm.engine.sessions import planned, prepare_sessions
 from swarm.engine.soak_segment import Part
 from swarm.engine.stage import run_stage
 from swarm.engine.stop import Stop, on_signals
@@ -90,10 +92,13 @@ def continue_prediction(asked: RunSpec) -> Outcome:
 
 def _prepared(scenario: Scenario) -> dict[str, Prepared]:
     """The trace, made ready for each target, where one is to be replayed; its calls take as long as they took."""
+    tokenizer = VirtualTokenizer()
+    if scenario.agents.session:
+        made = asyncio.run(prepare_sessions(planned(scenario), tokenizer))  # all targets count tokens alike
+        return {target.name: made for target in scenario.targets}
     if scenario.agents.trace is None:
         return {}
     waiting = scenario.agents.trace.model_copy(update={"workspace": None})
-    tokenizer = VirtualTokenizer()
     return {
         target.name: asyncio.run(prepare(waiting, scenario.agents.context, tokenizer)) for target in scenario.targets
     }
@@ -102,7 +107,9 @@ def _prepared(scenario: Scenario) -> dict[str, Prepared]:
 def _in_virtual_time(asked: RunSpec, known: Mapping[str, Profile], prepared: dict[str, Prepared]) -> Outcome:
     tools: Tools = ReplayTools()
     if not prepared:
-        tools = RecordedTools(asyncio.run(recorded_results(asked.tasks, asked.scenario.agents.script)))
+        tools = RecordedTools(
+            asyncio.run(recorded_results(asked.tasks, "quick" if asked.scenario.agents.script == "quick" else "full"))
+        )
     start_s = asked.part.start_ns / 1e9 if asked.part else 0.0
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(start_s)) as runner:
         loop = cast(VirtualLoop, runner.get_loop())
@@ -166,7 +173,8 @@ async def _stage(run: _Prediction, plan: StagePlan) -> None:
     client = VirtualClient(server, connection, run.clock)
     watch = ServerWatch(server, plan, run.clock, run.recorder.publish)
     crew = LocalCrew(spec, client, run.tools, run.clock, statuses, run.next_id)
-    await run_stage(spec, crew, watch, run.clock, run.recorder.publish, run.next_id, run.stop)
+    enter = partial(enter_stage, spec, client, run.clock) if spec.sessions else None
+    await run_stage(spec, crew, watch, run.clock, run.recorder.publish, run.next_id, run.stop, enter)
 
 
 def _say(show: TextIO | None, line: str) -> None:

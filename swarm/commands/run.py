@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TextIO
@@ -16,6 +17,7 @@ from swarm.agents.trace import Replay
 from swarm.client import eventloop
 from swarm.client.base import Connection
 from swarm.client.connect import open_client, warm_up
+from swarm.client.direct import DirectClient
 from swarm.client.target.metrics import MetricsReader
 from swarm.client.target.probe import Probe, probe
 from swarm.client.target.tokenizer import open_tokenizer
@@ -25,12 +27,14 @@ from swarm.commands.export import linger, metrics_of, open_endpoint
 from swarm.engine.agent_pool import LocalCrew, make_calm
 from swarm.engine.backends import break_on_purpose, connection, fault_names, gpu_reader, secrets_of, simulated
 from swarm.engine.compose import launcher_of, recording, stage_spec, tools_of
+from swarm.engine.entering import enter
 from swarm.engine.environment import describe_environment, told
 from swarm.engine.objectives import refuse_unmeasurable
-from swarm.engine.replay import prepare
+from swarm.engine.replay import Prepared, prepare
 from swarm.engine.runspec import Outcome, RunSpec, new_run
 from swarm.engine.schedule import StagePlan, StageSource
 from swarm.engine.server import GpuReader, ServerWatch
+from swarm.engine.sessions import planned, prepare_sessions, real_tasks
 from swarm.engine.soak_segment import Part, locked
 from swarm.engine.stage import Crew, StageSpec, run_stage
 from swarm.engine.stop import Stop, on_signals
@@ -38,6 +42,7 @@ from swarm.errors import UsageError
 from swarm.exporter.metrics import Metrics
 from swarm.live.view import LiveView, StageView
 from swarm.recording.recorder import Recorder
+from swarm.recording.records import Entered
 from swarm.recording.status import AgentStatus
 from swarm.scaleout.fleet import Fleet
 from swarm.scaleout.shared_pool import ShardedCrew
@@ -194,9 +199,7 @@ async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) ->
         claim = f"the scenario says architecture: {target.architecture}, and by its name {facts.model} is {named}"
         facts = replace(facts, notes=(*facts.notes, claim))
     reach, replay = replace(reach, model=facts.model, honours=facts.honours), None
-    if scenario.agents.trace:
-        async with open_tokenizer(reach) as tokenizer:
-            prepared = await prepare(scenario.agents.trace, scenario.agents.context, tokenizer)
+    if prepared := await _prepared(scenario, reach):
         facts, replay = replace(facts, notes=(*facts.notes, *prepared.notes)), prepared.replay
     if target.simulate and target.simulate.faults:
         await break_on_purpose(reach, target.simulate.faults)  # only now, so that a probe cannot fail by chance
@@ -212,6 +215,19 @@ async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) ->
             "does (vLLM: --enable-auto-tool-choice --tool-call-parser ...), or use `driver: script`"
         )
     return Backend(target, reach, facts, gpu, replay, process)
+
+
+async def _prepared(scenario: Scenario, reach: Connection) -> Prepared | None:
+    """Sessions, or a trace, made ready for a target; None: agents follow scripts, or the model."""
+    agents = scenario.agents
+    if not agents.session and not agents.trace:
+        return None
+    async with open_tokenizer(reach) as tokenizer:
+        if agents.session:
+            real = real_tasks(scenario)
+            return await prepare_sessions(planned(scenario), tokenizer, real, agents.session.real_tools)
+        assert agents.trace
+        return await prepare(agents.trace, agents.context, tokenizer)
 
 
 async def keep_drawing(view: LiveView) -> None:
@@ -240,7 +256,19 @@ async def _stage(run: _Run, plan: StagePlan, tools: Tools, number: int, of: int)
     ):
         metrics = reader if backend.facts.metrics else None
         watch = ServerWatch(metrics, plan, run.clock, run.recorder.publish, backend.gpu)
-        await run_stage(spec, crew, watch, run.clock, run.recorder.publish, run.next_id, run.stop)
+        enter = partial(_enter, run, spec, backend.connection) if spec.sessions else None
+        await run_stage(spec, crew, watch, run.clock, run.recorder.publish, run.next_id, run.stop, enter)
+
+
+async def _enter(run: _Run, spec: StageSpec, connection: Connection) -> Entered:
+    """Lets the agents of all processes in, past LiteLLM: nothing of it is measured."""
+    if run.view:
+        run.view.say(f"{spec.plan.target}, {counted(spec.plan.agents, 'agent')}: prefilling their contexts")
+    client = DirectClient(connection, run.clock)
+    try:
+        return await enter(spec, client, run.clock)
+    finally:
+        await client.close()
 
 
 def _shown(run: _Run, spec: StageSpec, number: int, of: int, statuses: list[AgentStatus]) -> StageView:

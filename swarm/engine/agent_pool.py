@@ -5,14 +5,13 @@ import gc
 import math
 import sys
 from collections.abc import Callable, Iterator
-from itertools import count, cycle, islice
 
 from swarm.agents.agent import Agent, AgentContext, Tools
 from swarm.agents.content import Contents
 from swarm.agents.driver import Job
-from swarm.agents.script import job_order
 from swarm.client.base import Client
 from swarm.clock import Clock
+from swarm.engine.entering import jobs_of
 from swarm.engine.monitor import watch_client
 from swarm.engine.stage import StageSpec, cancel
 from swarm.recording import records
@@ -96,13 +95,6 @@ class LocalCrew:
         await cancel(self._watching)
 
 
-def _jobs(spec: StageSpec, agent: int) -> Iterator[Job]:
-    begun = spec.jobs_begun[agent] if spec.jobs_begun else 0
-    order = cycle(job_order(list(spec.tasks), spec.plan.order, agent))
-    for number, task in islice(zip(count(1), order), begun, None):
-        yield Job(task, ticket=f"{spec.seed}-{agent:04d}-{number:05d}")
-
-
 def _offset(spec: StageSpec, agent: int) -> int:
     """Agents start spread over the first half of the warm-up, in nanoseconds: real ones do not start in step."""
     return round(spec.warmup_s / 2 * agent / spec.plan.agents * 1e9)
@@ -110,7 +102,7 @@ def _offset(spec: StageSpec, agent: int) -> int:
 
 async def _work(spec: StageSpec, number: int, start_ns: int, around: AgentContext, status: AgentStatus) -> None:
     """One agent through the stage: from shift to shift, where a pattern lets it rest in between."""
-    jobs = _jobs(spec, number)
+    jobs = jobs_of(spec, number)
     for begin, end in _shifts(spec, number, start_ns):
         await around.clock.sleep_until(begin)
         await Agent(number, _until_over(jobs, around.clock, end), around, status).run()

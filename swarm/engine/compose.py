@@ -19,6 +19,7 @@ from swarm.client.retry import RetryPolicy
 from swarm.clock import Clock
 from swarm.engine.runspec import RunSpec
 from swarm.engine.schedule import StagePlan
+from swarm.engine.sessions import planned, real_tasks, sessions_of
 from swarm.engine.stage import StageSpec
 from swarm.engine.stop import BudgetSink, GiveUpSink, Stop
 from swarm.exporter.metrics import Metrics
@@ -53,6 +54,7 @@ def stage_spec(
     `secrets` are kept out of the files. `replay`: the trace, made ready for the target, where one is to be replayed.
     """
     agents, settings = scenario.agents, scenario.stage
+    sessions = sessions_of(planned(scenario), real_tasks(scenario)) if agents.session else ()
     return StageSpec(
         run=run,
         shard=0,
@@ -66,7 +68,8 @@ def stage_spec(
         think_s=agents.think,
         max_turns=sys.maxsize if replay else agents.max_turns,
         seed=agents.seed,
-        until=plan.until or settings.until,
+        sessions=sessions,
+        until=settings.until,
         redact=Redaction(secrets),
         content=scenario.record.content,
         watch_client=watch_client,
@@ -82,9 +85,10 @@ def launcher_of(scenario: Scenario) -> Launcher:
 
 def tools_of(scenario: Scenario, root: Path, launcher: Launcher, test_slots: int | None = None) -> Tools:
     """The tools that carry out the agents' calls; `root` is an existing directory for their workspaces."""
-    trace = scenario.agents.trace
-    toolbox = None if trace and trace.workspace is None else Toolbox(root, test_slots=test_slots, launcher=launcher)
-    return ReplayTools(toolbox) if trace or toolbox is None else toolbox
+    agents = scenario.agents
+    waits = (agents.trace and agents.trace.workspace is None) or (agents.session and not agents.session.real_tools)
+    toolbox = None if waits else Toolbox(root, test_slots=test_slots, launcher=launcher)
+    return ReplayTools(toolbox) if agents.trace or agents.session or toolbox is None else toolbox
 
 
 def _replaying(scenario: Scenario, plan: StagePlan, pinned: bool, replay: Replay) -> Driver:
@@ -120,7 +124,7 @@ def _driver(scenario: Scenario, plan: StagePlan, pinned: bool) -> Driver:
         tools=tool_schemas(),
         context=agents.context,
         seed=agents.seed,
-        script=agents.script,
+        script="quick" if agents.script == "quick" else "full",
         history=agents.history,
         reply_scale=agents.reply_scale,
         pinned=pinned,

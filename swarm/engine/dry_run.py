@@ -7,6 +7,7 @@ from statistics import mean
 from swarm.agents.prompt import opening, rendered_schemas, system_prompt
 from swarm.engine.replay import mean_of_trace, outlook, tasks_of_trace
 from swarm.engine.schedule import load_summary, schedule
+from swarm.engine.sessions import means, planned, real_tasks, sessions_of
 from swarm.errors import ScenarioError
 from swarm.scenario.schema import Scenario, Target, TaskFolder
 from swarm.scenario.units import BYTES_PER_TOKEN
@@ -28,6 +29,8 @@ class MeanTurn:
 
 def mean_turn(scenario: Scenario) -> MeanTurn:
     agents = scenario.agents
+    if agents.session:
+        return MeanTurn(*means(planned(scenario)))
     if agents.trace:
         return MeanTurn(*mean_of_trace(agents.trace, agents.context, agents.think))
     scripts = [turns_of(scenario, task) for task in tasks_of(scenario)]
@@ -42,6 +45,8 @@ def mean_turn(scenario: Scenario) -> MeanTurn:
 
 def tasks_of(scenario: Scenario) -> list[Task]:
     """The scenario's tasks. Raises UsageError when none can begin within the context, or a script cannot."""
+    if scenario.agents.session:
+        return [job.task for session in sessions_of(planned(scenario), real_tasks(scenario)) for job in session]
     if scenario.agents.trace:
         return tasks_of_trace(scenario.agents.trace, scenario.agents.context)
     tasks = load_tasks(Path(scenario.tasks.path) if isinstance(scenario.tasks, TaskFolder) else scenario.tasks)

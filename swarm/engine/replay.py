@@ -148,7 +148,7 @@ async def prepare(settings: TraceSettings, context: int, tokenizer: Tokenizer) -
             )
     needed = [[_needs(turn) for turn in turns] for turns in sessions.values()]
     notes = [*making.trace.header.notes, *making.notes(), *_cut_off(needed, context)]
-    return Prepared(replay, (*notes, *await _checked(replay, tokenizer)))
+    return Prepared(replay, (*notes, *await checked(replay, tokenizer)))
 
 
 class _Making:
@@ -392,7 +392,7 @@ def _cut_off(sessions: Sequence[Sequence[int]], context: int) -> Iterator[str]:
         yield f"{never} of {len(fits)} sessions do not begin within agents.context ({context} tokens), and are left out"
 
 
-async def _checked(replay: Replay, tokenizer: Tokenizer) -> list[str]:
+async def checked(replay: Replay, tokenizer: Tokenizer) -> list[str]:
     """Counts the last made-up prompts of a few sessions as a whole: words may not add up in every vocabulary."""
     checked = [turns for turns in replay.sessions.values() if any(line.made_up for line in turns[-1].added)]
     off = []

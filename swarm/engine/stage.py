@@ -1,12 +1,13 @@
 """One stage: N agents against one target for a warm-up and a window. A picklable specification in, records out."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Protocol
 
 from swarm.agents.driver import Driver
+from swarm.agents.session import Session
 from swarm.client.retry import RetryPolicy
 from swarm.clock import Clock
 from swarm.engine.monitor import every_second
@@ -18,6 +19,8 @@ from swarm.recording import records
 from swarm.recording.redaction import Redaction
 from swarm.scenario.schema import Until
 from swarm.tasks import Task
+
+Enter = Callable[[], Coroutine[Any, Any, records.Entered]]
 
 _COUNTERS = {
     "prompt_tokens": "prompt_tokens",
@@ -44,6 +47,8 @@ class StageSpec:
     think_s: float
     max_turns: int
     seed: int
+    sessions: tuple[Session, ...] = ()
+    """In the place of tasks: agents work through them, and enter in the middle of one."""
     until: Until | None = None
     levels: tuple[int, ...] = ()
     """In a soak: how many agents are at work in each `level_s` seconds of the window; (): all, always."""
@@ -101,9 +106,14 @@ async def run_stage(
     publish: Callable[[records.Published], None],
     next_id: Callable[[], str],
     stop: Stop,
+    enter: Enter | None = None,
 ) -> None:
-    """Runs the stage to its window's end, or until `stop` or the last agent's crash; all it began is published."""
+    """Runs the stage to its window's end, or until `stop` or the last agent's crash; all it began is published.
+
+    `enter`: lets the agents in first, where they enter in the middle of their sessions.
+    """
     header, stage_id = spec.header, next_id()
+    entered = await _entered(enter, stop) if enter else None
     before = await server.idle("before")
     start = await crew.ready()
     window_start = start + round(spec.warmup_s * 1e9)
@@ -119,6 +129,7 @@ async def run_stage(
             seed=spec.seed,
             done_ns=round(spec.done_s * 1e9),
             planned_alive=fmean(spec.levels) if spec.levels else None,
+            entered=entered,
         )
     )
     rule = StoppingRule(spec.until, spec.plan.agents, window_start) if spec.until else None
@@ -155,6 +166,15 @@ async def run_stage(
             counters=_growth(before, after),
         )
     )
+
+
+async def _entered(enter: Enter, stop: Stop) -> records.Entered | None:
+    """None where the run is stopped meanwhile."""
+    entering = asyncio.ensure_future(enter())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([entering, stopped], return_when=asyncio.FIRST_COMPLETED)
+    await cancel([stopped, *([] if entering.done() else [entering])])
+    return None if entering.cancelled() else entering.result()
 
 
 async def _until(clock: Clock, t_ns: int, stop: Stop, crew: Crew) -> str | None:

@@ -64,6 +64,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
         return None if self.agent is None else self.agent % self.agents
 
 
+class Entered(msgspec.Struct, frozen=True, kw_only=True):
+    """Prefill of the contexts with which agents entered in the middle of their sessions, before a stage began.
+
+    It is no part of the stage: neither its times nor its tokens are in any other record.
+    """
+
+    agents: Int
+    """Agents that entered so."""
+    prompt_tokens: Int
+    took_ns: Int
+    failed: Int = 0
+    """Agents whose context was not prefilled: their first turn in the warm-up does it."""
+    message: str | None = None
+    """The error of the first of those."""
+
+
 class Stage(Record, frozen=True, kw_only=True, tag="stage"):
     """A stage begins. What ENDS in `[window_start_ns, window_end_ns)`, the planned window, counts."""
 
@@ -73,6 +89,8 @@ class Stage(Record, frozen=True, kw_only=True, tag="stage"):
     seed: int
     done_ns: Int = 0
     """In a resumed soak: nanoseconds that were measured before this stage's window."""
+    entered: Entered | None = None
+    """None: agents begin with their first prompts."""
     planned_alive: Real | None = None
     """Agents at work on average over the window, where a pattern lets some rest; None: all of them, always."""
 

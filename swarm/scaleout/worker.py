@@ -109,7 +109,9 @@ class Worker:
         assert self._setup
         assert self._tools
         clock = self._clock(work.origin_ns)
-        spec = replace(work.spec, tasks=tuple(map(self._here, work.spec.tasks)))
+        spec = work.spec
+        sessions = tuple(tuple(replace(job, task=self._here(job.task)) for job in session) for session in spec.sessions)
+        spec = replace(spec, tasks=tuple(map(self._here, spec.tasks)), sessions=sessions)
         self._client = self._open(work.connection, clock)
         self._statuses = [AgentStatus(agent) for agent in spec.numbers]
         self._crew = LocalCrew(

@@ -19,8 +19,10 @@ from swarm.errors import UsageError
 from swarm.scenario.architecture import Architecture
 from swarm.scenario.credentials import plain_address, plain_headers, variable_name
 from swarm.scenario.pattern import Pattern, levels
+from swarm.scenario.session import Session, preset_of
 from swarm.scenario.thresholds import parse_slo, parse_threshold
 from swarm.scenario.units import Bytes, Duration, PositiveDuration, Share, Tokens
+from swarm.sessions.presets import Shape
 from swarm.simulator.server import faults as simulator
 from swarm.text import listed
 
@@ -29,7 +31,7 @@ Route = Literal["litellm", "direct", "litellm-sdk", "litellm-proxy"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Count = Annotated[int, Field(ge=1)]
 
-SHORT_FORMS = {"simulate": "profile", "trace": "path"}
+SHORT_FORMS = {"simulate": "profile", "trace": "path", "session": "preset"}
 """Sections that may be given as one value, and the key that it then stands for."""
 
 
@@ -187,7 +189,7 @@ class TraceSettings(_Section):
 
 
 _DRIVER_KEYS = {
-    ("script",): ("history", "script", "reply_scale"),
+    ("script",): ("history", "script", "session", "reply_scale"),
     ("model",): ("max_reply_tokens", "keep_reasoning", "compaction", "tool_choice"),
     ("trace",): ("trace",),
     ("model", "trace"): ("isolation",),
@@ -199,7 +201,8 @@ class Agents(_Section):
     levels: Annotated[list[Count], Field(min_length=1)] = [1, 4, 8]
     driver: Literal["script", "model", "trace"] = "script"
     history: Literal["script", "live"] = "script"
-    script: Literal["full", "quick"] = "full"
+    script: Literal["full", "quick", "session"] = "full"
+    session: Session | None = None
     reply_scale: Annotated[float, Field(gt=0, le=100, strict=False)] = 1.0
     think: Duration = 0.0
     max_turns: Count = 30
@@ -218,6 +221,16 @@ class Agents(_Section):
     def _path_alone(cls, value: Any) -> Any:
         return {SHORT_FORMS["trace"]: value} if isinstance(value, str) else value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_its_preset(cls, given: Any) -> Any:
+        """Sessions have the context and the shared prompt of their preset, unless the scenario says otherwise."""
+        if not isinstance(given, dict) or given.get("script") != "session":
+            return given
+        shape = preset_of(given.get("session"))
+        sizes = {"context": shape.context, "system_tokens": shape.system}
+        return sizes | given | {"session": given.get("session") or {}}
+
     @field_validator("levels")
     @classmethod
     def _ascending(cls, levels: list[int]) -> list[int]:
@@ -232,6 +245,11 @@ class Agents(_Section):
             changed = [key for key in keys if getattr(self, key) != type(self).model_fields[key].default]
             if changed and self.driver not in drivers:
                 raise ValueError(f"`{changed[0]}` belongs to `driver: {' or '.join(drivers)}`; leave it out here")
+        if self.session and self.script != "session":
+            raise ValueError("`session` belongs to `script: session`; add that, or leave it out")
+        for key in ("history", "reply_scale", "max_turns") if self.session else ():
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"`{key}` belongs to the scripts of tasks; `session` says how sessions are")
         if self.driver == "trace" and self.trace is None:
             raise ValueError("`driver: trace` needs the file to replay: `trace: FILE`")
         return self
@@ -243,6 +261,11 @@ class Agents(_Section):
                 f"`context` ({self.context} tokens) leaves no room after `system_tokens` ({self.system_tokens})"
             )
         return self
+
+    @property
+    def shape(self) -> Shape | None:
+        """The sessions that agents work through; None: they do something else."""
+        return self.session.shape(self.context, self.system_tokens) if self.session else None
 
 
 class Sampling(_Section):
@@ -403,8 +426,15 @@ class Scenario(_Section):
 
     @model_validator(mode="after")
     def _one_kind_of_work(self) -> Self:
-        if self.agents.driver == "trace" and self.tasks != type(self).model_fields["tasks"].default:
+        if self.tasks == type(self).model_fields["tasks"].default:
+            return self
+        if self.agents.driver == "trace":
             raise ValueError("`tasks` are for other drivers: those of `driver: trace` are the trace's sessions")
+        if self.agents.session and not self.agents.session.real_tools:
+            raise ValueError(
+                "`tasks` are for other scripts: sessions wait for their tools, unless `agents.session.real_tools` says "
+                "which share of the calls is carried out"
+            )
         return self
 
     @field_validator("thresholds")

@@ -1,5 +1,6 @@
 """Scenario files: what they resolve to, and what a person is told who made a mistake."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from swarm.errors import ExitCode, ScenarioError, UsageError
 from swarm.scenario.example import write_example
 from swarm.scenario.load import dump_scenario, load_scenario
+from swarm.sessions.presets import PRESETS
 
 SHIPPED = sorted(Path(__file__).parents[2].joinpath("scenarios").glob("*.yaml"))
 TARGET = "targets:\n  - {name: moe, architecture: moe, simulate: moe-30b-a3b-awq-1x3090}\n"
@@ -105,6 +107,49 @@ def test_a_mistake_is_named_with_its_file_line_key_and_the_nearest_valid_name(wr
 )
 def test_a_key_that_the_driver_would_ignore_is_refused(write, agents, said):
     assert said in refusal(write(TARGET + f"agents: {agents}"))
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ("agents: {session: coding}", "`session` belongs to `script: session`"),
+        ("agents: {driver: model, session: coding}", "`session` belongs to `driver: script`"),
+        ("agents: {script: session, history: live}", "`history` belongs to the scripts of tasks"),
+        ("agents: {script: session, max_turns: 5}", "`max_turns` belongs to the scripts of tasks"),
+        ("agents: {script: session, reply_scale: 2}", "`reply_scale` belongs to the scripts of tasks"),
+        ("agents: {script: session, session: codign}", "did you mean coding?"),
+        ("agents: {script: session, session: {reply: {medain: 3}}}", "did you mean median?"),
+        ("agents: {script: session, session: {replies: {median: 3}}}", "unknown key"),
+        ("agents: {script: session, session: {reply: {median: 9k}}}", "`p90` (700) is below `median` (9000)"),
+        ("agents: {script: session, session: {reply: {min: 5k}}}", "`min` (5000) is above `max` (2000)"),
+        ("agents: {script: session, session: {tools: {max: 5}}}", "expected a duration"),
+        ("agents: {script: session, session: {sub_agents: {fan_out: 65}}}", "less than or equal to 64"),
+        ("agents: {script: session}\ntasks: [lru-cache]", "`agents.session.real_tools`"),
+    ],
+)
+def test_a_session_workload_names_what_it_is_made_of_and_nothing_that_it_would_ignore(write, extra, said):
+    assert said in refusal(write(TARGET + extra))
+
+
+def test_sessions_have_the_context_and_the_lengths_of_their_preset_where_nothing_else_is_said(write):
+    agents = load_scenario(write(TARGET + "agents: {script: session}")).agents
+    assert agents.shape == PRESETS["coding"]
+    assert (agents.context, agents.system_tokens) == (32_000, 12_000)
+    path = write(TARGET + "agents: {script: session, context: 16k, session: {preset: swe-agent, reply: {median: 100}}}")
+    changed = load_scenario(path, ["agents.session.tools.max=2s"]).agents.shape
+    preset = PRESETS["swe-agent"]
+    reply, tools = replace(preset.reply, median=100), replace(preset.tools, max=2.0)
+    assert changed == replace(preset, context=16_000, reply=reply, tools=tools)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_read_back_as_it_was_resolved(write, name):
+    served = "targets: [{name: mine, architecture: moe, api_base: 'http://127.0.0.1:8000/v1'}]\n"
+    path = write(served + f"agents: {{script: session, session: {name}}}")
+    scenario = load_scenario(path)
+    assert scenario.agents.shape == PRESETS[name]
+    path.write_text(dump_scenario(scenario))
+    assert load_scenario(path) == scenario
 
 
 def test_a_scenario_of_the_model_driver_is_read_back_as_it_was_resolved(write):

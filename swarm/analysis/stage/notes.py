@@ -10,6 +10,7 @@ from swarm.analysis.trial.jobs import ENOUGH_PER_AGENT
 from swarm.analysis.trial.trial import Trial
 from swarm.analysis.trial.warmup import warmup
 from swarm.recording.records import WindowEnd
+from swarm.recording.redaction import one_line
 from swarm.results import Code, Finding
 from swarm.text import counted, percent
 
@@ -21,6 +22,7 @@ Note = tuple[Code, str]
 def notes(agents: int, trials: Sequence[Trial], limits: Limits) -> list[Finding]:
     """Each note once. `trials`: those that ran, at least one."""
     found = [
+        *_on_entering(trials),
         *_on_jobs(agents, trials),
         *_on_calls(trials),
         *_on_replies(trials),
@@ -29,6 +31,17 @@ def notes(agents: int, trials: Sequence[Trial], limits: Limits) -> list[Finding]
         *(_on_client(trials, limits) if limits.real_time else ()),
     ]
     return [Finding(kind="note", code=code, text=text) for code, text in dict.fromkeys(found)]
+
+
+def _on_entering(trials: Sequence[Trial]) -> Iterator[Note]:
+    entered = [trial.began.entered for trial in trials if trial.began.entered]
+    if failed := sum(each.failed for each in entered):
+        message = next(each.message for each in entered if each.failed)
+        yield (
+            "contexts_not_prefilled",
+            f"{failed} of {sum(each.agents for each in entered)} contexts could not be prefilled before the stage "
+            f"({one_line(message or '')}), so the warm-up, and perhaps the window, has their prefill",
+        )
 
 
 def _on_jobs(agents: int, trials: Sequence[Trial]) -> Iterator[Note]:
