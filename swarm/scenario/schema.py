@@ -31,6 +31,8 @@ Route = Literal["litellm", "direct", "litellm-sdk", "litellm-proxy"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 Count = Annotated[int, Field(ge=1)]
 
+BY_NAME = dict.fromkeys(("model", "gpu", "quant", "tp"))
+EXAMPLES = {"model": "qwen3-coder-30b-a3b", "gpu": "rtx4090", "quant": "awq"}
 SHORT_FORMS = {"simulate": "profile", "trace": "path", "session": "preset"}
 """Sections that may be given as one value, and the key that it then stands for."""
 
@@ -79,6 +81,24 @@ class Simulate(_Section):
     max_model_len: Tokens | None = None
     kv_tokens: Tokens | None = None
     faults: FaultList = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        """`model`, `gpu`, `quant` and `tp` in the place of a profile, as the name that stands for them."""
+        if not isinstance(value, dict) or not value.keys() & BY_NAME:
+            return value
+        rest = {key: one for key, one in value.items() if key not in BY_NAME}
+        if "profile" in rest:
+            raise ValueError("give either `profile`, or `model` and `gpu`")
+        model, gpu, quant, tp = (value.get(key) for key in BY_NAME)
+        texts = {"model": model, "gpu": gpu} | ({} if quant is None else {"quant": quant})
+        for key, one in texts.items():
+            if not isinstance(one, str) or not one.strip():
+                raise ValueError(f"`{key}` must be a name, such as {EXAMPLES[key]}")
+        if tp is not None and (type(tp) is not int or not 1 <= tp <= 512):
+            raise ValueError(f"`tp` must be a whole number of GPUs, 1 to 512, not {tp!r}")
+        return rest | {"profile": f"{model}@{f'{tp}x' if tp else ''}{gpu}{f':{quant}' if quant else ''}"}
 
     def overrides(self) -> dict[str, int]:
         return self.model_dump(exclude={"profile", "faults"}, exclude_none=True)

@@ -186,6 +186,13 @@ def test_a_replay_names_its_trace_and_nothing_that_it_would_ignore(write, extra,
         ("{name: a, architecture: moe, api_base: h:8000}", "expected an address such as http://127.0.0.1:8000/v1"),
         ("{name: a, architecture: moe, simulate: moe-30b-a3b-awq-1x309}", "did you mean 'moe-30b-a3b-awq-1x3090'"),
         ("{name: a, architecture: dense, simulate: moe-30b-a3b-awq-1x3090}", "dense, but the profile moe-30b"),
+        ("{name: a, simulate: {model: qwen3-32b}}", "`gpu` must be a name, such as rtx4090"),
+        ("{name: a, simulate: {gpu: h100}}", "`model` must be a name, such as qwen3-coder-30b-a3b"),
+        ("{name: a, simulate: {model: qwen3-32b, gpu: h100, profile: x}}", "either `profile`, or `model` and `gpu`"),
+        ("{name: a, simulate: {model: qwen3-32b, gpu: h100, tp: two}}", "`tp` must be a whole number of GPUs"),
+        ("{name: a, simulate: {model: qwen3-32b, gpu: h100, quant: 4}}", "`quant` must be a name, such as awq"),
+        ("{name: a, simulate: {model: qwen3-31b, gpu: h100}}", "unknown model 'qwen3-31b': did you mean qwen3-32b"),
+        ("{name: a, simulate: qwen3-32b@h101}", "unknown GPU 'h101': did you mean h100"),
         (
             "{name: a, architecture: moe, simulate: {profile: moe-30b-a3b-awq-1x3090, max_seqs: 3}}",
             "did you mean max_num_seqs",
@@ -358,3 +365,13 @@ def test_a_window_that_cannot_end_as_asked_is_refused(write, until, problem):
 def test_a_window_that_ends_when_sure_enough_has_its_defaults(write):
     stage = load_scenario(write(TARGET + "stage: {until: {metric: job_s.mean}}")).stage
     assert (stage.until.ci, stage.until.max, stage.longest) == (0.05, 600.0, 600.0)
+
+
+def test_a_simulated_model_can_be_named_with_its_gpu(write):
+    path = write(
+        "targets:\n  - {name: a, simulate: {model: qwen3-32b, gpu: RTX 4090, quant: awq, tp: 2, max_num_seqs: 4}}\n"
+    )
+    target = load_scenario(path).targets[0]
+    assert target.simulate.profile == "qwen3-32b@2xRTX 4090:awq"
+    assert (target.simulate.max_num_seqs, target.architecture) == (4, "dense")
+    assert load_scenario(write(dump_scenario(load_scenario(path)))).targets[0] == target

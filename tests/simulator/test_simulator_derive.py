@@ -1,19 +1,16 @@
 """Profiles from a model's config.json and a data sheet."""
 
-import json
-
 import pytest
-from typer.testing import CliRunner
 
-from swarm.cli import app
-from swarm.errors import UsageError
 from swarm.simulator import sizing
 from swarm.simulator.engine.cost import CostModel
+from swarm.simulator.models import catalogue
 from swarm.simulator.models.shape import shape
 from swarm.simulator.profiles import data_files, profiles
 from swarm.simulator.profiles.derive import derive
 
-CONFIGS = data_files.models()["configs"]
+MODELS = ("Qwen3-32B", "Qwen3-14B", "Qwen3-30B-A3B", "Qwen3.5-35B-A3B", "Qwen3.5-27B", "Nemotron-3-Nano-30B-A3B")
+CONFIGS = {name: catalogue.find(name).config for name in MODELS}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +110,7 @@ def test_published_speeds_of_dense_models_are_predicted_within_5_percent_by_an_e
 
 def test_every_assumed_profile_says_so_and_is_simulated():
     assumed = [profiles.load(name) for name in profiles.names() if profiles.load(name).provenance == "assumed"]
-    assert {profile.model for profile in assumed} == set(CONFIGS)
+    assert {profile.model for profile in assumed} == {catalogue.find(name).repo for name in CONFIGS}
     for profile in assumed:
         assert "fitted to published runs" in profile.note
         assert sizing.size(profile, 8000).agents >= 1
@@ -125,8 +122,11 @@ def test_memory_is_accounted_for_to_the_last_byte_and_agents_fit_by_whole_contex
     assert found.kv_bytes == 55648 * 98304
     assert found.weights_bytes + found.kv_bytes + found.state_bytes < found.memory_bytes == round(23.58 * 2**30)
     assert found.agents == 55648 // 8000
-    assert found.tokens_per_s[4] == pytest.approx(1 / CostModel(profile).terms(4, 32000).total)
-    assert (found.tokens_per_s[8], found.tokens_per_s[16]) == (None, None)
+    one, four, eight, sixteen = found.levels
+    assert four.decode_tokens_per_s == pytest.approx(1 / CostModel(profile).terms(4, 32000).total)
+    assert four.total_tokens_per_s == pytest.approx(4 * four.decode_tokens_per_s)
+    assert (eight.decode_tokens_per_s, sixteen.total_tokens_per_s, sixteen.ttft_s) == (None, None, None)
+    assert one.ttft_s == pytest.approx(profile.api_overhead_s + 8000 / found.prefill_tokens_per_s)
 
 
 @pytest.mark.parametrize(
@@ -155,34 +155,3 @@ def test_what_cannot_be_is_refused_with_what_could(change, message):
 def test_a_config_that_is_not_modelled_is_refused_by_its_key(change, message):
     with pytest.raises(ValueError, match=message):
         shape(CONFIGS["Qwen3-32B"] | change)
-
-
-def test_the_commands_list_show_and_add(tmp_path):
-    run = CliRunner().invoke
-    listed = run(app, ["profiles"]).stdout
-    assert all(name in listed for name in profiles.names())
-    shown = run(app, ["profiles", "show", "qwen3-32b-awq-1xrtxpro6000", "--context", "32k"]).stdout
-    assert "contexts of 32,000 tokens: 8 fit at once" in shown
-    assert "published, one request: 70.2 tok/s (SGLang 0.5.8" in shown
-    (tmp_path / "config.json").write_text(json.dumps({"text_config": CONFIGS["Qwen3.5-27B"]}))
-    command = ["profiles", "add", "--config", str(tmp_path / "config.json"), "--gpu", "a100-80gb", "--quant", "awq"]
-    out = tmp_path / "mine.json"
-    assert run(app, [*command, "--model", "Qwen3.5-27B", "--out", str(out)]).exit_code == 0
-    profile = profiles.load(str(out))
-    assert (profile.name, profile.provenance) == ("qwen3.5-27b-awq-1xa100-80gb", "assumed")
-    assert isinstance(run(app, [*command, "--out", str(out)]).exception, UsageError)
-
-
-def test_a_context_that_no_request_can_have_is_refused():
-    refused = CliRunner().invoke(app, ["profiles", "show", "dense-32b-awq-1x3090", "--context", "32k"]).exception
-    assert "a context is 1 to 12288 tokens" in str(refused)
-
-
-def test_a_wrong_option_is_named_and_not_the_file(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(CONFIGS["Qwen3-32B"]))
-    command = ["profiles", "add", "--config", str(tmp_path / "config.json"), "--gpu", "rtx4090"]
-    for option, wrong in (("--gpu", "rtx9999"), ("--quant", "int1"), ("--link", "string")):
-        refused = CliRunner().invoke(app, [*command, option, wrong]).exception
-        assert str(refused).startswith(f"{option} {wrong}: expected one of ")
-    refused = CliRunner().invoke(app, ["profiles", "show", "dense-32b-awq-1x3090", "--context", "abc"]).exception
-    assert str(refused).startswith("--context: expected a number of tokens such as 4096")

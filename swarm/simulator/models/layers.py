@@ -22,10 +22,10 @@ class Mixer:
     selected: int = 0
     """Tokens that are attended to after an index has chosen them, while all are kept; 0: all."""
     index_bytes: int = 0
-    """Of that index, for each token."""
+    """Bytes of that index for each token."""
     index_width: int = 0
     state_bytes: int = 0
-    """Of one request: what a recurrence carries from token to token."""
+    """State of one request: what a recurrence carries from token to token."""
 
     @property
     def params(self) -> int:

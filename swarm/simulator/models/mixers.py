@@ -7,7 +7,7 @@ from swarm.simulator.models.config import Config
 from swarm.simulator.models.layers import Mixer
 
 INDEX_BYTES = 4
-"""Of an index key's scale; the key itself is FP8 (vLLM's indexer cache)."""
+"""Size of an index key's scale; the key itself is FP8 (vLLM's indexer cache)."""
 
 _KINDS = {
     "full_attention": "full",

@@ -51,7 +51,7 @@ class Format:
     experts_only: bool = False
 
     def bytes_of(self, layer: int, module: str) -> float:
-        """Of one weight of a module, such as `self_attn.q_proj`, in that layer."""
+        """Bytes of one weight of a module, such as `self_attn.q_proj`, in that layer."""
         if self.experts_only and not module.startswith("mlp.experts"):
             return 2.0
         names = list(_names(layer, module))

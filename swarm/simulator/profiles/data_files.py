@@ -15,7 +15,7 @@ def gpus() -> dict[str, dict[str, Any]]:
 
 @cache
 def models() -> dict[str, Any]:
-    """`models.json`: `configs` of models, the `profiles` that are assumed of them, and `published` speeds."""
+    """`models.json`: the assumed `profiles` that come with the package, and `published` speeds of some of them."""
     return _resource("models.json")
 
 

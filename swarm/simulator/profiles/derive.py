@@ -6,6 +6,7 @@ The sizes follow from the shapes of the weight matrices. The efficiencies and ov
 other machines (`efficiencies`), so the profile is `assumed` until it is calibrated.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,7 +70,7 @@ def derive(
         )
     experts = s.experts
     return {
-        "name": name or f"{model.rsplit('/')[-1].lower()}-{fmt.name}-{tp}x{gpu}",
+        "name": name or f"{_short(model)}-{fmt.name}-{tp}x{gpu}",
         "model": model,
         "gpu": gpu,
         "tp": tp,
@@ -101,6 +102,11 @@ def derive(
             + (f", with the recurrent states of {seqs} requests set aside" if s.state_bytes else "")
         ),
     }
+
+
+def _short(model: str) -> str:
+    """A repository's name as part of a file's: without its owner, in small letters."""
+    return re.sub(r"[^a-z0-9._-]+", "-", model.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-.") or "model"
 
 
 def kv_fields(s: Shape, tp: int, number_bytes: int) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from swarm.simulator.profiles import by_name
 from swarm.simulator.profiles.data_files import fitted_profiles, gpus, models
-from swarm.simulator.profiles.derive import derive
 
 Admission = Literal["full_prompt", "first_chunk"]
 KVDtype = Literal["", "auto", "fp8"]
@@ -158,7 +158,7 @@ class Profile:
 @cache
 def _packaged() -> dict[str, dict[str, Any]]:
     """The entries that come with the package, by name: the fitted ones, and those derived from `models.json`."""
-    assumed = [derive(models()["configs"][one["model"]], **one) for one in models()["profiles"]]
+    assumed = [by_name.entry(**one) for one in models()["profiles"]]
     return {entry["name"]: entry for entry in [*fitted_profiles(), *assumed]}
 
 
@@ -167,22 +167,30 @@ def names() -> list[str]:
     return list(_packaged())
 
 
+def named(model: str, gpu: str, quant: str | None = None, tp: int = 1, kv: str = "auto", **options: Any) -> Profile:
+    """The profile of a model of the catalogue on `tp` GPUs of the table, by the names that people use (`by_name`)."""
+    return parse(by_name.entry(model, gpu, quant=quant, tp=tp, kv=kv, **options), where=f"{model} on {gpu}")
+
+
 def load(name_or_path: str, **overrides: Any) -> Profile:
-    """The profile of that name, or of that JSON file (a path ends in `.json`), with some fields replaced.
+    """The profile of that name, of that JSON file (a path ends in `.json`), or of a model on a GPU (`MODEL@GPU`, see
+    `by_name.short`), with some fields replaced.
 
     A file holds one object with `Profile`'s fields; the GPU's figures may be left out where `gpu` is a known one.
     Overrides that are None are left out. Raises ValueError saying which field of what is wrong.
     """
     if name_or_path.endswith(".json"):
         entry = _read_file(Path(name_or_path))
+    elif "@" in name_or_path:
+        entry = by_name.short(name_or_path)
     else:
-        by_name = _packaged()
-        if name_or_path not in by_name:
+        packaged = _packaged()
+        if name_or_path not in packaged:
             raise ValueError(
-                f"unknown profile {name_or_path!r}{_nearest(name_or_path, list(by_name))}; there are: "
-                f"{', '.join(by_name)}; or give the path of a .json file"
+                f"unknown profile {name_or_path!r}{_nearest(name_or_path, list(packaged))}; there are: "
+                f"{', '.join(packaged)}; or give {by_name.SHORT}, or the path of a .json file"
             )
-        entry = by_name[name_or_path]
+        entry = packaged[name_or_path]
     return parse(entry | {key: value for key, value in overrides.items() if value is not None}, where=name_or_path)
 
 
