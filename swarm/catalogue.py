@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from swarm.text import percent, significant
+
 Stat = str | None
 """A statistic such as "p95"; None where a metric is one number."""
 
@@ -17,11 +19,15 @@ LATENCY_STATS = ("count", "mean", "p50", "p90", "p95", "p99", "max")
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of the table; a narrow terminal drops the highest `rank` first, and never rank 0."""
+    """A column of the table.
+
+    A narrow terminal drops the highest `rank` first, and never rank 0; an `extra` one is shown where it is asked for.
+    """
 
     head: str
     unit: str = ""
     rank: int = 0
+    extra: bool = False
     stat: Stat = None
     digits: int = 0
 
@@ -135,6 +141,14 @@ class Number:
         """Its key in the windows of a soak."""
         return f"{self.metric.key}_{self.stat}" if self.stat else self.metric.key
 
+    def shown(self, value: float | str) -> str:
+        """The value with its unit, as people read it: "0.184 s", "42%". Infinity is the string "inf"."""
+        if self.stat == "count" or isinstance(value, str):
+            return str(value)
+        if self.metric.unit == "%":
+            return percent(value)
+        return f"{significant(value * self.metric.scale)} {self.metric.unit}".rstrip()
+
     @property
     def tail(self) -> bool:
         """Made of the few slowest values, which vary more from run to run."""
@@ -205,7 +219,7 @@ METRICS: list[Metric] = [
         block="achieved",
         label="in flight",
         help="Mean number of requests in flight.",
-        columns=(Column(head="in", unit="flight", rank=1, digits=2),),
+        columns=(Column(head="in", unit="flight", rank=3, digits=2),),
         series={None: "swarm_result_in_flight"},
     ),
     Metric(key="in_flight_max", block="achieved", label="most in flight", help="Most requests in flight at once."),
@@ -235,7 +249,7 @@ METRICS: list[Metric] = [
         compared=("p50",),
         crossing=("p50",),
         panels=("p50",),
-        columns=(Column(head="tok/s each", unit="while served", stat="p50", digits=1),),
+        columns=(Column(head="tok/s", unit="per agent", stat="p50", digits=1),),
     ),
     Metric(
         key="retention",
@@ -250,7 +264,7 @@ METRICS: list[Metric] = [
         interval=ONE,
         compared=ONE,
         panels=ONE,
-        columns=(Column(head="of 1", unit="agent"),),
+        columns=(Column(head="vs 1", unit="agent"),),
         series={None: "swarm_result_retention_ratio"},
     ),
     Metric(
@@ -258,7 +272,7 @@ METRICS: list[Metric] = [
         block="throughput",
         label="output tok/s",
         title="Output of all agents",
-        help="Output tokens a second.",
+        help="Output tokens per second.",
         unit="tok/s",
         digits=0,
         better="higher",
@@ -269,14 +283,14 @@ METRICS: list[Metric] = [
         until=ONE,
         drift={None: Drift(floor=0.02)},
         panels=ONE,
-        columns=(Column(head="tok/s", unit="in all", rank=2),),
+        columns=(Column(head="tok/s", unit="total", extra=True),),
         series={None: "swarm_result_output_tokens_per_second"},
     ),
     Metric(
         key="requests_per_s",
         block="throughput",
         label="requests/s",
-        help="Complete requests a second.",
+        help="Complete requests per second.",
         better="higher",
         interval=ONE,
         until=ONE,
@@ -286,7 +300,7 @@ METRICS: list[Metric] = [
         key="decode_tokens_per_s",
         label="decode tok/s",
         title="Decode rate of one request",
-        help="Output tokens a second of one request after its first token: 1 / TPOT.",
+        help="Output tokens per second of one request after its first token: 1 / TPOT.",
         unit="tok/s",
         digits=1,
         better="higher",
@@ -313,7 +327,7 @@ METRICS: list[Metric] = [
         log=True,
         curve=True,
         columns=(
-            Column(head="TTFT", unit="p50 s", rank=3, stat="p50", digits=2),
+            Column(head="TTFT", unit="p50 s", rank=4, stat="p50", digits=2),
             Column(head="TTFT", unit="p95 s", stat="p95", digits=2),
         ),
         series=_LATENCY_SERIES,
@@ -340,8 +354,8 @@ METRICS: list[Metric] = [
         log=True,
         curve=True,
         columns=(
-            Column(head="ITL", unit="p50 ms", rank=4, stat="p50", digits=1),
-            Column(head="ITL", unit="p99 ms", rank=2, stat="p99", digits=1),
+            Column(head="ITL", unit="p50 ms", stat="p50", digits=1, extra=True),
+            Column(head="ITL", unit="p99 ms", rank=1, stat="p99", digits=1),
         ),
         series=_LATENCY_SERIES,
         buckets=Buckets("swarm_inter_token_latency_seconds", _TOKEN_EDGES, (0.001, 1.0)),
@@ -426,7 +440,7 @@ METRICS: list[Metric] = [
         drift={"p50": Drift(floor=0.05)},
         panels=("p50",),
         log=True,
-        columns=(Column(head="job", unit="p50 s", rank=1, stat="p50", digits=1),),
+        columns=(Column(head="job", unit="p50 s", rank=2, stat="p50", digits=1),),
         series=_LATENCY_SERIES,
         buckets=Buckets("swarm_job_duration_seconds", (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 14400.0), (1.0, 3600.0)),
     ),
@@ -460,19 +474,19 @@ METRICS: list[Metric] = [
         key="jobs_per_h",
         block="throughput",
         label="jobs/h",
-        help="Jobs finished an hour.",
+        help="Jobs finished per hour.",
         better="higher",
         interval=ONE,
         compared=ONE,
         kept=ONE,
-        columns=(Column(head="jobs", unit="per h", rank=6),),
+        columns=(Column(head="jobs", unit="per h", extra=True),),
         series={None: "swarm_result_jobs_per_hour"},
     ),
     Metric(
         key="jobs_per_h_per_gpu",
         block="throughput",
         label="jobs/h per GPU",
-        help="Jobs finished an hour, per GPU.",
+        help="Jobs finished per hour, per GPU.",
         better="higher",
         compared=ONE,
     ),
@@ -554,7 +568,7 @@ METRICS: list[Metric] = [
         interval=ONE,
         kept=ONE,
         panels=ONE,
-        columns=(Column(head="fairness", unit="(Jain)", rank=4, digits=2),),
+        columns=(Column(head="fairness", unit="(Jain)", digits=2, extra=True),),
         series={None: "swarm_result_fairness_jain"},
     ),
     Metric(
@@ -567,7 +581,7 @@ METRICS: list[Metric] = [
         digits=0,
         better="higher",
         most=1.0,
-        columns=(Column(head="cached", unit="prompt", rank=5),),
+        columns=(Column(head="cached", unit="prompt", extra=True),),
     ),
     Metric(
         key="tokens",
@@ -583,7 +597,7 @@ METRICS: list[Metric] = [
     Metric(
         key="jobs",
         label="jobs",
-        help="Jobs by what became of them in the window.",
+        help="Jobs by their outcome in the window.",
         stats=("started", "finished", "censored"),
     ),
     Metric(
@@ -611,9 +625,11 @@ METRICS: list[Metric] = [
         unit="ms",
         scale=1000,
         better="lower",
-        columns=(Column(head="times", unit="± ms", rank=5, digits=2),),
+        columns=(Column(head="timing", unit="error ms", digits=2, extra=True),),
     ),
-    Metric(key="chunks_per_s", block="client", label="chunks/s", help="Chunks that the load generator read a second."),
+    Metric(
+        key="chunks_per_s", block="client", label="chunks/s", help="Chunks that the load generator read per second."
+    ),
     Metric(
         key="coalesced_chunks",
         block="client",

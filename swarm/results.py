@@ -44,6 +44,7 @@ class Achieved(msgspec.Struct, frozen=True, kw_only=True):
     in_flight_max: Amount | None
     agents_alive_mean: Size | None
     server_running_mean: Size | None
+    thinking_mean: Annotated[Size | None, Meta(description="Agents in a pause of the workload, on average.")] = None
 
 
 class Throughput(msgspec.Struct, frozen=True, kw_only=True):
@@ -447,6 +448,9 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     ]
 
 
+Verdict = Literal["holds", "fails", "undecided"]
+
+
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """One level of a search for capacity."""
 
@@ -455,8 +459,22 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     valid: bool
     invalid_reasons: list[str]
     holds: bool
+    verdict: Annotated[
+        Verdict, Meta(description="undecided: near the limit, trials that disagree, too little seen, or invalid.")
+    ]
     sure: bool | None
     values: list[Objective]
+
+
+class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One level on the curve of throughput against TTFT."""
+
+    agents: Positive
+    output_tokens_per_s: Size | None
+    ttft_s_p50: Size | None
+    ttft_s_p95: Size | None
+    holds: bool
+    valid: bool
 
 
 class TargetCapacity(msgspec.Struct, frozen=True, kw_only=True):
@@ -469,10 +487,14 @@ class TargetCapacity(msgspec.Struct, frozen=True, kw_only=True):
     next_sure: bool | None
     conclusive: Annotated[
         bool,
-        Meta(description="The two are neighbours, or the most was reached, on valid stages with a value to judge by."),
+        Meta(description="The search came to its end, on valid stages with a value to judge by."),
+    ]
+    at_work: Annotated[
+        Size | None, Meta(description="Of `agents`, those in no pause, on average; null: the work has no pauses.")
     ]
     sentence: str
     probes: list[Probe]
+    curve: list[CurvePoint]
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from swarm.analysis.capacity import answer, judge
+from swarm.analysis.capacity.answer import answer
+from swarm.analysis.capacity.judge import judge
 from swarm.analysis.compare_targets import compare, crossings
 from swarm.analysis.headline import digest
 from swarm.analysis.plan import Plan, Target
@@ -144,6 +145,7 @@ def _capacity(plan: Plan, targets: Sequence[TargetResults]) -> Capacity:
                 },
                 plan.capacity.most,
                 predicted=plan.predicted,
+                stages=target.stages,
             )
             for target in targets
         ],

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from swarm.results import Cause, Results, StageResults
+from swarm.analysis.slowdown.words import causes_of
+from swarm.results import Results, StageResults
 from swarm.text import counted
 
 Stages = dict[str, dict[int, StageResults]]
@@ -14,20 +15,32 @@ PREDICTED = "Predicted by the contention model, not measured."
 
 
 def sentences(results: Results) -> list[str]:
-    """Which numbers must not be used, the meaning of the others, and how far they can be trusted."""
+    """The answer, and then its details."""
+    return [*answer(results), *details(results)]
+
+
+def answer(results: Results) -> list[str]:
+    """The run's answer in a sentence or two, after those that say which numbers must not be used."""
     if results.capacity:
-        said = (PREDICTED if results.predicted else "", *carried(results))
-        return [line for line in (*said, unequal(results)) if line]
-    told = (
-        warning(results),
-        meaning(results),
-        jobs(results),
-        *why(results),
-        *wins(results),
-        *peaks(results),
-        unequal(results),
-        caveat(results),
-    )
+        told: tuple[str, ...] = (PREDICTED if results.predicted else "", *carried(results))
+    else:
+        told = (warning(results), meaning(results))
+    return [line for line in told if line]
+
+
+def details(results: Results) -> list[str]:
+    """Everything else that the numbers mean, and how far they can be trusted."""
+    if results.capacity:
+        told: tuple[str, ...] = (unequal(results),)
+    else:
+        told = (
+            jobs(results),
+            *why(results),
+            *wins(results),
+            *peaks(results),
+            unequal(results),
+            caveat(results),
+        )
     return [line for line in told if line]
 
 
@@ -91,7 +104,7 @@ def _trials(results: Results) -> str:
 def peaks(results: Results) -> list[str]:
     """At how many agents a target writes the most in all, where the scaling law is sure that it has a peak."""
     return [
-        f"{target.name} writes the most in all at about {peak.value:.0f} agents "
+        f"{target.name}'s total output peaks at about {peak.value:.0f} agents "
         f"({peak.ci95[0]:.0f} to {peak.ci95[1]:.0f}, Universal Scalability Law)."
         for target in results.targets
         if (peak := target.usl.peak_agents) and peak.ci95
@@ -109,9 +122,9 @@ def _invalid(results: Results) -> str:
     if not bad:
         return ""
     if len(stages) == 1:
-        return "The only stage is invalid: its numbers must not be used."
-    whose = "is invalid: its" if bad == 1 else "are invalid: their"
-    return f"{bad} of {len(stages)} stages {whose} numbers must not be used."
+        return "The only stage is invalid: do not use its numbers."
+    whose = "is invalid: do not use its" if bad == 1 else "are invalid: do not use their"
+    return f"{bad} of {len(stages)} stages {whose} numbers."
 
 
 def meaning(results: Results) -> str:
@@ -138,7 +151,7 @@ def jobs(results: Results) -> str:
         seconds, slower = stage.latency["job_s"].p50, stage.slowdown
         if seconds is None:
             return ""
-        alone = f" ({slower:.1f}x its time alone)" if slower is not None and level > 1 else ""
+        alone = f" ({slower:.1f}x as long as alone)" if slower is not None and level > 1 else ""
         parts.append(f"{seconds:.3g} s on {name}{alone}")
     return f"A job takes {', '.join(parts)}."
 
@@ -148,8 +161,8 @@ def unequal(results: Results) -> str:
     if results.driver != "model" or not _usable(results):
         return ""
     return (
-        "The model decided what its agents did, so levels and models were not compared on equal work; "
-        "for that, use driver: script."
+        "The model chose what its agents did, so levels and models did not do equal work; "
+        "to compare them, use driver: script."
     )
 
 
@@ -159,7 +172,11 @@ def caveat(results: Results) -> str:
     if not usable or results.predicted:
         return ""
     trials = min(stage.trials for stages in usable.values() for stage in stages.values())
-    return "Measured once: small differences may be chance; a claim needs 3 trials or more." if trials == 1 else ""
+    return (
+        "One trial: small differences may be noise. Use at least 3 trials before drawing conclusions."
+        if trials == 1
+        else ""
+    )
 
 
 def _alike(usable: Stages, level: int) -> str:
@@ -169,17 +186,17 @@ def _alike(usable: Stages, level: int) -> str:
     contended = level > 1 and kept.keys() == at.keys()
     first, *others = at
     if contended:
-        speed = f"{_rate(rate[first])} tok/s each while served"
+        speed = f"{_rate(rate[first])} tok/s per agent"
         parts = [f"{first} keeps {kept[first]:.0%} of its single-agent speed ({speed})"]
-        parts += [f"{name} {kept[name]:.0%} ({_rate(rate[name])} tok/s each)" for name in others]
+        parts += [f"{name} {kept[name]:.0%} ({_rate(rate[name])} tok/s)" for name in others]
     else:
-        parts = [f"{first} writes {_rate(rate[first])} tok/s per agent while served"]
+        parts = [f"{first} writes {_rate(rate[first])} tok/s per agent"]
         parts += [f"{name} {_rate(rate[name])}" for name in others]
     text = f"At {counted(level, 'agent')} {', '.join(parts)}{_faster(rate, kept if contended else {})}."
     if contended:
         return text
     lacking = "a valid stage of more agents" if level == 1 else "a valid stage of 1 agent"
-    return f"{text} How much agents slow each other down was not measured: that needs {lacking}."
+    return f"{text} How much agents slow each other down was not measured: add {lacking}."
 
 
 def _faster(rate: dict[str, float], kept: dict[str, float]) -> str:
@@ -189,9 +206,9 @@ def _faster(rate: dict[str, float], kept: dict[str, float]) -> str:
     slow, fast = sorted(rate, key=rate.__getitem__)
     times = rate[fast] / rate[slow]
     if times < 1.05:
-        return "; both write about as fast per agent"
+        return "; both are about equally fast per agent"
     still = "still " if kept and kept[fast] < kept[slow] else ""
-    return f"; {fast} {still}writes {times:.1f}x as fast per agent"
+    return f"; {fast} is {still}{times:.1f}x as fast per agent"
 
 
 def _usable(results: Results) -> Stages:
@@ -218,33 +235,12 @@ def _rate(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
-NAMES = {
-    "decode": "decode",
-    "prefill": "prefill interference",
-    "cache": "cache misses",
-    "queue": "queueing",
-    "preemption": "preemption",
-    "tools": "tools",
-    "client": "the client",
-    "unknown": "what the server does not tell",
-}
-"""As `attribution` of the results has them, for readers."""
-WORTH_SAYING = 0.05
-
-
 def why(results: Results) -> list[str]:
-    """Such as "dense at 8: slower mostly because of queueing 62%, decode 30%.": at the highest valid level."""
+    """Such as "Why dense slows down at 8 agents: 62% queueing, 38% preemption.": at the highest valid level."""
     lines = []
     for target in results.targets:
         told = [(stage.agents, stage.attribution) for stage in target.stages if stage.valid and stage.attribution]
         if told:
             agents, shares = max(told, key=lambda one: one[0])
-            lines.append(f"{target.name} at {agents}: {_causes(shares)}.")
+            lines.append(f"Why {target.name} slows down at {counted(agents, 'agent')}: {causes_of(shares)}.")
     return lines
-
-
-def _causes(shares: Mapping[Cause, float]) -> str:
-    """The causes that are worth saying, the largest first."""
-    largest = sorted(((share, NAMES[cause]) for cause, share in shares.items() if share >= WORTH_SAYING), reverse=True)
-    mostly = "mostly " if largest[0][0] >= 0.5 else ""
-    return f"slower {mostly}because of {', '.join(f'{name} {share * 100:.0f}%' for share, name in largest)}"

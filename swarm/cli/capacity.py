@@ -1,6 +1,7 @@
 """`swarm capacity`: the most agents that hold a service level objective."""
 
 import json
+import os
 import sys
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from swarm.cli.common import (
     Address,
+    Columns,
     Duration,
     Engine,
     KeyEnv,
@@ -23,13 +25,12 @@ from swarm.cli.common import (
     Workload,
     Yes,
     ask_for_public_hosts,
-    ending,
     load_any,
     overrides,
-    results_of,
     server_of,
     sharing,
 )
+from swarm.cli.ending import Ending, ending, explain, results_of
 from swarm.cli.safe_stdio import print_path, printing
 from swarm.errors import UsageError
 
@@ -42,7 +43,7 @@ def capacity(
     api_key_env: KeyEnv = None,
     slo: Annotated[
         list[str] | None,
-        typer.Option("--slo", metavar="EXPR", help="Such as 'ttft_s.p95<2'; repeatable, all must hold."),
+        typer.Option("--slo", metavar="EXPR", help="Such as 'ttft.p95 < 2s'; repeatable, all must hold."),
     ] = None,
     max_agents: Annotated[int | None, typer.Option(min=1, help="Where the search ends; default 64.")] = None,
     predict: Annotated[bool, typer.Option("--predict", help="In virtual time only, on the contention model.")] = False,
@@ -50,11 +51,15 @@ def capacity(
         list[str] | None,
         typer.Option(metavar="TARGET=PROFILE", help="Begin where this profile predicts the answer; repeatable."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print how many stages the search may take, and stop.")
+    ] = False,
     out: Out = None,
     settings: Settings = None,
     target: Targets = None,
     duration: Duration = None,
     seed: Seed = None,
+    columns: Columns = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     quiet: Quiet = False,
     yes: Yes = False,
@@ -62,27 +67,42 @@ def capacity(
     engine: Engine = "local",
     address: Address = None,
 ) -> None:
-    """Find the most agents that each target carries within an SLO, with few stages; ends with a sentence a target."""
-    from swarm.commands.capacity import find_capacity, with_slos
+    """Find the maximum number of agents that meet an SLO, in at most 16 stages per target; ends with a sentence each.
 
+    Example: swarm capacity http://127.0.0.1:8000/v1 --slo 'ttft.p95 < 2s' --slo 'itl.p99 < 50ms'
+    """
+    from swarm.commands.capacity import describe_search, find_capacity, with_slos
+
+    how = Ending.of(quiet, as_json, columns)
     file, server = server_of(scenario, url, model, api_key_env)
     given = overrides(settings, None, duration, seed)
-    loaded = with_slos(load_any(file, server, workload, given, target), slo, max_agents)
+    loaded = with_slos(load_any(file, server, workload, given, target), slo or _from_environment(), max_agents)
+    if dry_run:
+        print(describe_search(loaded))
+        return
     if not predict:
         ask_for_public_hosts(loaded, yes)
     among = sharing(workers, engine, address, virtual=predict)
     outcome = find_capacity(
-        loaded, out, None if quiet else sys.stderr, virtual=predict, profiles=_profiles(profile), sharing=among
+        loaded, out, None if how.quiet else sys.stderr, virtual=predict, profiles=_profiles(profile), sharing=among
     )
     from swarm.results import plain
 
-    results = results_of(outcome, quiet=quiet or as_json)
+    results = results_of(outcome, how)
+    code = ending(outcome, results)
+    if how.quiet:
+        explain(code, results)
     with printing():
         if as_json:
             print(json.dumps({"directory": str(outcome.directory), **plain(results.capacity)}, indent=2))
         else:
             print_path(outcome.directory)
-    raise typer.Exit(ending(outcome, results))
+    raise typer.Exit(code)
+
+
+def _from_environment() -> list[str]:
+    """The objectives of SWARM_SLO, a semicolon between them."""
+    return [text.strip() for text in os.environ.get("SWARM_SLO", "").split(";") if text.strip()]
 
 
 def _profiles(given: list[str] | None) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swarm.cli.common import analysed
+from swarm.cli.ending import analysed
 from swarm.cli.safe_stdio import printing
 from swarm.errors import ExitCode, UsageError
 

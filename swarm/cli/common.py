@@ -1,23 +1,16 @@
 """Shared by several commands: the scenario as the command line changes it, results on the screen, the exit code."""
 
 import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swarm.cli.safe_stdio import console, print_path, printing
-from swarm.errors import ExitCode, SwarmError, UsageError
+from swarm.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.status import Status
-
     from swarm.commands.from_url import Server
-    from swarm.engine.runspec import Outcome
-    from swarm.results import Results
     from swarm.scaleout.sharing import Sharing
     from swarm.scenario.schema import Scenario
 
@@ -26,9 +19,6 @@ NOTHING_GIVEN = """give a server's address or a scenario file. Examples:
   swarm run http://127.0.0.1:8000/v1 --concurrency 1-16   with 1, 2, 4, 8 and 16 agents
   swarm run scenario.yaml                                 what a scenario says (`swarm init` writes one)
 No server yet? `swarm serve` starts a simulated one. No GPU? `swarm predict SCENARIO` needs none."""
-
-PIPED_WIDTH = 120
-"""Characters a line where there is no terminal to ask."""
 
 ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario file; `swarm init` writes one.")]
 ScenarioOrUrl = Annotated[
@@ -81,7 +71,12 @@ PrometheusPort = Annotated[
 ]
 PrometheusHost = Annotated[str | None, typer.Option(metavar="H", help="Where; default 127.0.0.1.")]
 Linger = Annotated[str | None, typer.Option(metavar="30s", help="At the end, wait so long for two more scrapes.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the run directory.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the run directory only; on failure also why.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="Columns of the table: all, or some such as ttft_s.p95,jobs_per_h."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Load hosts that are neither loopback nor private.")]
 AllowHost = Annotated[
     list[str] | None,
@@ -238,118 +233,3 @@ def ask_for_hosts(hosts: list[str], yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError(f"{warning} Run again with --yes if you mean it.")
     typer.confirm(f"{warning} Go on?", abort=True, err=True)
-
-
-def show(directory: Path, *, quiet: bool) -> "Results":
-    """Recomputes `results.json` and `report.html`, and prints the results for people.
-
-    Where they cannot be written, as the disk is full or read-only, that is told, and they are shown all the same.
-    """
-    from swarm.analysis.report_data import read_view
-    from swarm.recording import rundir
-    from swarm.report.html import to_html
-    from swarm.report.terminal import print_results
-
-    results = analysed(directory, quiet=quiet)
-    with _saving():
-        rundir.write_results(directory, results)
-    if not quiet:
-        with printing():
-            print_results(results, console(sys.stdout, width=None if sys.stdout.isatty() else PIPED_WIDTH))
-    with _saving(), busy(f"drawing {directory / rundir.REPORT}", quiet=quiet):
-        rundir.write_whole(directory / rundir.REPORT, to_html([read_view(directory, results)]), private=True)
-    return results
-
-
-@contextmanager
-def _saving() -> Iterator[None]:
-    try:
-        yield
-    except UsageError as error:
-        print(f"note: {error}; the other files hold all that it is computed from", file=sys.stderr)
-
-
-def analysed(directory: Path, *, quiet: bool = False) -> "Results":
-    """The results of a run, computed anew, which takes seconds where it is long."""
-    from swarm.analysis.results import analyse
-
-    with busy(f"reading {directory}", quiet=quiet):
-        return analyse(directory)
-
-
-def busy(doing: str, *, quiet: bool) -> "Status":
-    """Says on a terminal what is being done, for as long as it is."""
-    from rich.markup import escape
-
-    return console(sys.stderr, quiet=quiet).status(escape(doing))
-
-
-def exit_code(results: "Results") -> ExitCode:
-    """Exit code of a search: invalid where the answer stands on an invalid stage; a failed gate where no agent fits.
-    Other runs: invalid before a failed gate, which is a drift or a threshold."""
-    if results.capacity:
-        answers = results.capacity.targets
-        if not all(found.conclusive for found in answers):
-            return ExitCode.INVALID
-        return ExitCode.OK if all(found.agents for found in answers) else ExitCode.GATE
-    if results.verdict != "valid":
-        return ExitCode.INVALID
-    drifted = results.soak is not None and any(finding.worse for finding in results.soak.drift)
-    passed = all(threshold.passed for threshold in results.thresholds)
-    return ExitCode.GATE if drifted or not passed else ExitCode.OK
-
-
-def finish(outcome: "Outcome", *, quiet: bool) -> NoReturn:
-    """The ending of a command that ran a scenario: shows it, adds it to the history if it was not stopped, exits."""
-    results = results_of(outcome, quiet=quiet)
-    if outcome.stopped is None:
-        _remember(outcome.directory, results)
-    elif not outcome.by_signal:
-        print(f"stopped: {outcome.stopped}", file=sys.stderr)
-    with printing():
-        print_path(outcome.directory)
-    raise typer.Exit(ending(outcome, results))
-
-
-def results_of(outcome: "Outcome", *, quiet: bool) -> "Results":
-    """As `show`; the first signal does not break it off, be it of the run or of now. What was measured is never lost:
-    where a bug of ours is in the way of its results, that is shown in full, and where the rest lies."""
-    from swarm.engine.stop import first_signal_kept
-
-    with nullcontext() if outcome.by_signal else first_signal_kept():
-        try:
-            return show(outcome.directory, quiet=quiet)
-        except SwarmError:
-            raise
-        except Exception:
-            traceback.print_exc()
-            print(_saved(outcome.directory), file=sys.stderr)
-            with printing():
-                print_path(outcome.directory)
-            raise typer.Exit(ExitCode.BUG) from None
-
-
-def _saved(directory: Path) -> str:
-    return (
-        f"error: a bug of swarm's; what was measured is saved in {directory} "
-        f"({', '.join(sorted(path.name for path in directory.iterdir()))}), and `swarm report {directory}` reads it "
-        "again once the bug is mended: please report it"
-    )
-
-
-def ending(outcome: "Outcome", results: "Results") -> ExitCode:
-    """The exit code of a command that ran a scenario: the verdict's, whatever could not be written or printed."""
-    if outcome.by_signal:
-        return ExitCode.INTERRUPTED
-    return ExitCode.BACKEND if outcome.unreachable else exit_code(results)
-
-
-def _remember(directory: Path, results: "Results") -> None:
-    """Adds a finished run to the history beside it; where that fails it is told, and costs the run nothing."""
-    from swarm.analysis.headline import entry_of
-    from swarm.recording import history
-
-    try:
-        history.add(directory.resolve().parent / history.FILE, entry_of(directory, results))
-    except SwarmError as error:
-        print(f"warning: {error}", file=sys.stderr)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from swarm.cli.common import analysed
+from swarm.cli.ending import analysed
 from swarm.errors import UsageError
 
 

@@ -5,7 +5,13 @@ from typing import Annotated
 
 import typer
 
-from swarm.cli.common import KeyEnv, Model, Url, Workload, server_of
+from swarm.cli.common import (
+    KeyEnv,
+    Model,
+    Url,
+    Workload,
+    server_of,
+)
 
 
 def init(

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from swarm.cli.common import NoMerging, analysed, exit_code, show
+from swarm.cli.common import Columns, NoMerging
+from swarm.cli.ending import Ending, analysed, exit_code, show
 from swarm.cli.safe_stdio import printing
 from swarm.errors import ExitCode, UsageError
 
@@ -13,6 +14,7 @@ from swarm.errors import ExitCode, UsageError
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, broken-off ones too.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json; of several runs, a list.")] = False,
+    columns: Columns = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write all of them as one self-contained page.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Write the ending, as terminals show it, as a picture.")] = None,
@@ -29,6 +31,7 @@ def report(
     from swarm.recording.rundir import name_of, write_whole
     from swarm.report.markdown import to_markdown
 
+    how = Ending.of(False, False, columns)
     if as_json and markdown:
         raise UsageError("--json and --markdown: choose one")
     if svg and len(runs) > 1:
@@ -40,7 +43,7 @@ def report(
         if len(runs) > 1 and not as_json:
             with printing():
                 print(f"**{directory}**\n" if markdown else f"\n{directory}")
-        results = analysed(directory) if as_json or markdown else show(directory, quiet=False)
+        results = analysed(directory) if as_json or markdown else show(directory, how)
         found.append(results)
         if markdown:
             with printing():

@@ -7,8 +7,10 @@ import typer
 
 from swarm.cli.common import (
     Address,
+    Columns,
     Duration,
     Engine,
+    Json,
     KeyEnv,
     Levels,
     Linger,
@@ -27,13 +29,13 @@ from swarm.cli.common import (
     Workload,
     Yes,
     ask_for_public_hosts,
-    finish,
     load_any,
     overrides,
     prometheus_settings,
     server_of,
     sharing,
 )
+from swarm.cli.ending import Ending, finish
 
 
 def run(
@@ -48,6 +50,8 @@ def run(
     agents: Levels = None,
     duration: Duration = None,
     seed: Seed = None,
+    columns: Columns = None,
+    as_json: Json = False,
     quiet: Quiet = False,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the run would take, and stop.")] = False,
@@ -66,6 +70,7 @@ def run(
     from swarm.engine.dry_run import describe
 
     settings = [*(settings or []), *prometheus_settings(prometheus_port, prometheus_host, linger)]
+    how = Ending.of(quiet, as_json, columns)
     file, server = server_of(scenario, url, model, api_key_env)
     loaded = load_any(file, server, workload, overrides(settings, agents, duration, seed), target)
     if dry_run:
@@ -74,5 +79,5 @@ def run(
     ask_for_public_hosts(loaded, yes)
     from swarm.commands.run import run_scenario
 
-    outcome = run_scenario(loaded, out, sys.stderr if not quiet else None, sharing=sharing(workers, engine, address))
-    finish(outcome, quiet=quiet)
+    outcome = run_scenario(loaded, out, None if how.quiet else sys.stderr, sharing=sharing(workers, engine, address))
+    finish(outcome, how)

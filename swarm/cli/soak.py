@@ -8,8 +8,10 @@ import typer
 
 from swarm.cli.common import (
     Address,
+    Columns,
     Duration,
     Engine,
+    Json,
     KeyEnv,
     Levels,
     Linger,
@@ -27,13 +29,13 @@ from swarm.cli.common import (
     Workload,
     Yes,
     ask_for_public_hosts,
-    finish,
     load_any,
     overrides,
     prometheus_settings,
     server_of,
     sharing,
 )
+from swarm.cli.ending import Ending, finish
 from swarm.errors import UsageError
 
 
@@ -55,6 +57,8 @@ def soak(
     agents: Levels = None,
     duration: Duration = None,
     seed: Seed = None,
+    columns: Columns = None,
+    as_json: Json = False,
     quiet: Quiet = False,
     yes: Yes = False,
     prometheus_port: PrometheusPort = None,
@@ -70,13 +74,14 @@ def soak(
     """
     from swarm.commands.soak import resume_soak, run_soak
 
+    how = Ending.of(quiet, as_json, columns)
     settings = [*(settings or []), *prometheus_settings(prometheus_port, prometheus_host, linger)]
     changed = any((settings, target, agents, duration, seed is not None))
     file, server = server_of(scenario, url if not resume else None, model, api_key_env)
     given = overrides(settings, agents, duration, seed)
     loaded = load_any(file, server, workload, given, target, soak=True) if file or server or not resume else None
     among = sharing(workers, engine, address, virtual=virtual)
-    progress = None if quiet else sys.stderr
+    progress = None if how.quiet else sys.stderr
     if resume:
         if out or virtual or (changed and not loaded):
             raise UsageError("--resume goes on with a run as it was started: give it no other options")
@@ -86,4 +91,4 @@ def soak(
         if not virtual:
             ask_for_public_hosts(loaded, yes)
         outcome = run_soak(loaded, out, progress, virtual=virtual, sharing=among)
-    finish(outcome, quiet=quiet)
+    finish(outcome, how)

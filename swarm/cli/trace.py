@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from swarm.cli.common import PIPED_WIDTH
+from swarm.cli.ending import PIPED_WIDTH
 from swarm.cli.safe_stdio import console
 from swarm.errors import UsageError
 

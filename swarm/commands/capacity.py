@@ -2,13 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain, islice, repeat
+from math import ceil
 from pathlib import Path
+from statistics import fmean
 from typing import TextIO
 
-from swarm.analysis.capacity import border, judge, next_level
+from swarm.analysis.capacity.judge import ROUGH, jobs_needed, judge, observations_needed
+from swarm.analysis.capacity.search import Bounds, border, next_level, stages_left
 from swarm.analysis.plan import Limits
 from swarm.analysis.stage.stage import stage
+from swarm.analysis.stage.validity import TURNS_PER_AGENT
 from swarm.analysis.trial.trial import Trial
 from swarm.catalogue import metric_of
 from swarm.commands.predict import predict_scenario
@@ -20,11 +25,12 @@ from swarm.errors import UsageError
 from swarm.recording.histograms import bucket
 from swarm.recording.observations import observations
 from swarm.recording.recorder import Sink
-from swarm.recording.records import Published, Record, ServerSample, Stage
+from swarm.recording.records import Published, Record, ServerSample, Stage, StageEnd
 from swarm.results import Probe
 from swarm.scaleout.sharing import ALONE, Sharing
-from swarm.scenario.schema import Capacity, Scenario, Simulate, Target
+from swarm.scenario.schema import Capacity, Scenario, Simulate, Target, Until
 from swarm.scenario.thresholds import parse_slo
+from swarm.scenario.units import format_duration
 from swarm.scratch import scratch
 from swarm.text import counted
 
@@ -43,6 +49,10 @@ class Search(Sink):
         self._trials: dict[str, dict[int, list[Trial]]] = {target.name: {} for target in scenario.targets}
         self.probes: dict[str, dict[int, Probe]] = {target.name: {} for target in scenario.targets}
         """Target -> level -> what `judge` makes of all its trials."""
+        self._now: str | None = None
+        """The target of the stage that runs."""
+        self._began_ns = 0
+        self._took_s: list[float] = []
 
     def add(self, record: Published) -> None:
         self._waiting.append(record)
@@ -50,30 +60,66 @@ class Search(Sink):
     def close(self) -> None: ...
 
     def stages(self, run: str, say: Callable[[str], None]) -> Iterator[StagePlan]:
-        """Yields the next stage to run; asked again when it is over. `run` and the rest are as of `stage_plan`.
+        """What to run next; asked again when that stage is over. `run` and the rest are as of `stage_plan`.
 
         Where an objective compares with one agent, that comes before every trial that has none to be compared with.
         """
-        if self._relative:
-            say(self._cost_of_base())
         for target in self.scenario.targets:
-            probes = self.probes[target.name]
-            start = self._plan.start.get(target.name, 1)
-            while level := next_level(probes, start, self._plan.most, self.scenario.stage.trials):
+            probes, bounds = self.probes[target.name], self._bounds(target)
+            while level := next_level(probes, bounds):
                 number, alone = _tried(probes, level) + 1, _tried(probes, 1) + 1
                 if self._relative and alone <= number:
                     level, number = 1, alone
-                yield stage_plan(self.scenario, run, target.name, level, number)
+                self._now = target.name
+                plan = stage_plan(self.scenario, run, target.name, level, number)
+                yield replace(plan, until=self._until(level, number))
                 self._take(target, level)
                 if level in probes:
-                    say(_line(target.name, probes[level]))
+                    say(f"{_line(target.name, probes[level])}{self._outlook()}")
+
+    def most_stages(self, target: Target) -> int:
+        return stages_left({}, self._bounds(target))
+
+    def stages_left(self) -> int:
+        """The most stages that come after the one that runs now."""
+        names = [target.name for target in self.scenario.targets]
+        behind = self.scenario.targets[names.index(self._now) if self._now else 0 :]
+        left = sum(stages_left(self.probes[target.name], self._bounds(target)) for target in behind)
+        return max(0, left - 1)
+
+    def _bounds(self, target: Target) -> Bounds:
+        start = self._plan.start.get(target.name, 1)
+        return Bounds(start, self._plan.most, self.scenario.stage.trials, bool(self._relative))
+
+    def _until(self, level: int, trial: int) -> Until:
+        """The window of a stage goes on until it can be judged: a first look takes less than one at the border."""
+        own = self.scenario.stage.until or Until(turns=1)
+        needed = ROUGH if trial == 1 else observations_needed(self._slos)
+        turns = max(own.turns or 1, TURNS_PER_AGENT, ceil(needed / level))
+        longest = max(own.max, self.scenario.stage.duration)
+        return own.model_copy(update={"turns": turns, "jobs": own.jobs or jobs_needed(self._slos), "max": longest})
+
+    def _outlook(self) -> str:
+        """How long the rest may take, by the stages so far."""
+        left = self.stages_left() + 1 if any(self._unfinished()) else 0
+        if not left or not self._took_s:
+            return ""
+        minutes = left * fmean(self._took_s) / 60
+        return f"; at most {counted(left, 'more stage')}, about {max(1, round(minutes))} min"
+
+    def _unfinished(self) -> Iterator[bool]:
+        for target in self.scenario.targets:
+            yield next_level(self.probes[target.name], self._bounds(target)) is not None
 
     def _take(self, target: Target, level: int) -> None:
         """Works off the records of the stage that is over, with no agent to hold up."""
         records, self._waiting = self._waiting, []
         trials = self._trials[target.name].setdefault(level, [])
         for record in records:
+            if isinstance(record, StageEnd):
+                self._took_s.append((record.t_ns - self._began_ns) / 1e9)
             if isinstance(record, Stage):
+                self._began_ns = record.t_ns
                 trials.append(Trial(record, explain=False))
             elif isinstance(record, ServerSample):
                 if trials:
@@ -85,15 +131,6 @@ class Search(Sink):
             alone = islice(chain(self._trials[target.name].get(1, ()), repeat(None)), len(trials))
             found = stage(level, trials, list(alone), target.gpus, _limits(self.scenario))
             self.probes[target.name][level] = judge(found, self._slos, predicted=self._predicted)
-
-    def _cost_of_base(self) -> str:
-        settings = self.scenario.stage
-        stages = len(self.scenario.targets) * settings.trials
-        minutes = stages * (settings.warmup + settings.longest) / 60
-        return (
-            f"the SLO compares with one agent ({', '.join(dict.fromkeys(self._relative))}), so each target is measured "
-            f"with one too, once a trial: at most {counted(stages, 'stage')}, {minutes:.1f} min of load"
-        )
 
 
 def _tried(probes: Mapping[int, Probe], level: int) -> int:
@@ -113,7 +150,7 @@ def _limits(scenario: Scenario) -> Limits:
 
 def _line(target: str, probe: Probe) -> str:
     values = ", ".join(f"{value.slo}: {_shown(value.value)}" for value in probe.values)
-    verdict = "holds" if probe.holds else "does not hold" if probe.valid else "invalid"
+    verdict = {"holds": "holds", "fails": "fails", "undecided": "not decided yet"}[probe.verdict]
     return f"{target}, {counted(probe.agents, 'agent')}, trial {probe.trials}: {verdict} ({values})"
 
 
@@ -178,6 +215,24 @@ def _model_of(target: Target, profiles: Mapping[str, str]) -> Target | None:
     return target.model_copy(update={"simulate": target.simulate.model_copy(update={"faults": []})})
 
 
+def describe_search(scenario: Scenario) -> str:
+    """What a search would take, before it takes it: a line per target."""
+    search = Search(scenario)
+    assert scenario.capacity
+    lines = [
+        f"{scenario.name}: the most agents, up to {scenario.capacity.most}, with {', '.join(scenario.capacity.slo)}"
+    ]
+    settings = scenario.stage
+    for target in scenario.targets:
+        stages = search.most_stages(target)
+        minutes = stages * (settings.warmup + settings.duration) / 60
+        lines.append(
+            f"  {target.name}: at most {counted(stages, 'stage')}; {minutes:.0f} min with windows of "
+            f"{format_duration(settings.duration)}, which grow until agents have done {TURNS_PER_AGENT} turns each"
+        )
+    return "\n".join(lines)
+
+
 def with_slos(scenario: Scenario, slos: list[str] | None, most: int | None) -> Scenario:
     """The scenario as it is searched: what the command line says, else its own `capacity`. Raises UsageError."""
     own = scenario.capacity
@@ -193,4 +248,4 @@ def with_slos(scenario: Scenario, slos: list[str] | None, most: int | None) -> S
 def _reason(error: ValueError) -> str:
     errors: list[dict[str, str]] = getattr(error, "errors", list)()
     first = errors[0]["msg"].removeprefix("Value error, ") if errors else str(error)
-    return first if errors and errors[0]["type"] == "value_error" else "give one or more, such as --slo 'ttft_s.p95<2'"
+    return first if errors and errors[0]["type"] == "value_error" else "give one or more, such as --slo 'ttft.p95 < 2s'"

@@ -69,7 +69,7 @@ def stage_spec(
         max_turns=sys.maxsize if replay else agents.max_turns,
         seed=agents.seed,
         sessions=sessions,
-        until=settings.until,
+        until=plan.until or settings.until,
         redact=Redaction(secrets),
         content=scenario.record.content,
         watch_client=watch_client,

@@ -69,7 +69,7 @@ class RunSpec:
         """
         if self.course:
             for number, plan in enumerate(self.course.stages(salt, say), 1):
-                yield number, number, plan
+                yield number, number + self.course.stages_left(), plan
         else:
             planned = schedule(self.scenario, salt)
             for number, plan in enumerate(planned, 1):

@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from swarm.recording.recorder import Sink
-from swarm.scenario.schema import Scenario
+from swarm.scenario.schema import Scenario, Until
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage: `agents` agents against `target`, for the `trial`-th time (from 1); `order` seeds its jobs' order."""
+    """One stage: `agents` agents against `target`, for the `trial`-th time (from 1); `order` seeds its jobs' order.
+
+    `until`: when its window may end, where that is not as the scenario says.
+    """
 
     target: str
     agents: int
     trial: int
     salt: str
     order: str
+    until: Until | None = None
 
 
 class StageSource(Sink, Protocol):
@@ -26,6 +30,9 @@ class StageSource(Sink, Protocol):
 
     def stages(self, run: str, say: Callable[[str], None]) -> Iterator[StagePlan]:
         """`run` as of `stage_plan`; `say` shows a line to the user."""
+
+    def stages_left(self) -> int:
+        """The most stages that come after the one it has named last."""
 
 
 def schedule(scenario: Scenario, run: str) -> list[StagePlan]:

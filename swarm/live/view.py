@@ -160,7 +160,7 @@ def _headline(stage: StageView, now: int) -> str:
 def _totals(stage: StageView) -> str:
     rates = [rate for status in stage.statuses if (rate := _output_rate(status)) is not None]
     running = sum(status.state == "model" for status in stage.statuses)
-    mean = f"{sum(rates) / len(rates):.1f} tok/s per agent while served" if rates else "no answer yet"
+    mean = f"{sum(rates) / len(rates):.1f} tok/s per agent" if rates else "no answer yet"
     return f"{running} in flight, {stage.requests} requests, {stage.errors} errors, {mean}"
 
 

@@ -20,9 +20,10 @@ from swarm.analysis.timeline import Timeline
 from swarm.report import html_timeline
 from swarm.report.charts import COLOURS, stacked
 from swarm.report.compared import verdict
-from swarm.report.html_curves import Series, degradation, percentiles
-from swarm.report.table import SERVED, columns, notes, percent, rows
+from swarm.report.html_curves import Series, degradation, percentiles, tradeoff
+from swarm.report.table import SERVED, columns, every, judged, notes, percent, rows
 from swarm.results import Cause, Comparison, Results
+from swarm.scenario.thresholds import Slo, parse_slo
 from swarm.text import MOST_SETTINGS, counted, listed
 
 CAUSES: tuple[Cause, ...] = get_args(Cause)
@@ -64,12 +65,12 @@ def to_html(views: Sequence[View]) -> str:
         style=Markup(style),
         colours=COLOURS,
         runs=[_run(view) for view in views],
-        columns=columns(),
+        columns=columns(every()),
         served=SERVED,
         rows=[group for view in views for group in _groups(view, several=len(views) > 1)],
         any_invalid=any(view.results.verdict != "valid" for view in views),
         series=series,
-        panels=degradation(series),
+        panels=[*degradation(series), tradeoff(series, _slos(views))],
         interval_note=_interval_note(views),
         comparisons=[one for view in views for one in _comparisons(view)],
         causes=[cause for one in series for cause in _causes(one)],
@@ -83,6 +84,11 @@ def to_html(views: Sequence[View]) -> str:
         ],
         lanes=[html_timeline.lanes(label, timeline, unfolded=highest) for label, timeline, highest in timelines],
     )
+
+
+def _slos(views: Sequence[View]) -> list[Slo]:
+    """Objectives of the runs that searched for capacity."""
+    return [parse_slo(text) for view in views if view.results.capacity for text in view.results.capacity.slo]
 
 
 def _asset(name: str) -> str:
@@ -134,13 +140,7 @@ def _run(view: View) -> Run:
         lines=[line for line in sentences(results) if line != lead],
         reasons=results.invalid_reasons,
         passed=_passed(results),
-        thresholds=[
-            (
-                f"{one.target}: {one.expression} ({'no value' if one.value is None else one.value})",
-                one.passed,
-            )
-            for one in results.thresholds
-        ],
+        thresholds=[(judged(one), one.passed) for one in results.thresholds],
         notes=notes(results),
         environment=environment,
         server=server,
@@ -157,7 +157,7 @@ def _passed(results: Results) -> str:
 
 def _groups(view: View, *, several: bool) -> Iterator[list[list[str]]]:
     """The table's rows by target; the name stands in the first row of each."""
-    cells = rows(view.results)
+    cells = rows(view.results, every())
     for target in view.results.targets:
         own = [row for row in cells if row[0] == target.name]
         name = f"{target.name} ({view.name})" if several else target.name

@@ -1,17 +1,18 @@
 """The page's curves: what degrades over the number of agents, and latencies on a percentile axis."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from swarm.analysis.lookup import value_of
 from swarm.analysis.report_data import Curve
 from swarm.catalogue import Number, latencies, numbers
-from swarm.report.charts import LEFT, RIGHT, Line, Point, chart, scale_of, seconds
+from swarm.report.charts import COLOURS, LEFT, RIGHT, Line, Point, chart, scale_of, seconds
 from swarm.report.plot import Axis
 from swarm.report.table import number
 from swarm.results import StageResults, TargetResults
+from swarm.scenario.thresholds import Slo
 from swarm.text import counted
 
 NARROW, WIDE = 300, 390
@@ -55,6 +56,35 @@ class Figure:
 def degradation(series: Sequence[Series]) -> list[Figure]:
     """A figure for each number that the catalogue draws over the agents, all targets in it."""
     return [_panel(number, series) for number in numbers(lambda metric: metric.panels)]
+
+
+def tradeoff(series: Sequence[Series], slos: Sequence[Slo] = ()) -> Figure:
+    """Output of all agents against TTFT p95: a point for each number of agents, a line where an objective limits it."""
+    title = "Throughput against TTFT"
+    lines, names = [], []
+    for one in series:
+        points = [point for stage in one.stages if (point := _traded(one.label, stage))]
+        lines.append(Line([point for _, point in points], one.colour))
+        names += [Line([point], one.colour, dots=False, label=str(level)) for level, point in points]
+    values = [point for line in lines for point in line.points]
+    if not values:
+        return Figure(title, "", None, "not measured")
+    limits = [slo.limit for slo in slos if (slo.key, slo.stat) == ("ttft_s", "p95") and slo.limit > 0]
+    x = replace(_decades([*(point.x for point in values), *limits]), label=f"TTFT p95, {LOG}")
+    scale = scale_of([point.y for point in values])
+    y = Axis("", 0, scale[-1])
+    walls = [Line([Point(at, 0), Point(at, scale[-1])], COLOURS - 1, dots=False, label="SLO") for at in limits]
+    ticks = _labelled(x, {value: seconds(value) for value in _thinned(x)}, NARROW)
+    picture = chart(title, x, y, [*lines, *names, *walls], ticks, {value: f"{value:,.6g}" for value in scale}, NARROW)
+    return Figure(title, "tok/s total", picture)
+
+
+def _traded(label: str, stage: StageResults) -> tuple[int, Point] | None:
+    rate, ttft = stage.throughput.output_tokens_per_s, stage.latency["ttft_s"].p95
+    if rate is None or not ttft:
+        return None
+    text = f"{label}, {counted(stage.agents, 'agent')}: {rate:,.0f} tok/s total, TTFT p95 {seconds(ttft)}"
+    return int(stage.agents), Point(ttft, rate, None, (), stage.valid, text if stage.valid else f"{text}, INVALID")
 
 
 def _scale(number: Number) -> float:

@@ -1,31 +1,71 @@
 """The table of a run as text cells: one row a stage, in the units that people read. Terminal and Markdown draw it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 
 from swarm.analysis.lookup import lookup
-from swarm.catalogue import METRICS, Column, Metric
-from swarm.results import Finding, Results, StageResults, stage_name
+from swarm.catalogue import METRICS, Column, Metric, Number, metric_of, number_of, numbers
+from swarm.errors import UsageError
+from swarm.results import Finding, Results, StageResults, Threshold, stage_name
+from swarm.scenario.thresholds import parse_threshold
 from swarm.text import MOST_SETTINGS, listed
 
 FIRST = " (values from the first stage listed)"
 
 
-def columns() -> list[Column]:
-    """Those of the catalogue, behind the model and its agents; the failed requests have no unit and stay."""
-    return [Column(head="model"), Column(head="agents"), *(column for _, column in _measured())]
+Measured = tuple[Metric, Column]
+SERVED = '"tok/s per agent": the median agent\'s output rate while it has a request in flight (no tool and think time).'
+"""Printed under every table: an agent that waits on tools gets less than that by the clock."""
 
 
-def _measured() -> list[tuple[Metric, Column]]:
+def every() -> list[Measured]:
+    """All columns of the catalogue."""
     return [(metric, column) for metric in METRICS for column in metric.columns]
 
 
-SERVED = '"tok/s each while served": of the median agent, per second of its requests; tools and thinking are left out.'
-"""Said under every table: an agent that waits on tools gets less than that by the clock."""
+def usual() -> list[Measured]:
+    """The columns that a terminal shows unless others are asked for."""
+    return [(metric, column) for metric, column in every() if not column.extra]
 
 
-def rows(results: Results) -> list[list[str]]:
+def chosen(names: str) -> list[Measured]:
+    """The columns that `names` asks for: `all`, or numbers such as `ttft_s.p95,jobs_per_h`. Raises UsageError."""
+    return every() if names == "all" else [_column(name.strip()) for name in names.split(",")]
+
+
+def _column(name: str) -> Measured:
+    try:
+        number = number_of(name)
+    except KeyError:
+        known = [one.name for one in numbers(lambda metric: metric.stats)]
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"expected all, or some of {', '.join(known)}"
+        raise UsageError(f"--columns {name}: no such number; {hint}") from None
+    metric, stat = number.metric, number.stat
+    column = next((one for one in metric.columns if one.stat == stat), None)
+    unit = f"{stat or ''} {metric.unit}".strip()
+    return metric, column or Column(head=metric.label, unit=unit, stat=stat, digits=metric.digits)
+
+
+def columns(shown: Sequence[Measured]) -> list[Column]:
+    """The model and its agents, and then `shown`."""
+    return [Column(head="model"), Column(head="agents"), *(column for _, column in shown)]
+
+
+def rows(results: Results, shown: Sequence[Measured]) -> list[list[str]]:
     """A row per stage and target, a cell per column; an invalid stage has a "!" behind its agents."""
-    return [[target.name, *_cells(stage)] for target in results.targets for stage in target.stages]
+    return [[target.name, *_cells(stage, shown)] for target in results.targets for stage in target.stages]
+
+
+def judged(threshold: Threshold) -> str:
+    """The expression of a threshold and the value that it was checked against, with its unit."""
+    if threshold.value is None:
+        value = "no value"
+    else:
+        asked = parse_threshold(threshold.expression)
+        value = Number(metric_of(asked.key), asked.stat).shown(threshold.value)
+    whose = f"{threshold.target}: " if threshold.expression.startswith("*") else ""
+    return f"{whose}{threshold.expression} ({value})"
 
 
 def notes(results: Results) -> list[str]:
@@ -65,8 +105,8 @@ def _once(found: Iterable[tuple[str, int, Finding]]) -> dict[str, list[tuple[str
     return texts
 
 
-def _cells(stage: StageResults) -> list[str]:
-    return [f"{stage.agents}{'' if stage.valid else '!'}", *(_cell(stage, *shown) for shown in _measured())]
+def _cells(stage: StageResults, shown: Sequence[Measured]) -> list[str]:
+    return [f"{stage.agents}{'' if stage.valid else '!'}", *(_cell(stage, *one) for one in shown)]
 
 
 def _cell(stage: StageResults, metric: Metric, column: Column) -> str:

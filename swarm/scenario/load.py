@@ -62,7 +62,7 @@ def resolve(document: Document, settings: list[str] | None = None) -> Scenario:
 
 
 def _with_architecture(target: Target) -> Target:
-    """What the scenario leaves out, where the profile or the model's name tells it."""
+    """The architecture that the scenario leaves out, where the profile or the model's name tells it."""
     if target.architecture is not None:
         return target
     if not target.simulate:

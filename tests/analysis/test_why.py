@@ -20,14 +20,15 @@ def test_the_highest_valid_level_is_explained_the_largest_cause_first() -> None:
     eight = stage(8, decode=0.17, queue=0.62, cache=0.21, tools=0.0)
     sixteen = stage(16, valid=False, tools=1.0)
     assert why(results(stage(1), four, eight, sixteen)) == [
-        "dense at 8: slower mostly because of queueing 62%, cache misses 21%, decode 17%."
+        "Why dense slows down at 8 agents: 62% queueing, 21% prefix-cache misses, 17% slower token generation."
     ]
 
 
-def test_without_a_majority_nothing_is_mostly_so_and_small_causes_are_left_out() -> None:
+def test_small_causes_are_left_out() -> None:
     shares = {"prefill": 0.47, "decode": 0.45, "client": 0.03, "unknown": 0.05}
     assert why(results(stage(8, **shares))) == [
-        "dense at 8: slower because of prefill interference 47%, decode 45%, what the server does not tell 5%."
+        "Why dense slows down at 8 agents: 47% waiting while other agents' prompts are processed, 45% slower token "
+        "generation, 5% unexplained, as the server does not report it."
     ]
 
 

@@ -85,7 +85,7 @@ def test_the_results_say_that_it_was_no_equal_work_and_that_no_call_failed(by_mo
     assert found["driver"] == "model"
     assert found["targets"][0]["stages"][0]["tool_errors"] == {}
     said = " ".join(done.stdout.split())
-    assert "The model decided what its agents did, so levels and models were not compared on equal work" in said
+    assert "The model chose what its agents did, so levels and models did not do equal work" in said
 
 
 CALLS = {

@@ -145,7 +145,7 @@ def test_one_trial_has_no_whiskers_and_says_so(viewed):
 
 def test_the_rate_of_an_agent_is_told_from_the_rate_over_its_window(viewed):
     text = Page(to_html([viewed(two_models(levels=(1,), trials=1))])).text("p")
-    assert '"tok/s each while served": of the median agent, per second of its requests; tools and thinking' in text
+    assert "the median agent's output rate while it has a request in flight" in text
     assert "Tokens as they arrived, and behind each name their mean, per second of the window" in text
 
 

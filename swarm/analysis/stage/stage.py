@@ -16,7 +16,7 @@ from swarm.analysis.stage.shards import shards
 from swarm.analysis.stage.totals import enough_jobs, tool_errors, total
 from swarm.analysis.stage.validity import too_few_turns, trial_reasons
 from swarm.analysis.stats.distribution import Distribution, mean
-from swarm.analysis.trial.agents import idle_ns, jain, per_agent, rates, shares, spread, together
+from swarm.analysis.trial.agents import idle_ns, jain, per_agent, rates, shares, spread, thinking, together
 from swarm.analysis.trial.client import summary
 from swarm.analysis.trial.requests import plus
 from swarm.analysis.trial.trial import Trial
@@ -174,6 +174,7 @@ def _achieved(trials: Sequence[Trial]) -> Achieved:
         in_flight_max=max((trial.load.most_in_flight() for trial in trials), default=None),
         agents_alive_mean=mean(alive),
         server_running_mean=mean(trial.server_running_mean for trial in trials),
+        thinking_mean=mean(thinking(trial.agents) for trial in trials),
     )
 
 

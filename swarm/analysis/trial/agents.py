@@ -1,7 +1,7 @@
 """Results of each agent: its output rate, its waiting, its work."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -73,6 +73,12 @@ class Agent:
         if not self.serving_ns or (self.uncounted and not self.tokens):
             return None
         return self.tokens * 1e9 / self.serving_ns
+
+
+def thinking(agents: Mapping[int, Agent]) -> float | None:
+    """How many agents are in a pause of the workload on average, from the jobs that touch the window."""
+    shares = [agent.spent["think"] / total for agent in agents.values() if (total := agent.spent.total())]
+    return sum(shares) if shares else None
 
 
 def together(trials: Sequence[dict[int, Agent]]) -> dict[int, Agent]:

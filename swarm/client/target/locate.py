@@ -20,7 +20,7 @@ class Located:
     max_model_len: int | None
     """Tokens of prompt and reply together; None: it does not say."""
     root: str | None = None
-    """What the server itself calls the weights, where the model's name is an alias."""
+    """The server's own name of the weights, where the model's name is an alias."""
 
 
 async def locate(connection: Connection) -> Located:

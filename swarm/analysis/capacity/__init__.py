@@ -1,0 +1,1 @@
+"""The search for the maximum number of agents that meet an SLO: judging a level, choosing the next, the answer."""
