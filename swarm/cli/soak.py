@@ -1,6 +1,7 @@
 """`swarm soak`: a stage of hours, with its windows, checkpoints and drift."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -72,6 +73,8 @@ def soak(
 
     Example: swarm soak http://127.0.0.1:8000/v1 --agents 8 --duration 8h
     """
+    from swarm.commands.predict import predict_scenario
+    from swarm.commands.run import continue_run, run_scenario
     from swarm.commands.soak import resume_soak, run_soak
 
     how = Ending.of(quiet, as_json, columns)
@@ -85,10 +88,11 @@ def soak(
     if resume:
         if out or virtual or (changed and not loaded):
             raise UsageError("--resume goes on with a run as it was started: give it no other options")
-        outcome = resume_soak(resume, progress, loaded, among)
+        outcome = resume_soak(resume, progress, loaded, run=partial(continue_run, sharing=among))
     else:
         assert loaded
         if not virtual:
             ask_for_public_hosts(loaded, yes)
-        outcome = run_soak(loaded, out, progress, virtual=virtual, sharing=among)
+        run = predict_scenario if virtual else partial(run_scenario, sharing=among)
+        outcome = run_soak(loaded, out, progress, run)
     finish(outcome, how)

@@ -18,19 +18,6 @@ from swarm.recording.rotation import parts_of
 _GROWING = (rundir.EVENTS, rundir.SERVER, rundir.HISTOGRAMS)
 
 
-async def keep_checkpoints(directory: Path, every_s: float, say: Callable[[str], None]) -> NoReturn:
-    """Takes one at once and then every `every_s` seconds, until cancelled. One that fails is told of, once."""
-    failed = False
-    while True:
-        try:
-            await asyncio.to_thread(take_checkpoint, directory)
-        except (OSError, UsageError) as error:
-            if not failed:
-                say(f"no checkpoint could be taken: {error}; what is measured is still being recorded")
-            failed = True
-        await asyncio.sleep(every_s)
-
-
 def take_checkpoint(directory: Path) -> None:
     """Brings the run's files down to the disk. Raises OSError or UsageError."""
     sizes = {}
@@ -42,6 +29,24 @@ def take_checkpoint(directory: Path) -> None:
         finally:
             os.close(descriptor)
     rundir.write_json(directory / rundir.CHECKPOINT, {"at": time.time(), "bytes": sizes})
+
+
+async def keep_checkpoints(
+    directory: Path,
+    every_s: float,
+    say: Callable[[str], None],
+    take: Callable[[Path], None] = take_checkpoint,
+) -> NoReturn:
+    """Takes one at once and then every `every_s` seconds, until cancelled. One that fails is told of, once."""
+    failed = False
+    while True:
+        try:
+            await asyncio.to_thread(take, directory)
+        except (OSError, UsageError) as error:
+            if not failed:
+                say(f"no checkpoint could be taken: {error}; what is measured is still being recorded")
+            failed = True
+        await asyncio.sleep(every_s)
 
 
 def check_files(directory: Path) -> None:

@@ -2,18 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO, cast, Literal
 
 from swarm.agents.agent import Tools
-from swarm.agents.recorded import RecordedTools, recorded_results
+from swarm.agents.recorded import RecordedTools, Results, recorded_results
 from swarm.agents.trace import ReplayTools
-from swarm.client.base import Connection
+from swarm.client.base import Client, Connection
 from swarm.clock import VirtualClock
 from swarm.engine.agent_pool import LocalCrew
 from swarm.engine.compose import recording, stage_spec
@@ -40,10 +40,24 @@ FLUSH_S = 120.0
 
 
 @dataclass(frozen=True)
+class Parts:
+    """The world of a prediction; tests exchange parts of it for their own."""
+
+    server: Callable[[Profile, VirtualLoop], VirtualServer] = VirtualServer
+    client: Callable[[VirtualServer, Connection, VirtualClock], Client] = VirtualClient
+    tools: Callable[[Mapping[Path, Results]], Tools] = RecordedTools
+    file_bytes: int = RunSpec.file_bytes
+
+
+PARTS = Parts()
+
+
+@dataclass(frozen=True)
 class _Prediction:
     """Everything that the stages of a prediction share."""
 
     asked: RunSpec
+    parts: Parts
     servers: dict[str, VirtualServer]
     prepared: dict[str, Prepared]
     """By target, where a trace is replayed."""
@@ -63,6 +77,7 @@ def predict_scenario(
     show: TextIO | None,
     part: Part | None = None,
     course: StageSource | None = None,
+    parts: Parts = PARTS,
 ) -> Outcome:
     """Runs all stages of a scenario in virtual time into a new run directory; `show` is where progress is told.
 
@@ -82,12 +97,12 @@ def predict_scenario(
             for note in made.notes:
                 _say(show, f"{name}: {note}")
         asked.write(describe_environment(scenario, asked.started, facts, predicted=True))
-        return _in_virtual_time(asked, known, prepared)
+        return _in_virtual_time(asked, parts, known, prepared)
 
 
-def continue_prediction(asked: RunSpec) -> Outcome:
+def continue_prediction(asked: RunSpec, parts: Parts = PARTS) -> Outcome:
     """Predicts the next part of a soak."""
-    return _in_virtual_time(asked, _profiles(asked.scenario), _prepared(asked.scenario))
+    return _in_virtual_time(asked, parts, _profiles(asked.scenario), _prepared(asked.scenario))
 
 
 def _prepared(scenario: Scenario) -> dict[str, Prepared]:
@@ -104,17 +119,19 @@ def _prepared(scenario: Scenario) -> dict[str, Prepared]:
     }
 
 
-def _in_virtual_time(asked: RunSpec, known: Mapping[str, Profile], prepared: dict[str, Prepared]) -> Outcome:
+def _in_virtual_time(
+    asked: RunSpec, parts: Parts, known: Mapping[str, Profile], prepared: dict[str, Prepared]
+) -> Outcome:
+    asked = replace(asked, file_bytes=parts.file_bytes)
     tools: Tools = ReplayTools()
     if not prepared:
-        tools = RecordedTools(
-            asyncio.run(recorded_results(asked.tasks, "quick" if asked.scenario.agents.script == "quick" else "full"))
-        )
+        script: Literal["quick", "full"] = "quick" if asked.scenario.agents.script == "quick" else "full"
+        tools = parts.tools(asyncio.run(recorded_results(asked.tasks, script)))
     start_s = asked.part.start_ns / 1e9 if asked.part else 0.0
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(start_s)) as runner:
         loop = cast(VirtualLoop, runner.get_loop())
-        servers = {name: VirtualServer(profile, loop) for name, profile in known.items()}
-        return runner.run(_predict(asked, servers, prepared, tools))
+        servers = {name: parts.server(profile, loop) for name, profile in known.items()}
+        return runner.run(_predict(asked, parts, servers, prepared, tools))
 
 
 def _profiles(scenario: Scenario) -> dict[str, Profile]:
@@ -139,13 +156,13 @@ def _profile(scenario: Scenario, target: Target) -> Profile:
 
 
 async def _predict(
-    asked: RunSpec, servers: dict[str, VirtualServer], prepared: dict[str, Prepared], tools: Tools
+    asked: RunSpec, parts: Parts, servers: dict[str, VirtualServer], prepared: dict[str, Prepared], tools: Tools
 ) -> Outcome:
     clock, stop = VirtualClock(asked.started.timestamp()), Stop()
     async with AsyncExitStack() as stack:
         stack.enter_context(on_signals(stop))
         recorder = await stack.enter_async_context(recording(asked, clock, stop, flush_s=FLUSH_S))
-        run = _Prediction(asked, servers, prepared, tools, recorder, clock, stop)
+        run = _Prediction(asked, parts, servers, prepared, tools, recorder, clock, stop)
         salt = f"{asked.name}{asked.part.salt if asked.part else ''}"
         for number, of, plan in asked.stages(salt, partial(_say, asked.show)):
             if stop.reason is not None:
@@ -170,7 +187,7 @@ async def _stage(run: _Prediction, plan: StagePlan) -> None:
     server = run.servers[plan.target]
     connection = Connection(api_base=f"simulate:{server.profile.name}", model=None, timeout_s=scenario.client.timeout)
     statuses = [AgentStatus(agent) for agent in spec.numbers]
-    client = VirtualClient(server, connection, run.clock)
+    client = run.parts.client(server, connection, run.clock)
     watch = ServerWatch(server, plan, run.clock, run.recorder.publish)
     crew = LocalCrew(spec, client, run.tools, run.clock, statuses, run.next_id)
     enter = partial(enter_stage, spec, client, run.clock) if spec.sessions else None

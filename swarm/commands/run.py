@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from swarm.agents.agent import Tools
-from swarm.agents.sandbox.bubblewrap import Sandbox
+from swarm.agents.sandbox.bubblewrap import Sandbox, open_sandbox
 from swarm.agents.sandbox.launch import Launcher
 from swarm.agents.trace import Replay
 from swarm.client import eventloop
@@ -54,6 +54,17 @@ from swarm.text import counted
 
 
 @dataclass(frozen=True)
+class Parts:
+    """The world of a run; tests exchange parts of it for their own."""
+
+    probe: Callable[[Connection], Awaitable[Probe]] = probe
+    open_sandbox: Callable[[], Launcher] = open_sandbox
+
+
+PARTS = Parts()
+
+
+@dataclass(frozen=True)
 class Backend:
     """A target that is up and has shown what it can do."""
 
@@ -93,6 +104,7 @@ def run_scenario(
     part: Part | None = None,
     course: StageSource | None = None,
     sharing: Sharing = ALONE,
+    parts: Parts = PARTS,
 ) -> Outcome:
     """Runs all stages of a scenario into a new run directory; `show` is where the live view goes, None: nowhere.
 
@@ -101,17 +113,17 @@ def run_scenario(
     Raises UsageError for what cannot be run and BackendError for a target that cannot be tested, both before any load;
     the run directory is then gone again. What happens later is recorded, and told in the outcome.
     """
-    launcher = launcher_of(scenario)
+    launcher = launcher_of(scenario, parts.open_sandbox)
     with new_run(scenario, out, show, part, course) as asked:
-        return eventloop.run(_run(asked, launcher, sharing))
+        return eventloop.run(_run(asked, launcher, sharing, parts))
 
 
-def continue_run(asked: RunSpec, sharing: Sharing = ALONE) -> Outcome:
+def continue_run(asked: RunSpec, sharing: Sharing = ALONE, parts: Parts = PARTS) -> Outcome:
     """Runs the next part of a soak. Raises as `run_scenario`."""
-    return eventloop.run(_run(asked, launcher_of(asked.scenario), sharing))
+    return eventloop.run(_run(asked, launcher_of(asked.scenario, parts.open_sandbox), sharing, parts))
 
 
-async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing) -> Outcome:
+async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing, parts: Parts) -> Outcome:
     scenario, part, stop = asked.scenario, asked.part, Stop()
     clock = Clock.going_on(part.start_ns) if part else Clock()
     view = LiveView(asked.show, clock) if asked.show else None
@@ -123,7 +135,7 @@ async def _run(asked: RunSpec, launcher: Launcher, sharing: Sharing) -> Outcome:
         say(f"{asked.summary}; results in {asked.directory}")
         endpoint = await open_endpoint(scenario, clock, view, stack)
         fleet = await stack.enter_async_context(open_fleet(sharing, scenario, asked.tasks))
-        backends = await open_backends(scenario, stack, warm=fleet is None)
+        backends = await open_backends(scenario, stack, parts, warm=fleet is None)
         facts = {name: told(backend.connection, backend.facts) for name, backend in backends.items()}
         environment = describe_environment(scenario, asked.started, facts)
         if isinstance(launcher, Sandbox):
@@ -167,12 +179,14 @@ def _introduce(view: LiveView, scenario: Scenario, backends: Mapping[str, Backen
             view.say(f"{backend.target.name}: {note}")
 
 
-async def open_backends(scenario: Scenario, stack: AsyncExitStack, *, warm: bool = True) -> dict[str, Backend]:
+async def open_backends(
+    scenario: Scenario, stack: AsyncExitStack, parts: Parts = PARTS, *, warm: bool = True
+) -> dict[str, Backend]:
     """Starts what is simulated and asks every target what it can do, all side by side; if `warm`, LiteLLM's import
     too."""
     # A thread, because the import takes seconds that the servers' start takes too.
     warming = asyncio.create_task(asyncio.to_thread(warm_up, scenario.route)) if warm else None
-    starting = (_backend(scenario, target, stack) for target in scenario.targets)
+    starting = (_backend(scenario, target, stack, parts) for target in scenario.targets)
     # All are waited for, so that none is left starting behind the back of the stack that stops it.
     found = await asyncio.gather(*starting, return_exceptions=True)
     if warming:
@@ -185,13 +199,13 @@ async def open_backends(scenario: Scenario, stack: AsyncExitStack, *, warm: bool
     return backends
 
 
-async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack) -> Backend:
+async def _backend(scenario: Scenario, target: Target, stack: AsyncExitStack, parts: Parts) -> Backend:
     address = process = None
     if target.simulate:
         address, process = await stack.enter_async_context(simulated(target.name, target.simulate))
     gpu = await stack.enter_async_context(reader) if (reader := gpu_reader(target)) else None
     reach = connection(scenario, target, address)
-    facts = await probe(reach)
+    facts = await parts.probe(reach)
     if not facts.metrics:
         refuse_unmeasurable(scenario, {"server_running_mean": f"{target.name} has no /metrics that tell it"})
     named = architecture_of(facts.model, guess=False)

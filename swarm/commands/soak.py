@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
@@ -12,8 +12,8 @@ from typing import Any, TextIO
 from swarm.analysis.read import Notes, read_events
 from swarm.analysis.soak.soak_windows import Segment
 from swarm.commands.checkpoint import check_files
-from swarm.commands.predict import continue_prediction, predict_scenario
-from swarm.commands.run import continue_run, run_scenario
+from swarm.commands.predict import continue_prediction
+from swarm.commands.run import continue_run
 from swarm.engine.dry_run import expected, mean_turn, tasks_of
 from swarm.engine.runspec import Outcome, RunSpec
 from swarm.engine.soak_segment import Part, as_soak, locked
@@ -21,7 +21,6 @@ from swarm.errors import UsageError
 from swarm.recording import rundir
 from swarm.recording.records import Attempt, Job, Stage
 from swarm.recording.rotation import put_aside
-from swarm.scaleout.sharing import ALONE, Sharing
 from swarm.scenario.load import load_scenario
 from swarm.scenario.schema import Scenario
 from swarm.scenario.units import format_duration
@@ -34,9 +33,15 @@ CONTENT_BYTES = 5
 
 
 def run_soak(
-    scenario: Scenario, out: Path | None, show: TextIO | None, *, virtual: bool = False, sharing: Sharing = ALONE
+    scenario: Scenario,
+    out: Path | None,
+    show: TextIO | None,
+    run: Callable[[Scenario, Path | None, TextIO | None, Part], Outcome],
 ) -> Outcome:
-    """A new soak. Raises UsageError for what cannot be soaked, or does not fit on the disk, and as `run_scenario`."""
+    """A new soak. `run`: `run_scenario` or `predict_scenario`, for its first part.
+
+    Raises UsageError for what cannot be soaked, or does not fit on the disk, and as `run` does.
+    """
     soak = as_soak(scenario)
     needed, free = disk_bytes(soak), shutil.disk_usage(_existing(out or Path("runs"))).free
     if show:
@@ -46,15 +51,20 @@ def run_soak(
             f"the soak may take {_size(needed)} on the disk, and {_size(free)} are free; free some, choose another "
             "--out, or use `record.chunks: false`"
         )
-    if virtual:
-        return predict_scenario(soak, out, show, Part())
-    return run_scenario(soak, out, show, Part(), sharing=sharing)
+    return run(soak, out, show, Part())
 
 
 def resume_soak(
-    directory: Path, show: TextIO | None, scenario: Scenario | None = None, sharing: Sharing = ALONE
+    directory: Path,
+    show: TextIO | None,
+    scenario: Scenario | None = None,
+    *,
+    run: Callable[[RunSpec], Outcome] = continue_run,
+    predict: Callable[[RunSpec], Outcome] = continue_prediction,
 ) -> Outcome:
     """Goes on with a soak that was killed, interrupted, or stopped by a full disk. `scenario`: what it must be of.
+
+    `run`, `predict`: what goes on with a measured soak, and with a predicted one.
 
     Raises UsageError where there is nothing to go on with, or the scenario or the server is another one now.
     """
@@ -77,7 +87,7 @@ def resume_soak(
         for name in (rundir.EVENTS, rundir.SERVER, rundir.HISTOGRAMS):
             put_aside(directory / name)
     asked = RunSpec(recorded, tuple(tasks_of(recorded)), directory, started, show, part)
-    return continue_prediction(asked) if environment["predicted"] else continue_run(asked, sharing)
+    return predict(asked) if environment["predicted"] else run(asked)
 
 
 def _environment(directory: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -33,9 +33,6 @@ from swarm.recording.redaction import Redaction
 from swarm.scenario.schema import Scenario
 from swarm.tasks import Task
 from swarm.tasks.calls import tool_schemas
-
-PART_BYTES = 64 << 20
-"""A soak's files are put aside when they have grown so large."""
 
 
 def stage_spec(
@@ -76,7 +73,7 @@ def stage_spec(
     )
 
 
-def launcher_of(scenario: Scenario) -> Launcher:
+def launcher_of(scenario: Scenario, open_sandbox: Callable[[], Launcher] = open_sandbox) -> Launcher:
     """The launcher of test runs: a sandbox, where the code that they run is a model's and not a task's own."""
     agents = scenario.agents
     foreign = agents.driver == "model" or (agents.trace is not None and agents.trace.workspace is not None)
@@ -148,7 +145,7 @@ async def recording(
     A soak's files come in parts, and its interval log has a line a window: a line a second would be most of the log.
     """
     scenario, directory = run.scenario, run.directory
-    part_bytes, log_s = (PART_BYTES, scenario.soak.window) if scenario.soak else (None, 0.0)
+    part_bytes, log_s = (run.file_bytes, scenario.soak.window) if scenario.soak else (None, 0.0)
     sinks: list[Sink] = [
         RecordFile(directory / rundir.EVENTS, Record, scenario.record.chunks, part_bytes),
         RecordFile(directory / rundir.SERVER, ServerSample, part_bytes=part_bytes),

@@ -44,6 +44,8 @@ class RunSpec:
     """The part of a soak; None: no soak."""
     course: StageSource | None = None
     """Chooses the stages, in the place of the schedule."""
+    file_bytes: int = 64 << 20
+    """A soak's files are put aside when they have grown so large."""
 
     @property
     def name(self) -> str:

@@ -1,6 +1,7 @@
 """A job's private copy: made, used alone, and gone afterwards."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import threading
@@ -88,7 +89,7 @@ async def test_a_job_cancelled_while_its_copy_is_made_leaves_nothing(source, roo
         go_on.wait(10)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(module.shutil, "copytree", slow)
+    monkeypatch.setattr(shutil, "copytree", slow)
 
     async def job():
         async with open_workspace(source, root):
@@ -136,7 +137,7 @@ async def test_the_event_loop_runs_while_the_copy_is_made(source, root, monkeypa
         time.sleep(0.2)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(module.shutil, "copytree", slow)
+    monkeypatch.setattr(shutil, "copytree", slow)
     ticks = 0
 
     async def tick():

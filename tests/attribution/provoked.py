@@ -7,16 +7,15 @@ against the same turn alone.
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from as_json import analyse
 
 from swarm.analysis.slowdown.attribution import CAUSES
-from swarm.commands import predict
+from swarm.commands.predict import PARTS, Parts, predict_scenario
 from swarm.engine.virtual import VirtualServer
 from swarm.scenario.load import load_scenario
 from swarm.simulator.engine.scheduler import Request
@@ -55,12 +54,12 @@ class Provoked:
 
 def provoke(
     folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
     *,
     agents: int,
     seconds: float = 120,
     profile: str = MOE,
     model: dict[str, Any] | None = None,
+    parts: Parts = PARTS,
     **settings: Any,
 ) -> Provoked:
     """1 agent and `agents` agents on a profile; `model` replaces fields of it, `settings` are those of `agents:`."""
@@ -80,8 +79,8 @@ def provoke(
             await super().serve(request, stamps)
             requests.append(request)
 
-    monkeypatch.setattr(predict, "VirtualServer", Remembering)
-    directory = predict.predict_scenario(load_scenario(folder / "provoked.yaml"), folder / "run", None).directory
+    loaded = load_scenario(folder / "provoked.yaml")
+    directory = predict_scenario(loaded, folder / "run", None, parts=replace(parts, server=Remembering)).directory
     return Provoked(directory, analyse(directory), requests)
 
 

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from provoked import DENSE, Provoked, provoke, truth
 
+from swarm.agents.recorded import RecordedTools
 from swarm.analysis.slowdown.attribution import CAUSES
-from swarm.commands import predict
+from swarm.commands.predict import Parts
+from swarm.engine.virtual import VirtualClient
 
 POINTS = 0.05
 LATER_S = 85.0
@@ -44,35 +46,33 @@ PROVOKED = {
 
 
 @pytest.mark.parametrize("cause", PROVOKED)
-def test_each_share_is_right_within_5_points(cause, tmp_path, monkeypatch) -> None:
+def test_each_share_is_right_within_5_points(cause, tmp_path) -> None:
     how, least = PROVOKED[cause]
-    run = provoke(tmp_path, monkeypatch, **how)
+    run = provoke(tmp_path, **how)
     must_be_right(run, how["agents"], least)
 
 
-def test_slow_tools_are_told_from_slow_prefill(tmp_path, monkeypatch) -> None:
-    class Slow(predict.RecordedTools):
+def test_slow_tools_are_told_from_slow_prefill(tmp_path) -> None:
+    class Slow(RecordedTools):
         async def execute(self, call, workspace):
             result = await super().execute(call, workspace)
             if asyncio.get_running_loop().time() > LATER_S:
                 await asyncio.sleep(call.planned_ns / 1e9 + 2.0)
             return result
 
-    monkeypatch.setattr(predict, "RecordedTools", Slow)
-    run = provoke(tmp_path, monkeypatch, agents=4, seconds=60, model=SLOW_PREFILL)
+    run = provoke(tmp_path, agents=4, seconds=60, model=SLOW_PREFILL, parts=Parts(tools=Slow))
     a_turn = 2.0 * len(run.lines("tool", 4)) / len(run.lines("turn", 4))
     must_be_right(run, 4, {"tools": 0.4, "prefill": 0.3}, {"tools": a_turn})
 
 
-def test_a_slow_client_is_told_from_the_server(tmp_path, monkeypatch) -> None:
-    class Slow(predict.VirtualClient):
+def test_a_slow_client_is_told_from_the_server(tmp_path) -> None:
+    class Slow(VirtualClient):
         async def complete(self, request, seen):
             if asyncio.get_running_loop().time() > LATER_S:
                 await asyncio.sleep(0.4)
             await super().complete(request, seen)
 
-    monkeypatch.setattr(predict, "VirtualClient", Slow)
-    run = provoke(tmp_path, monkeypatch, agents=4, seconds=60)
+    run = provoke(tmp_path, agents=4, seconds=60, parts=Parts(client=Slow))
     must_be_right(run, 4, {"client": 0.5}, {"client": 0.4})
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ Edit = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def queueing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provoked]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        yield provoke(tmp_path_factory.mktemp("queueing"), monkeypatch, agents=4, seconds=40, model={"max_num_seqs": 2})
+def queueing(tmp_path_factory: pytest.TempPathFactory) -> Provoked:
+    return provoke(tmp_path_factory.mktemp("queueing"), agents=4, seconds=40, model={"max_num_seqs": 2})
 
 
 @pytest.fixture

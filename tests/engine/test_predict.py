@@ -261,7 +261,7 @@ def test_a_prediction_that_cannot_be_written_fails_at_once_and_says_why(tmp_path
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     told = io.StringIO()
-    monkeypatch.setattr("swarm.recording.appender.os.write", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(RecordingError, match=r"events\.jsonl: cannot be written: No space left on device"):
         predict_scenario(scenario(tmp_path), tmp_path / "run", told)
     assert "4/4" not in told.getvalue()

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from as_json import analyse
 from small_runs import write_project
 
 from swarm.client.base import ChatRequest, Failure, Observation
-from swarm.commands import predict
+from swarm.commands.predict import PARTS, Parts, continue_prediction, predict_scenario
 from swarm.commands.soak import resume_soak, run_soak
 from swarm.engine.virtual import VirtualClient, VirtualServer
 from swarm.scenario.load import load_scenario
@@ -79,26 +80,28 @@ class TroubledClient(VirtualClient):
         seen.end_ns = self._clock.now()
 
 
+class TroubledServer(VirtualServer):
+    trouble = Trouble()
+
+    async def read(self) -> dict[str, float] | None:
+        now, down = self._loop.time(), self.trouble.down
+        if down and down[0] <= now < down[1]:
+            return None
+        found = await super().read()
+        if found and down and now >= down[1]:
+            found["started_at"] += down[1]
+        return found
+
+
 @pytest.fixture
-def trouble(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trouble]:
+def trouble(soaks: "Soaks") -> Callable[..., Trouble]:
     """Gets the servers of this test into trouble."""
 
     def prepare(**kinds: Any) -> Trouble:
         made = Trouble(**kinds)
-        monkeypatch.setattr(TroubledClient, "trouble", made)
-        monkeypatch.setattr(predict, "VirtualClient", TroubledClient)
-        read = VirtualServer.read
-
-        async def seen(server: VirtualServer) -> dict[str, float] | None:
-            now = server._loop.time()
-            if made.down and made.down[0] <= now < made.down[1]:
-                return None
-            found = await read(server)
-            if found and made.down and now >= made.down[1]:
-                found["started_at"] += made.down[1]
-            return found
-
-        monkeypatch.setattr(VirtualServer, "read", seen)
+        troubled = {"trouble": made}
+        client, server = (type("Mine", (one,), troubled) for one in (TroubledClient, TroubledServer))
+        soaks.parts = replace(soaks.parts, client=client, server=server)
         return made
 
     return prepare
@@ -109,6 +112,7 @@ class Soaks:
     """Runs soaks of one project."""
 
     folder: Path
+    parts: Parts = PARTS
 
     def write(self, **changes: Any) -> Path:
         stage = {"warmup": "20s", "duration": "4m", "trials": 1} | changes.pop("stage", {})
@@ -123,11 +127,11 @@ class Soaks:
         path = self.folder / "small.yaml"
         if changes or not path.exists():
             path = self.write(**changes)
-        run_soak(load_scenario(path), self.folder / name, None, virtual=True)
+        run_soak(load_scenario(path), self.folder / name, None, partial(predict_scenario, parts=self.parts))
         return analyse(self.folder / name)
 
     def resume(self, name: str = "night") -> dict[str, Any]:
-        resume_soak(self.folder / name, None)
+        resume_soak(self.folder / name, None, predict=partial(continue_prediction, parts=self.parts))
         return analyse(self.folder / name)
 
     def break_off(self, name: str = "night", share: float = 0.5) -> None:

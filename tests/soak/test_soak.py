@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from soaks import Soaks, reasons
 
 from swarm.analysis.schema import results_schema
+from swarm.commands.predict import Parts, predict_scenario
+from swarm.commands.run import run_scenario
 from swarm.commands.soak import disk_bytes, next_part, resume_soak, run_soak
-from swarm.engine import compose
 from swarm.engine.soak_segment import locked
 from swarm.errors import UsageError
 from swarm.recording.rotation import parts_of, put_aside
@@ -85,8 +86,8 @@ def test_shifts_put_as_many_agents_to_work_as_planned(plan):
     assert [at_work[number] for number in range(len(plan))] == plan
 
 
-def test_files_in_parts_are_read_as_one(soaks: Soaks, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(compose, "PART_BYTES", 100_000)
+def test_files_in_parts_are_read_as_one(soaks: Soaks):
+    soaks.parts = Parts(file_bytes=100_000)
     results = soaks.run()
     directory = soaks.folder / "night"
     names = [part.name for part in parts_of(directory / "events.jsonl")]
@@ -176,10 +177,10 @@ def test_what_cannot_go_on_is_refused(soaks: Soaks):
 def test_a_soak_of_several_levels_or_targets_is_refused_with_what_to_choose(soaks: Soaks):
     scenario = load_scenario(soaks.write(agents={"levels": [1, 4]}))
     with pytest.raises(UsageError, match="choose with --agents 4"):
-        run_soak(scenario, None, None, virtual=True)
+        run_soak(scenario, None, None, predict_scenario)
     endless = ["agents.levels=[1]", "soak.window=10ms", "stage.duration=166h"]
     with pytest.raises(UsageError, match=r"soak\.window: 59760000 windows are too many"):
-        run_soak(load_scenario(soaks.folder / "small.yaml", endless), None, None)
+        run_soak(load_scenario(soaks.folder / "small.yaml", endless), None, None, run_scenario)
 
 
 def test_the_time_line_never_goes_back_whatever_the_clock_was_set_to(soaks: Soaks):
@@ -205,5 +206,5 @@ def test_a_soak_that_does_not_fit_on_the_disk_is_refused_before_it_starts(soaks:
     path = soaks.write()
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(UsageError, match=r"may take \d+ MB on the disk, and 0 MB are free"):
-        run_soak(load_scenario(path), soaks.folder / "night", None, virtual=True)
+        run_soak(load_scenario(path), soaks.folder / "night", None, predict_scenario)
     assert not (soaks.folder / "night").exists()

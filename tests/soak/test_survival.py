@@ -5,6 +5,7 @@ import asyncio
 import errno
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from soaks import Soaks, reasons
 from test_soak import everything
 
 from swarm.commands import checkpoint
-from swarm.engine import compose
 from swarm.errors import UsageError
 
 NIGHT = {"stage": {"max_error_share": "50%"}}
@@ -125,7 +125,7 @@ class FullDisk:
 def test_a_full_disk_ends_the_soak_which_says_so_and_goes_on_when_there_is_room(soaks: Soaks, monkeypatch):
     soaks.write()
     disk = FullDisk(250_000)
-    monkeypatch.setattr("swarm.recording.appender.os.write", disk)
+    monkeypatch.setattr(os, "write", disk)
     results = soaks.run()
     assert results["verdict"] == "invalid"
     assert "broke off" in reasons(results) or "No space left on device" in reasons(results)
@@ -139,7 +139,7 @@ def test_a_full_disk_ends_the_soak_which_says_so_and_goes_on_when_there_is_room(
 
 
 def test_a_directory_that_turns_read_only_costs_nothing_while_its_files_can_be_written(soaks: Soaks, monkeypatch):
-    monkeypatch.setattr(compose, "PART_BYTES", 50_000)
+    soaks.parts = replace(soaks.parts, file_bytes=50_000)
     rename = Path.rename
 
     def refused(path: Path, target: Path) -> Path:
@@ -153,7 +153,7 @@ def test_a_directory_that_turns_read_only_costs_nothing_while_its_files_can_be_w
     assert not (soaks.folder / "night/events.jsonl.1").exists()
 
 
-async def test_a_checkpoint_that_fails_is_told_of_once_and_tried_again(tmp_path: Path, monkeypatch):
+async def test_a_checkpoint_that_fails_is_told_of_once_and_tried_again(tmp_path: Path):
     tries, enough, said = [], asyncio.Event(), []
     loop = asyncio.get_running_loop()
 
@@ -163,8 +163,7 @@ async def test_a_checkpoint_that_fails_is_told_of_once_and_tried_again(tmp_path:
             loop.call_soon_threadsafe(enough.set)
         raise UsageError(f"{directory}/checkpoint.json: cannot be written: Read-only file system")
 
-    monkeypatch.setattr(checkpoint, "take_checkpoint", fail)
-    task = asyncio.create_task(checkpoint.keep_checkpoints(tmp_path, 0.001, said.append))
+    task = asyncio.create_task(checkpoint.keep_checkpoints(tmp_path, 0.001, said.append, fail))
     await enough.wait()
     task.cancel()
     assert len(said) == 1

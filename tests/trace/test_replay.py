@@ -217,12 +217,11 @@ def test_calls_with_no_time_of_their_own_are_carried_out_in_a_copy_of_the_worksp
         ({}, "required", False),
     ],
 )
-def test_what_a_trace_calls_for_runs_in_the_sandbox(monkeypatch, trace, isolation, sandboxed):
-    monkeypatch.setattr(compose, "open_sandbox", lambda: "sandbox")
+def test_what_a_trace_calls_for_runs_in_the_sandbox(trace, isolation, sandboxed):
     target = {"name": "moe", "architecture": "moe", "simulate": "moe-30b-a3b-awq-1x3090"}
     agents = {"driver": "trace", "trace": {"path": "a.jsonl"} | trace, "isolation": isolation}
     scenario = Scenario.model_validate({"targets": [target], "agents": agents})
-    assert (compose.launcher_of(scenario) == "sandbox") == sandboxed
+    assert (compose.launcher_of(scenario, lambda: "sandbox") == "sandbox") == sandboxed
 
 
 async def test_a_workspace_that_is_none_is_refused(saved):
