@@ -5,12 +5,14 @@ and a cached answer like a fast model. It passes vLLM's own fields on, drops the
 `strict`, and makes up a finish reason for a stream that was cut behind it, which nobody in front of it can tell.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from swarm.client import failures
 from swarm.client.base import ChatRequest, Connection, Failure, Meter, Observation
+from swarm.client.stamps import Stamper
 from swarm.client.wire import Wire, headers_of
 from swarm.clock import Clock
 
@@ -18,12 +20,18 @@ _PROXY_BODY = {"num_retries": 0, "cache": {"no-cache": True, "no-store": True}}
 
 
 class DirectClient:
-    def __init__(self, connection: Connection, clock: Clock, proxied: bool = False) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        clock: Clock,
+        proxied: bool = False,
+        stamper: Callable[[Clock], Stamper] = Stamper,
+    ) -> None:
         self._connection = connection
         self._extra = _PROXY_BODY if proxied else {}
         self._url = connection.api_base.rstrip("/") + "/chat/completions"
         self._headers = {"Content-Type": "application/json", "Accept": "text/event-stream"} | headers_of(connection)
-        self._wire = Wire(connection, clock)
+        self._wire = Wire(connection, clock, stamper)
 
     async def complete(self, request: ChatRequest, seen: Observation) -> None:
         await self._wire.turn()

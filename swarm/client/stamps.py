@@ -437,11 +437,17 @@ class Stamper:
         """An aiohttp connector whose connections stamp what they send and receive."""
         connector = aiohttp.TCPConnector(socket_factory=self._socket, **options)
         loop = asyncio.get_running_loop()
-        if hooks_fit(connector, loop):
+        if self.hooks_fit(connector, loop):
             connector._factory = partial(StampedHandler, self, loop)  # type: ignore[assignment]
             self._can_stamp = self._kernel_time is not None
             self.drain = eventloop.drain_of(loop) if self._can_stamp else None
         return connector
+
+    @staticmethod
+    def hooks_fit(connector: aiohttp.TCPConnector, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether this aiohttp has the private parts that this module builds on."""
+        handler = ResponseHandler(loop)
+        return hasattr(connector, "_factory") and hasattr(handler, "_payload") and hasattr(handler, "_reading_paused")
 
     def close(self) -> None:
         """After this, the machine may stop stamping."""
@@ -517,9 +523,3 @@ def _stamping_pair() -> tuple[socket.socket, socket.socket] | None:
         sender.close()
         receiver.close()
     return None
-
-
-def hooks_fit(connector: aiohttp.TCPConnector, loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether this aiohttp has the private parts that this module builds on."""
-    handler = ResponseHandler(loop)
-    return hasattr(connector, "_factory") and hasattr(handler, "_payload") and hasattr(handler, "_reading_paused")

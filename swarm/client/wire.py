@@ -80,10 +80,10 @@ async def _stay(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 class Wire:
     """The HTTP side of one target. Made inside the event loop that uses it."""
 
-    def __init__(self, connection: Connection, clock: Clock) -> None:
+    def __init__(self, connection: Connection, clock: Clock, stamper: Callable[[Clock], Stamper] = Stamper) -> None:
         self._connection = connection
         self._clock = clock
-        self._stamper = Stamper(clock)
+        self._stamper = stamper(clock)
         self._lags = LagMeter()
         self._turnstile = asyncio.Lock()
         self._session = aiohttp.ClientSession(
@@ -188,21 +188,33 @@ class _Reply:
         self._most_bytes = connection.max_reply_bytes
         self._last_ns = clock.now()
         self._timer: asyncio.TimerHandle | None = None
+        self._bug: Exception | None = None
 
     async def read(self, line: Line) -> None:
         self._watch(line)
         try:
             await line.deliver(self._response, self._arrived)
-            self._stream.end(self._last_ns)
         except (aiohttp.ClientError, OSError):
-            if not self._stream.over:
+            if self._bug is None and not self._stream.over:
                 raise
+        else:
+            self._stream.end(self._last_ns)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
             self._stream.close()
+            if self._bug is not None:
+                raise self._bug
 
     def _arrived(self, reads: list[Read]) -> None:
+        """Takes bytes, mostly as a callback of the event loop, which would only report what is raised here."""
+        try:
+            self._take(reads)
+        except Exception as bug:
+            self._bug = bug
+            self._response.close()
+
+    def _take(self, reads: list[Read]) -> None:
         seen = self._seen
         chunks, coalesced = len(seen.stamps), seen.coalesced
         was_over = self._stream.over

@@ -166,6 +166,7 @@ def find_capacity(
     virtual: bool = False,
     profiles: Mapping[str, str] | None = None,
     sharing: Sharing = ALONE,
+    run: Callable[..., Outcome] = run_scenario,
 ) -> Outcome:
     """Searches the capacity of every target into a new run directory; `virtual`: on the contention model alone.
 
@@ -180,7 +181,7 @@ def find_capacity(
     start = {**predicted(scenario, profiles or {}, show), **scenario.capacity.start}
     capacity = scenario.capacity.model_copy(update={"start": start})
     begun = scenario.model_copy(update={"capacity": capacity})
-    return run_scenario(begun, out, show, course=Search(begun), sharing=sharing)
+    return run(begun, out, show, course=Search(begun), sharing=sharing)
 
 
 def predicted(scenario: Scenario, profiles: Mapping[str, str], show: TextIO | None) -> dict[str, int]:

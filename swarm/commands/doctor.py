@@ -6,11 +6,11 @@ import os
 import resource
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TextIO
 
-from swarm.agents.sandbox.bubblewrap import open_sandbox
+from swarm.agents.sandbox.bubblewrap import Sandbox, open_sandbox
 from swarm.analysis.trial.client import Process, Use, use_of
 from swarm.client.base import ChatRequest, Client, Connection, Observation, Route
 from swarm.client.connect import open_client, warm_up
@@ -28,11 +28,7 @@ from swarm.simulator.engine.constant_rate import steady
 from swarm.text import listed
 
 TOKENS_PER_S = 100.0
-STREAMS = (8, 32, 128)
-SECONDS = 1.0
-"""Seconds of each step."""
 PROMPT_BYTES = 16_000
-REPLY_TOKENS = 50
 KEPT_UP = 0.9
 """Share of the tokens that a step should bring: with less, the server that it is tried on was the slower one."""
 
@@ -69,7 +65,66 @@ class Drive:
         return self.tokens_per_s >= KEPT_UP * self.streams * TOKENS_PER_S
 
 
-async def report_health(api_base: str | None, route: str, out: TextIO) -> bool:
+async def _drive(
+    route: Route, connection: Connection, streams: int, server: int, seconds: float = 1.0, reply_tokens: int = 50
+) -> Drive:
+    """Reads `streams` streams for so many seconds; `server`: the number of the process that serves."""
+    clock = Clock()
+    client = open_client(route, connection, clock)
+    request = ChatRequest([{"role": "user", "content": "word " * (PROMPT_BYTES // 5)}], [], reply_tokens, pinned=True)
+    samples: list[Record] = []
+    header = {"run": "doctor", "target": "steady", "agents": streams, "trial": 1}
+    watching = asyncio.create_task(
+        watch_client(client, clock, header, samples.append, str, period_s=seconds / 5, companions=(server,))
+    )
+    try:
+        until = time.perf_counter() + seconds
+        cpu, began = time.process_time(), time.perf_counter()
+        tokens = sum(await asyncio.gather(*(_stream(client, request, until) for _ in range(streams))))
+        cpu, took = time.process_time() - cpu, time.perf_counter() - began
+    finally:
+        watching.cancel()
+        await client.close()
+    process = Process()
+    for sample in samples:
+        if isinstance(sample, ClientSample):
+            process.add(sample)
+    return Drive(
+        streams=streams,
+        timing_error_s=process.timing.p99_s() or 0.0,
+        lag_s=process.timing.lag_p99_s() or 0.0,
+        cpu_share=cpu / took,
+        cpu_s_per_token=cpu / tokens,
+        tokens_per_s=tokens / took,
+        stamp_source="kernel" if process.timing.by_kernel else "user",
+        use=use_of(process, [process]),
+    )
+
+
+async def _stream(client: Client, request: ChatRequest, until: float) -> int:
+    tokens = 0
+    while time.perf_counter() < until:
+        seen = Observation()
+        await client.complete(request, seen)
+        if seen.failure:
+            raise RuntimeError(f"our own server failed: {seen.failure}")
+        tokens += seen.completion_tokens or 0
+    return tokens
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The means of a diagnosis; tests exchange them for shorter ones."""
+
+    streams: Sequence[int] = (8, 32, 128)
+    drive: Callable[[Route, Connection, int, int], Awaitable[Drive]] = _drive
+    open_sandbox: Callable[[], Sandbox] = open_sandbox
+
+
+PARTS = Parts()
+
+
+async def report_health(api_base: str | None, route: str, out: TextIO, parts: Parts = PARTS) -> bool:
     """Prints each finding as it is made; returns whether nothing is wrong. Raises UsageError, BackendError."""
     if route not in ("litellm", "direct"):
         raise UsageError(f"--route {route}: expected litellm or direct")
@@ -78,7 +133,7 @@ async def report_health(api_base: str | None, route: str, out: TextIO) -> bool:
     except ValueError as error:
         raise UsageError(f"URL: {error}") from None
     wrong = 0
-    async for said in diagnose(api_base, "direct" if route == "direct" else "litellm"):
+    async for said in diagnose(api_base, "direct" if route == "direct" else "litellm", parts):
         if isinstance(said, Finding):
             wrong += said.ok is False
         styled(out, _line(said, out.isatty() and "NO_COLOR" not in os.environ) + "\n")
@@ -94,7 +149,7 @@ def _line(said: Finding | str, colour: bool) -> str:
     return f"  \x1b[{paint}m{mark:4}\x1b[0m  {shown(said.text)}" if colour else f"  {mark:4}  {shown(said.text)}"
 
 
-async def diagnose(api_base: str | None, route: Route) -> AsyncIterator[Finding | str]:
+async def diagnose(api_base: str | None, route: Route, parts: Parts = PARTS) -> AsyncIterator[Finding | str]:
     """Headings and findings, as they are made; the target's, if one is named, come first."""
     limits = ClientSettings()
     if api_base:
@@ -105,9 +160,9 @@ async def diagnose(api_base: str | None, route: Route) -> AsyncIterator[Finding 
     yield f"This machine ({os.cpu_count()} cores)"
     yield _open_files()
     yield _ports()
-    yield await asyncio.to_thread(_isolation)
+    yield await asyncio.to_thread(isolation, parts.open_sandbox)
     drives: list[Drive] = []
-    async for drive in _drives(route, limits):
+    async for drive in _drives(route, limits, parts):
         if not drives:
             yield _stamps(drive)
             yield f"\nReading streams of {TOKENS_PER_S:.0f} tok/s, route {route}"
@@ -157,7 +212,8 @@ def _ports() -> Finding:
     return Finding(True, "ports can be opened on 127.0.0.1")
 
 
-def _isolation() -> Finding:
+def isolation(open_sandbox: Callable[[], Sandbox] = open_sandbox) -> Finding:
+    """Whether code that a model wrote can be walled off here."""
     try:
         notes = open_sandbox().notes
     except SwarmError as error:
@@ -171,7 +227,7 @@ def _stamps(drive: Drive) -> Finding:
     return Finding(None, "chunks are stamped by swarm, not by the kernel: its own delays are part of TTFT and ITL")
 
 
-async def _drives(route: Route, limits: ClientSettings) -> AsyncIterator[Drive]:
+async def _drives(route: Route, limits: ClientSettings, parts: Parts) -> AsyncIterator[Drive]:
     """Ever more streams, up to the first that are too many; tried twice, as a moment's disturbance does not count."""
     warming = asyncio.create_task(asyncio.to_thread(warm_up, route))
     with scratch() as folder:
@@ -180,58 +236,13 @@ async def _drives(route: Route, limits: ClientSettings) -> AsyncIterator[Drive]:
         async with simulated("doctor", Simulate(profile=str(path))) as (address, server):
             await warming
             connection = Connection(f"{address}/v1", "steady")
-            for streams in STREAMS:
-                drive = await _drive(route, connection, streams, server)
+            for streams in parts.streams:
+                drive = await parts.drive(route, connection, streams, server)
                 if not drive.honest(limits):
-                    drive = await _drive(route, connection, streams, server)
+                    drive = await parts.drive(route, connection, streams, server)
                 yield drive
                 if not drive.honest(limits):
                     break
-
-
-async def _drive(route: Route, connection: Connection, streams: int, server: int) -> Drive:
-    """`server`: the number of the process that serves."""
-    clock = Clock()
-    client = open_client(route, connection, clock)
-    request = ChatRequest([{"role": "user", "content": "word " * (PROMPT_BYTES // 5)}], [], REPLY_TOKENS, pinned=True)
-    samples: list[Record] = []
-    header = {"run": "doctor", "target": "steady", "agents": streams, "trial": 1}
-    watching = asyncio.create_task(
-        watch_client(client, clock, header, samples.append, str, period_s=SECONDS / 5, companions=(server,))
-    )
-    try:
-        until = time.perf_counter() + SECONDS
-        cpu, began = time.process_time(), time.perf_counter()
-        tokens = sum(await asyncio.gather(*(_stream(client, request, until) for _ in range(streams))))
-        cpu, took = time.process_time() - cpu, time.perf_counter() - began
-    finally:
-        watching.cancel()
-        await client.close()
-    process = Process()
-    for sample in samples:
-        if isinstance(sample, ClientSample):
-            process.add(sample)
-    return Drive(
-        streams=streams,
-        timing_error_s=process.timing.p99_s() or 0.0,
-        lag_s=process.timing.lag_p99_s() or 0.0,
-        cpu_share=cpu / took,
-        cpu_s_per_token=cpu / tokens,
-        tokens_per_s=tokens / took,
-        stamp_source="kernel" if process.timing.by_kernel else "user",
-        use=use_of(process, [process]),
-    )
-
-
-async def _stream(client: Client, request: ChatRequest, until: float) -> int:
-    tokens = 0
-    while time.perf_counter() < until:
-        seen = Observation()
-        await client.complete(request, seen)
-        if seen.failure:
-            raise RuntimeError(f"our own server failed: {seen.failure}")
-        tokens += seen.completion_tokens or 0
-    return tokens
 
 
 def _told(drive: Drive, limits: ClientSettings) -> Finding:

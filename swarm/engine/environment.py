@@ -27,7 +27,7 @@ def describe_environment(
     return {
         "started_at": started.isoformat(timespec="seconds"),
         "predicted": predicted,
-        "git": _commit(),
+        "git": commit(),
         "versions": {"swarm": __version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in _LIBRARIES},
         "machine": {
@@ -52,20 +52,24 @@ def told(connection: Connection, facts: Probe) -> dict[str, Any]:
     return found
 
 
-def _commit() -> str | None:
-    """Commit of the checkout that swarm runs from, with "-dirty" if it was changed; None where swarm is installed."""
+def commit(file: Path = Path(__file__)) -> str | None:
+    """Commit of the checkout that swarm runs from, which `file` is in, with "-dirty" if it was changed.
+
+    None where swarm is installed.
+    """
     try:
-        if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        if _git(file, "ls-files", "--error-unmatch", file.name) is None:
             return None  # in a repository of somebody else's, such as one with a virtual environment in it
-        commit, changed = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+        made = _git(file, "rev-parse", "--short", "HEAD")
+        changed = _git(file, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return f"{commit}-dirty" if commit and changed else commit
+    return f"{made}-dirty" if made and changed else made
 
 
-def _git(*arguments: str) -> str | None:
+def _git(file: Path, *arguments: str) -> str | None:
     """Output of git on the checkout, without its lock: somebody may be committing. None: it fails."""
-    command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *arguments]
+    command = ["git", "--no-optional-locks", "-C", str(file.parent), *arguments]
     told = subprocess.run(command, capture_output=True, text=True, timeout=5)
     return told.stdout.strip() if told.returncode == 0 else None
 

@@ -7,11 +7,8 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from swarm.proxy.exchange import Api
+from swarm.proxy.exchange import BOUNDS, Api
 from swarm.proxy.usage import UsageFilter
-
-MOST_UNREAD_BYTES = 64 << 20
-"""Bytes of an answer that its client has not fetched: beyond, the client is cut off."""
 
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"}
@@ -40,8 +37,10 @@ class Answer(Protocol):
 class PlainAnswer:
     """The upstream's answer as it is. Its body goes straight to the transport: no task would be as quick."""
 
-    def __init__(self, http: web.Request, usage: UsageFilter | None = None) -> None:
+    def __init__(self, http: web.Request, usage: UsageFilter | None = None, unread: int = BOUNDS.unread) -> None:
+        """`unread`: the client is cut off when it leaves more bytes than these unfetched."""
         self._http = http
+        self._unread = unread
         self._usage = usage
         self._chunked = False
         self.response: web.StreamResponse | None = None
@@ -75,7 +74,7 @@ class PlainAnswer:
         if not data or transport is None or transport.is_closing():
             return
         transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-        if transport.get_write_buffer_size() > MOST_UNREAD_BYTES:
+        if transport.get_write_buffer_size() > self._unread:
             transport.abort()
 
     def _gone(self) -> bool:

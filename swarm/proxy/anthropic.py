@@ -23,7 +23,7 @@ from swarm.client.litellm_codec import load
 from swarm.client.reply.events import ErrorEvent, EventStream, TooLongError
 from swarm.errors import UsageError
 from swarm.proxy.answer import PlainAnswer, error_body
-from swarm.proxy.exchange import MOST_REPLY_BYTES
+from swarm.proxy.exchange import BOUNDS
 
 _PLACES = ("messages", "pass_through", "experimental_pass_through")
 """Where LiteLLM 1.109, 1.105 and 1.90 have the translators."""
@@ -133,7 +133,7 @@ _DELTA = re.compile(
     rb'event: content_block_delta\ndata: {"type": "content_block_delta", "index": \d+, '
     rb'"delta": {"type": "[a-z_]+_delta", "(text|thinking|partial_json)": (?=")'
 )
-_TOO_LONG = ErrorEvent(b"the upstream's answer is longer than %d bytes" % MOST_REPLY_BYTES)
+_TOO_LONG = ErrorEvent(b"the upstream's answer is longer than %d bytes" % BOUNDS.reply)
 _FINISHES = re.compile(rb'"finish_reason":\s*"')
 
 
@@ -212,7 +212,7 @@ class TranslatedAnswer:
         self._status = 0
         self._headers: CIMultiDict[str] = CIMultiDict()
         self._body = bytearray()  # of an answer that is no stream
-        self._room = MOST_REPLY_BYTES
+        self._room = BOUNDS.reply
         self._events = EventStream()
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._waits = False  # LiteLLM has said all that it had to say, and waits for a chunk

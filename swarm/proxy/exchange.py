@@ -10,8 +10,22 @@ from swarm.client.base import Failure
 Api = Literal["openai", "responses", "anthropic"]
 """The words of a turn: OpenAI's chat completions, its Responses API, or Anthropic's messages."""
 
-MOST_REPLY_BYTES = 64 << 20
-"""Bytes of an answer, as it came and unpacked; a longer one still reaches its client, but is not kept."""
+
+@dataclass(frozen=True)
+class Bounds:
+    """The most bytes that the proxy holds, each for one request or its answer."""
+
+    request: int = 64 << 20
+    """A longer request is refused."""
+    reply: int = 64 << 20
+    """A longer answer, as it came or unpacked, still reaches its client, but is not kept."""
+    unread: int = 64 << 20
+    """A client that leaves more of its answer unfetched is cut off."""
+    stored: int = 64 << 20
+    """Requests and answers that later requests may name, together; the oldest are forgotten."""
+
+
+BOUNDS = Bounds()
 
 
 class UnreadableError(Exception):
@@ -39,11 +53,13 @@ class Exchange:
     left: bool = False
     """The client went away before the end."""
     too_long: bool = False
+    most: int = BOUNDS.reply
+    """Bytes of the answer that are kept."""
     _size: int = 0
 
     def add(self, data: bytes, stamp_ns: int) -> None:
         self._size += len(data)
-        if self._size <= MOST_REPLY_BYTES:
+        if self._size <= self.most:
             self.pieces.append((data, stamp_ns))
         else:
             self.too_long = True
@@ -60,7 +76,7 @@ class Exchange:
     def body(self) -> bytes | None:
         """The whole answer, unpacked; None where it was packed in a way that is not known here, or was too long."""
         body = b"".join(data for data, _ in self.pieces)
-        return None if self.too_long else unpacked(body, self.headers.get("Content-Encoding", ""), MOST_REPLY_BYTES)
+        return None if self.too_long else unpacked(body, self.headers.get("Content-Encoding", ""), self.most)
 
 
 def unpacked(data: bytes, encoding: str, limit: int) -> bytes | None:

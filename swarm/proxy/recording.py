@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from swarm.proxy.anthropic import Translator
-from swarm.proxy.exchange import Exchange
+from swarm.proxy.exchange import BOUNDS, Exchange
 from swarm.proxy.parse_exchange import Turn, read
 from swarm.proxy.responses_request import Stored
 from swarm.proxy.sessions import Message, Request, Response, Sessions, common, opening, quote
@@ -59,8 +59,10 @@ class Totals:
 class Recording:
     """Writes turns as they end."""
 
-    def __init__(self, writer: TraceWriter, redactor: Redactor, content: bool) -> None:
-        """`content`: whether texts are written, redacted; else keys and lengths alone."""
+    def __init__(
+        self, writer: TraceWriter, redactor: Redactor, content: bool, stored_bytes: int = BOUNDS.stored
+    ) -> None:
+        """`content`: whether texts are written, redacted; else keys and lengths alone. `stored_bytes`: see `Bounds`."""
         self._totals = Totals(redacted=redactor.found)
         self._writer = writer
         self._redactor = redactor
@@ -68,7 +70,7 @@ class Recording:
         self._keys = Keys()
         self._sessions = Sessions()
         self._tools: dict[str, str] = {}  # session -> key of its last tools
-        self._stored = Stored()
+        self._stored = Stored(stored_bytes)
         self._translator: Translator | None = None
 
     def take(self, exchange: Exchange) -> Totals:

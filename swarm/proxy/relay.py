@@ -26,11 +26,10 @@ from swarm.client.wire import KEEPALIVE_S, trust
 from swarm.clock import Clock
 from swarm.proxy.answer import Answer, PlainAnswer, forwarded, refusal
 from swarm.proxy.anthropic import TranslatedAnswer, TranslationError, Translator
-from swarm.proxy.exchange import Api, Exchange, unpacked
+from swarm.proxy.exchange import BOUNDS, Api, Bounds, Exchange, unpacked
 from swarm.proxy.keys import keys_of
 from swarm.proxy.usage import UsageFilter, rewritten
 
-MOST_REQUEST_BYTES = 64 << 20
 CONNECT_LIMIT_S = 30.0
 GRACE_S = 5.0
 """How long open answers may go on when the proxy is asked to stop."""
@@ -82,8 +81,10 @@ class Relay:
         clock: Clock,
         keep: Callable[[Exchange], None],
         allowed: frozenset[str] = frozenset(),
+        bounds: Bounds = BOUNDS,
     ) -> None:
         self._upstream = upstream
+        self._bounds = bounds
         self._clock = clock
         self._keep = keep
         self._allowed = allowed
@@ -104,7 +105,7 @@ class Relay:
             trust_env=False,
             skip_auto_headers=_NOT_ADDED,
         )
-        app = web.Application(client_max_size=MOST_REQUEST_BYTES)
+        app = web.Application(client_max_size=bounds.request)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(
             app,
@@ -136,9 +137,9 @@ class Relay:
         if api == "anthropic" and not translates and path != _MESSAGES:
             return await self._pass(http)
         try:
-            body = unpacked(await http.read(), http.headers.get("Content-Encoding", ""), MOST_REQUEST_BYTES)
+            body = unpacked(await http.read(), http.headers.get("Content-Encoding", ""), self._bounds.request)
         except web.HTTPRequestEntityTooLarge:
-            return refusal(api, 413, f"the proxy takes requests of at most {MOST_REQUEST_BYTES} bytes")
+            return refusal(api, 413, f"the proxy takes requests of at most {self._bounds.request} bytes")
         if body is None:
             return refusal(api, 415, "this Content-Encoding is unknown here, or holds too much; send it as it is")
         if api != "anthropic" or not translates:
@@ -158,14 +159,18 @@ class Relay:
         asked, ours = rewritten(body, model, usage=self._asks_usage and api == "openai")
         if ours:
             headers["Accept-Encoding"] = "identity"  # packed, its events could not be told apart
-        exchange = Exchange(api, body, self._clock.now(), keys=keys_of(http.headers, http.query_string))
-        answer = PlainAnswer(http, UsageFilter() if ours else None)
+        exchange = self._exchange(http, api, body)
+        answer = PlainAnswer(http, UsageFilter() if ours else None, self._bounds.unread)
         with self._kept(exchange):
             if not await self._relay(url, asked, headers, exchange, answer, may_refuse=ours):
-                asked, answer = rewritten(body, model, usage=False)[0], PlainAnswer(http)
+                asked, answer = rewritten(body, model, usage=False)[0], PlainAnswer(http, unread=self._bounds.unread)
                 await self._relay(url, asked, headers, exchange, answer)
                 self._asks_usage = exchange.status in (400, 422)  # then it was not our wish that was refused
         return answer.response or refusal(api, 502, _words(exchange.failure))
+
+    def _exchange(self, http: web.Request, api: Api, body: bytes) -> Exchange:
+        keys = keys_of(http.headers, http.query_string)
+        return Exchange(api, body, self._clock.now(), keys=keys, most=self._bounds.reply)
 
     async def _translated_turn(self, http: web.Request, translator: Translator, body: bytes) -> web.StreamResponse:
         """A turn in Anthropic's language for an upstream that speaks OpenAI's."""
@@ -174,7 +179,7 @@ class Relay:
         except TranslationError as error:
             return refusal("anthropic", 400, str(error))
         headers, url = self._translated_headers(http), self._upstream.url(f"/v1{_CHAT}")
-        exchange = Exchange("openai", asked.body, self._clock.now(), keys=keys_of(http.headers, http.query_string))
+        exchange = self._exchange(http, "openai", asked.body)
         answer = TranslatedAnswer(http, translator, asked)
         with self._kept(exchange):
             await self._relay(url, asked.body, headers, exchange, answer)

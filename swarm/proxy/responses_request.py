@@ -14,10 +14,7 @@ import msgspec
 
 from swarm.client import loose_json
 from swarm.client.base import ToolCall
-from swarm.proxy.exchange import UnreadableError
-
-MOST_STORED_BYTES = 64 << 20
-"""Bytes of requests and answers that later requests may name; the oldest are forgotten."""
+from swarm.proxy.exchange import BOUNDS, UnreadableError
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,8 @@ class _Response:
 class Stored:
     """The responses that a server keeps, as far as they have gone by: what requests go on from by their ids."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = BOUNDS.stored) -> None:
+        self._most_bytes = most_bytes
         self._responses: OrderedDict[str, _Response] = OrderedDict()
         self._items: dict[str, dict[str, Any]] = {}
         self._size = 0
@@ -85,7 +83,7 @@ class Stored:
         self._responses[name] = _Response(messages, tuple(named), size)
         self._items |= named
         self._size += size
-        while self._size > MOST_STORED_BYTES:
+        while self._size > self._most_bytes:
             _, oldest = self._responses.popitem(last=False)
             self._size -= oldest.size
             for item in oldest.items:

@@ -1,19 +1,19 @@
 """A command that cannot write its files: the cause is named, what is known is shown, the exit code is right."""
 
+import errno
 import os
 import resource
 import shutil
 import subprocess
 from pathlib import Path
 
+import jinja2
 import pytest
 from small_runs import SWARM, records, results, swarm, write_project
 from typer.testing import CliRunner
 
 from swarm.cli import app
 from swarm.errors import UsageError
-from swarm.recording import rundir
-from swarm.report import html
 
 
 def test_report_shows_a_run_whose_results_cannot_be_rewritten_and_says_so(recorded: Path):
@@ -51,25 +51,29 @@ def test_a_run_that_a_full_disk_stopped_names_the_file_and_is_invalid(tmp_path: 
 def test_a_run_whose_results_alone_cannot_be_written_exits_by_its_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def full(*_: object) -> None:
-        raise UsageError("results.json: cannot be written: No space left on device")
+    replace = Path.replace
+
+    def full(path: Path, target: Path) -> Path:
+        if target.name == "results.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(path, target)
 
     monkeypatch.chdir(write_project(tmp_path))
-    monkeypatch.setattr(rundir, "write_results", full)
+    monkeypatch.setattr(Path, "replace", full)
     done = CliRunner().invoke(app, ["predict", "small.yaml", "--out", "run"])
     assert done.exit_code == 0
     assert " VALID " in done.stdout
-    assert "note: results.json: cannot be written: No space left on device; the other files hold" in done.stderr
+    assert "note: run/results.json: cannot be written: No space left on device; the other files hold" in done.stderr
     assert done.stdout.splitlines()[-1] == "run"
     assert (tmp_path / "run" / "report.html").exists()
 
 
 def test_what_a_bug_leaves_of_a_run_is_named_and_the_exit_code_is_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def buggy(*_: object) -> None:
+    def buggy(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.chdir(write_project(tmp_path))
-    monkeypatch.setattr(html, "to_html", buggy)
+    monkeypatch.setattr(jinja2.Template, "render", buggy)
     done = CliRunner().invoke(app, ["predict", "small.yaml", "--out", "run"])
     assert done.exit_code == 1
     assert " VALID " in done.stdout

@@ -5,6 +5,7 @@ import random
 import re
 from contextlib import redirect_stdout
 from dataclasses import fields
+from functools import partial
 from io import StringIO
 from math import ceil, log2
 from typing import get_args
@@ -31,6 +32,7 @@ from swarm.client.base import Capabilities
 from swarm.client.target.probe import Probe
 from swarm.commands.capacity import Search, find_capacity, with_slos
 from swarm.commands.predict import predict_scenario
+from swarm.commands.run import Parts, run_scenario
 from swarm.errors import UsageError
 from swarm.report.html import to_html
 from swarm.results import Latency, Objective, StageResults, plain
@@ -326,7 +328,7 @@ def test_what_compares_with_one_agent_is_known_by_its_name():
     }
 
 
-def test_an_slo_that_nothing_could_be_judged_by_is_refused_before_anything_runs(tmp_path, monkeypatch):
+def test_an_slo_that_nothing_could_be_judged_by_is_refused_before_anything_runs(tmp_path):
     said = StringIO()
     with pytest.raises(UsageError, match=r"cpu_share<0.5 could never be judged: .*a prediction has none; leave it out"):
         find_capacity(scenario(tmp_path, ["cpu_share<0.5"]), tmp_path / "run", said, virtual=True)
@@ -340,11 +342,10 @@ def test_an_slo_that_nothing_could_be_judged_by_is_refused_before_anything_runs(
     async def silent(reach):
         return Probe("m", ("m",), None, None, Capabilities(), False, False, metrics=False, notes=())
 
-    monkeypatch.setattr("swarm.commands.run.probe", silent)
     mine = [{"name": "mine", "architecture": "moe", "api_base": "http://127.0.0.1:1/v1"}]
     plan = scenario(tmp_path, ["server_running_mean<5"], targets=mine, route="direct")
     with pytest.raises(UsageError, match=r"server_running_mean<5 could never be judged: mine has no /metrics"):
-        find_capacity(plan, tmp_path / "run", None)
+        find_capacity(plan, tmp_path / "run", None, run=partial(run_scenario, parts=Parts(probe=silent)))
     assert not (tmp_path / "run").exists()
 
 
@@ -374,11 +375,12 @@ def test_too_few_jobs_to_judge_by_leave_the_answer_open(tmp_path):
     assert "too few jobs" in results["targets"][0]["stages"][1]["notes"][0]
 
 
-def test_a_real_search_begins_where_the_profile_predicts_and_leaves_faults_and_unknown_models_aside(
-    tmp_path, monkeypatch
-):
+def test_a_real_search_begins_where_the_profile_predicts_and_leaves_faults_and_unknown_models_aside(tmp_path):
     begun = []
-    monkeypatch.setattr("swarm.commands.capacity.run_scenario", lambda plan, *_, **__: begun.append(plan))
+
+    def begin(plan, *_, **__):
+        begun.append(plan)
+
     simulated = {"profile": DENSE, "faults": [{"kind": "reset", "rate": "5%"}]}
     targets = [
         {"name": "dense", "architecture": "dense", "simulate": simulated},
@@ -386,19 +388,22 @@ def test_a_real_search_begins_where_the_profile_predicts_and_leaves_faults_and_u
     ]
     plan = scenario(tmp_path, ["agent_output_tokens_per_s.p50>30"], most=4, targets=targets)
     said = StringIO()
-    find_capacity(plan, None, said)
+    find_capacity(plan, None, said, run=begin)
     assert begun[0].capacity.start == {"dense": 1}
     assert said.getvalue() == "predicted by the contention model: dense 1; the search begins there\n"
-    find_capacity(plan, None, None, profiles={"mine": MOE})
+    find_capacity(plan, None, None, profiles={"mine": MOE}, run=begin)
     assert begun[1].capacity.start.keys() == {"dense", "mine"}
     assert begun[1].capacity.start["mine"] == 4
 
 
-def test_what_cannot_be_predicted_is_no_part_of_what_the_prediction_is_asked(tmp_path, monkeypatch):
+def test_what_cannot_be_predicted_is_no_part_of_what_the_prediction_is_asked(tmp_path):
     begun = []
-    monkeypatch.setattr("swarm.commands.capacity.run_scenario", lambda plan, *_, **__: begun.append(plan))
-    find_capacity(scenario(tmp_path, ["cpu_share<0.5"], most=4), None, None)
-    find_capacity(scenario(tmp_path, ["cpu_share<0.5", "contention<0.9"], most=2), None, None)
+
+    def begin(plan, *_, **__):
+        begun.append(plan)
+
+    find_capacity(scenario(tmp_path, ["cpu_share<0.5"], most=4), None, None, run=begin)
+    find_capacity(scenario(tmp_path, ["cpu_share<0.5", "contention<0.9"], most=2), None, None, run=begin)
     assert [plan.capacity.start for plan in begun] == [{}, {"dense": 2}]
     assert begun[1].capacity.slo == ["cpu_share<0.5", "contention<0.9"]
 

@@ -1,24 +1,20 @@
 """The doctor, against a simulated server and with drives shortened."""
 
 import io
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
 from swarm.analysis.trial.client import Use
 from swarm.commands import doctor
-from swarm.commands.doctor import Drive, Finding, report_health
+from swarm.commands.doctor import Drive, Finding, Parts, report_health
 from swarm.errors import BackendError, UsageError
 from swarm.scenario.schema import ClientSettings
 from swarm.simulator.profiles import profiles
 from swarm.simulator.server.server import start
 
-
-@pytest.fixture
-def short(monkeypatch):
-    monkeypatch.setattr(doctor, "STREAMS", (1, 2))
-    monkeypatch.setattr(doctor, "SECONDS", 0.05)
-    monkeypatch.setattr(doctor, "REPLY_TOKENS", 10)
+SHORT = Parts(streams=(1, 2), drive=partial(doctor._drive, seconds=0.05, reply_tokens=10))
 
 
 def drive(streams, timing_error_s=0.00005, cpu_share=0.2, cpu_s_per_token=50e-6, tokens_per_s=None, use=None):
@@ -30,11 +26,11 @@ def told(*drives):
     return [(finding.ok, finding.text) for finding in doctor._capacity(drives, ClientSettings())]
 
 
-async def test_it_tells_what_the_machine_can_drive_and_what_a_server_honours(short):
+async def test_it_tells_what_the_machine_can_drive_and_what_a_server_honours():
     server = await start(profiles.load("moe-30b-a3b-awq-1x3090"))
     out = io.StringIO()
     try:
-        await report_health(f"{server.url}/v1", "direct", out)
+        await report_health(f"{server.url}/v1", "direct", out, SHORT)
     finally:
         await server.close()
     said = out.getvalue().splitlines()
@@ -50,34 +46,32 @@ async def test_it_tells_what_the_machine_can_drive_and_what_a_server_honours(sho
     assert said[-1] in ("Nothing is wrong.", "1 thing to put right.")
 
 
-async def first_findings(number):
+async def first_findings(number, open_sandbox):
     """Without the headings."""
     found = []
-    async for finding in doctor.diagnose(None, "direct"):
+    async for finding in doctor.diagnose(None, "direct", Parts(open_sandbox=open_sandbox)):
         found += [finding] if isinstance(finding, Finding) else []
         if len(found) == number:
             return found
     raise AssertionError(f"only {found}")
 
 
-async def test_it_says_that_the_sandbox_works(monkeypatch):
-    monkeypatch.setattr(doctor, "open_sandbox", lambda: SimpleNamespace(notes=[]))
-    found = (await first_findings(3))[2]
+async def test_it_says_that_the_sandbox_works():
+    found = (await first_findings(3, lambda: SimpleNamespace(notes=[])))[2]
     assert (found.ok, found.text) == (True, "the sandbox for code that a model writes works")
 
 
-async def test_it_says_why_there_is_no_sandbox_and_that_is_no_failure(monkeypatch):
+async def test_it_says_why_there_is_no_sandbox_and_that_is_no_failure():
     def refuse():
         raise UsageError("code cannot be isolated here: bwrap: No permissions to create new namespace")
 
-    monkeypatch.setattr(doctor, "open_sandbox", refuse)
-    found = (await first_findings(3))[2]
+    found = (await first_findings(3, refuse))[2]
     assert found.ok is None  # everything but `driver: model` works without
     assert found.text.startswith("no sandbox for code that a model writes (driver: model): ")
     assert "No permissions to create new namespace" in found.text
 
 
-async def test_a_server_that_is_not_there_and_an_unknown_route_are_errors(short):
+async def test_a_server_that_is_not_there_and_an_unknown_route_are_errors():
     with pytest.raises(BackendError, match=r"127\.0\.0\.1:9"):
         await report_health("http://127.0.0.1:9/v1", "direct", io.StringIO())
     with pytest.raises(UsageError, match="URL: expected an address such as http://"):
@@ -136,19 +130,15 @@ def test_a_machine_that_drives_nothing_honestly_fails():
 
 
 @pytest.mark.parametrize(("bad", "shown"), [({2}, "ok ok ok"), ({2, 3}, "ok note")])
-async def test_a_step_that_failed_is_tried_once_more_and_no_larger_one_after_it_failed_again(
-    short, monkeypatch, bad, shown
-):
+async def test_a_step_that_failed_is_tried_once_more_and_no_larger_one_after_it_failed_again(bad, shown):
     tried = []
 
     async def drive_of(*_: object) -> Drive:
         tried.append(0.02 if len(tried) + 1 in bad else 0.00005)
         return drive(8, timing_error_s=tried[-1])
 
-    monkeypatch.setattr(doctor, "STREAMS", (1, 2, 3))
-    monkeypatch.setattr(doctor, "_drive", drive_of)
     out = io.StringIO()
-    healthy = await report_health(None, "direct", out)
+    healthy = await report_health(None, "direct", out, Parts(streams=(1, 2, 3), drive=drive_of))
     rows = [line.split()[0] for line in out.getvalue().splitlines() if " us" in line]
     assert " ".join(rows) == shown
     assert len(tried) == (4 if len(bad) == 1 else 3)

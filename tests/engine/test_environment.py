@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.engine import environment
+from swarm.engine.environment import commit
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -16,32 +16,31 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(tmp_path: Path) -> Path:
     """A repository that swarm runs from."""
     ours = tmp_path / "environment.py"
     ours.write_text("1")
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", ours.name)
     git(tmp_path, "commit", "--quiet", "--message=first")
-    monkeypatch.setattr(environment, "__file__", str(ours))
     return tmp_path
 
 
 def test_a_changed_checkout_is_told_from_its_commit(checkout: Path):
-    commit = git(checkout, "rev-parse", "--short", "HEAD")
-    assert environment._commit() == commit
+    made = git(checkout, "rev-parse", "--short", "HEAD")
+    assert commit(checkout / "environment.py") == made
     (checkout / "environment.py").write_text("2")
-    assert environment._commit() == f"{commit}-dirty"
+    assert commit(checkout / "environment.py") == f"{made}-dirty"
 
 
 def test_the_repository_of_somebody_else_is_none_of_ours(checkout: Path):
     git(checkout, "rm", "--quiet", "--cached", "environment.py")
-    assert environment._commit() is None
+    assert commit(checkout / "environment.py") is None
 
 
 def test_looking_at_the_checkout_writes_nothing_into_it(checkout: Path):
     index = checkout / ".git" / "index"
     os.utime(checkout / "environment.py", (1, 1))  # so that git would like to write down that it is unchanged
     before = index.read_bytes(), index.stat().st_mtime_ns
-    assert environment._commit() == git(checkout, "rev-parse", "--short", "HEAD")
+    assert commit(checkout / "environment.py") == git(checkout, "rev-parse", "--short", "HEAD")
     assert (index.read_bytes(), index.stat().st_mtime_ns) == before

@@ -5,6 +5,8 @@ import errno
 import io
 import json
 import os
+import re
+import shutil
 import signal
 from array import array
 from contextlib import suppress
@@ -25,7 +27,7 @@ from swarm.errors import UsageError
 from swarm.recording.appender import RecordingError
 from swarm.scenario.load import load_scenario
 from swarm.simulator.profiles import profiles
-from swarm.tasks.model import ReplyLength
+from swarm.tasks.load import LIBRARY
 
 MOE = "moe-30b-a3b-awq-1x3090"
 SECOND = 1_000_000_000
@@ -267,11 +269,19 @@ def test_a_prediction_that_cannot_be_written_fails_at_once_and_says_why(tmp_path
     assert "4/4" not in told.getvalue()
 
 
-def test_a_context_of_9k_holds_every_bundled_task_however_long_its_replies(tmp_path, monkeypatch):
-    monkeypatch.setattr(ReplyLength, "sample", lambda length, _: length.max)
+def test_a_context_of_9k_holds_every_bundled_task_however_long_its_replies(tmp_path):
+    length, longest = (
+        r"{median: \d+, spread: [\d.]+, min: \d+, max: (\d+)}",
+        r"{median: \1, spread: 1, min: \1, max: \1}",
+    )
+    for task in LIBRARY.glob("*/*/task.yaml"):
+        copy = tmp_path / "tasks" / task.parent.relative_to(LIBRARY)
+        shutil.copytree(task.parent, copy)
+        (copy / "task.yaml").write_text(re.sub(length, longest, task.read_text()))
     file = tmp_path / "defaults.yaml"
     target = {"name": "moe", "architecture": "moe", "simulate": MOE}
     plan = {"targets": [target], "agents": {"levels": [1], "context": "9k"}, "stage": {"duration": "20m", "trials": 1}}
+    plan["tasks"] = {"path": str(tmp_path / "tasks")}
     file.write_text(yaml.safe_dump(plan))
     (stage,) = analyse(predict_scenario(load_scenario(file), tmp_path / "run", None).directory)["targets"][0]["stages"]
     assert stage["jobs"]["outcomes"].keys() == {"answered", "censored"}

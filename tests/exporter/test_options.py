@@ -58,10 +58,9 @@ def test_a_target_names_who_tells_of_its_gpus():
     assert isinstance(gpu_reader(target.model_copy(update=page)), DcgmReader)
 
 
-def test_a_run_says_from_which_commit_it_was_made(monkeypatch, tmp_path):
+def test_a_run_says_from_which_commit_it_was_made(tmp_path):
     root = Path(environment.__file__).parents[2]
     told = subprocess.run(["git", "-C", root, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    commit = told.stdout.strip() if told.returncode == 0 else ""
-    assert (environment._commit() or "").removesuffix("-dirty") == commit
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
-    assert environment._commit() is None
+    made = told.stdout.strip() if told.returncode == 0 else ""
+    assert (environment.commit() or "").removesuffix("-dirty") == made
+    assert environment.commit(tmp_path / "environment.py") is None

@@ -256,9 +256,9 @@ class Sent:
         self.data += data
 
 
-async def translated(chunks, one_by_one):
+async def translated(chunks, one_by_one, kind=Translator):
     """The events of a reply whose chunks come one by one, or all before the first is looked at."""
-    translator, sent = Translator(), Sent()
+    translator, sent = kind(), Sent()
     asked = translator.request(json.dumps(ASKED | {"stream": True}).encode(), None)
     answer = TranslatedAnswer(None, translator, asked)
     answer._plain = sent
@@ -320,11 +320,16 @@ def test_what_is_translated_without_litellm_is_what_litellm_makes_of_it(chunks):
     assert one_by_one == at_once
 
 
-async def test_litellm_sees_what_opens_a_text_and_not_what_goes_on_with_it(monkeypatch):
-    seen, read = [], Translator._read
-    monkeypatch.setattr(Translator, "_read", lambda self, chunk: seen.append(chunk) or read(self, chunk))
+async def test_litellm_sees_what_opens_a_text_and_not_what_goes_on_with_it():
+    seen = []
+
+    class Watched(Translator):
+        def _read(self, chunk):
+            seen.append(chunk)
+            return super()._read(chunk)
+
     texts = ["", "one", " two", " three", " four"]
     chunks = [json.dumps({"object": "chat.completion.chunk", "choices": [{"delta": {"content": t}}]}) for t in texts]
-    sent = await translated([chunk.encode() for chunk in chunks], one_by_one=True)
+    sent = await translated([chunk.encode() for chunk in chunks], one_by_one=True, kind=Watched)
     assert sent.count(b"text_delta") == 4
     assert len(seen) == 2, "the empty one and the first"

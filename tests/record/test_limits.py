@@ -13,6 +13,8 @@ from scripted_server import END, REPLY, delta, event, piece, scripted, stream_he
 from test_recording import Trace
 from test_relay import ASKS_USAGE, BODY, CHAT, proxy, until
 
+from swarm.proxy.exchange import Bounds
+
 TLS = Path(__file__).parents[1] / "client" / "tls"
 LONG = [stream_head(), *(piece(event(delta(content="word " * 400))) for _ in range(20)), *REPLY[1:]]
 """A reply of 40 kB."""
@@ -53,9 +55,8 @@ async def test_an_upstream_whose_certificate_nobody_vouches_for_gets_no_request(
         ("/v1/messages", {"type": "request_too_large"}),
     ],
 )
-async def test_a_request_that_is_too_long_is_refused_and_reaches_no_server(monkeypatch, path, error):
-    monkeypatch.setattr("swarm.proxy.relay.MOST_REQUEST_BYTES", 1000)
-    async with scripted(REPLY) as server, proxy(server, api="anthropic") as through:
+async def test_a_request_that_is_too_long_is_refused_and_reaches_no_server(path, error):
+    async with scripted(REPLY) as server, proxy(server, api="anthropic", bounds=Bounds(request=1000)) as through:
         async with through.post(CHAT | {"user": "x" * 1000}, path) as reply:
             said = (await reply.json())["error"]
             assert (reply.status, said.pop("message")) == (413, "the proxy takes requests of at most 1000 bytes")
@@ -65,19 +66,20 @@ async def test_a_request_that_is_too_long_is_refused_and_reaches_no_server(monke
             assert reply.status == 200
 
 
-async def test_a_request_that_unpacks_to_too_much_is_refused(monkeypatch):
-    monkeypatch.setattr("swarm.proxy.relay.MOST_REQUEST_BYTES", 1000)
+async def test_a_request_that_unpacks_to_too_much_is_refused():
     packed = gzip.compress(json.dumps(CHAT | {"user": "x" * 1000}).encode())
-    async with scripted(REPLY) as server, proxy(server) as through:
+    async with scripted(REPLY) as server, proxy(server, bounds=Bounds(request=1000)) as through:
         async with through.post(packed, headers={"Content-Encoding": "gzip"}) as reply:
             assert (len(packed) < 1000, reply.status) == (True, 415)
             assert "holds too much" in (await reply.json())["error"]["message"]
         assert server.received == []
 
 
-async def test_an_answer_that_is_too_long_to_keep_reaches_its_client_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("swarm.proxy.exchange.MOST_REPLY_BYTES", 10_000)
-    async with scripted(lambda got: LONG if got.body["user"] == "long" else REPLY) as server, proxy(server) as through:
+async def test_an_answer_that_is_too_long_to_keep_reaches_its_client_whole(tmp_path):
+    def script(received):
+        return LONG if received.body["user"] == "long" else REPLY
+
+    async with scripted(script) as server, proxy(server, bounds=Bounds(reply=10_000)) as through:
         for user in ("long", "short"):
             async with through.post(ASKS_USAGE | {"user": user}) as reply:
                 came = await reply.read()
@@ -91,14 +93,13 @@ async def test_an_answer_that_is_too_long_to_keep_reaches_its_client_whole(tmp_p
 
 
 @pytest.mark.realtime
-async def test_a_client_that_does_not_fetch_its_answer_is_cut_off_and_others_are_served(monkeypatch):
-    monkeypatch.setattr("swarm.proxy.answer.MOST_UNREAD_BYTES", 100_000)
+async def test_a_client_that_does_not_fetch_its_answer_is_cut_off_and_others_are_served():
     endless = [stream_head(), *([piece(b": " + b"x" * 65_000 + b"\n\n")] * 400), END]
 
     def script(received):
         return endless if received.body["user"] == "lazy" else REPLY
 
-    async with scripted(script) as server, proxy(server) as through:
+    async with scripted(script) as server, proxy(server, bounds=Bounds(unread=100_000)) as through:
         body = json.dumps(ASKS_USAGE | {"user": "lazy"}).encode()
         lazy = socket.socket()
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

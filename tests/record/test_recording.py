@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scripted_server import DONE, delta, event, usage
 
 from swarm.client.base import Failure
-from swarm.proxy.exchange import MOST_REPLY_BYTES, Exchange, unpacked
+from swarm.proxy.exchange import BOUNDS, Exchange, unpacked
 from swarm.proxy.recording import Recording
 from swarm.trace.format import TraceHeader, TraceWriter, read_trace
 from swarm.trace.redact import SECRETS, Redactor, path_rules
@@ -25,10 +25,10 @@ MS = 1_000_000
 class Trace:
     """A recording, and what can be read of it at any time."""
 
-    def __init__(self, path, content=False):
+    def __init__(self, path, content=False, **bounds):
         self.path = path
         header = TraceHeader(source="recorded", content=content)
-        self.recording = Recording(TraceWriter(path, header), Redactor(RULES), content)
+        self.recording = Recording(TraceWriter(path, header), Redactor(RULES), content, **bounds)
 
     def take(self, exchange):
         return self.recording.take(exchange)
@@ -236,7 +236,7 @@ def test_an_answer_may_be_packed_by_gzip_but_not_grow_without_bound():
     assert unpacked(gzip.compress(b"x" * 101), "gzip", 100) is None
     assert unpacked(b"no gzip", "gzip", 100) is None
     long = exchange(b"{}", pieces=[])
-    long.add(b"x" * MOST_REPLY_BYTES, 1)
+    long.add(b"x" * BOUNDS.reply, 1)
     long.add(b"x", 2)
     assert (long.body(), len(long.pieces)) == (None, 1)
 

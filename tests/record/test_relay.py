@@ -27,6 +27,7 @@ from swarm.client.base import Connection
 from swarm.clock import Clock
 from swarm.commands.record import bind, upstream_base
 from swarm.errors import UsageError
+from swarm.proxy.exchange import BOUNDS
 from swarm.proxy.relay import Relay, Upstream
 from swarm.proxy.usage import UsageFilter, rewritten
 
@@ -50,7 +51,8 @@ class Proxy:
 async def proxy(server, **settings):
     kept = []
     named = {name: settings.pop(name, None) for name in ("model", "api_key", "ca_file")}
-    relay = Relay(Upstream(Connection(server.url, **named), **settings), Clock(), kept.append)
+    bounds = settings.pop("bounds", BOUNDS)
+    relay = Relay(Upstream(Connection(server.url, **named), **settings), Clock(), kept.append, bounds=bounds)
     listening = bind(0)
     await relay.serve(listening)
     try:

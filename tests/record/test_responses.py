@@ -60,9 +60,9 @@ def exchange(asked, body=HELLO, at=0, headers=STREAMED, **changes):
     return Exchange("responses", request, at * MS, **given)
 
 
-def take(tmp_path, *exchanges, content=True):
+def take(tmp_path, *exchanges, content=True, **bounds):
     """The turns of the trace that a recording makes of them, and its totals."""
-    trace = Trace(tmp_path / "trace.jsonl", content)
+    trace = Trace(tmp_path / "trace.jsonl", content, **bounds)
     totals = [trace.take(one) for one in exchanges][-1]
     return trace.turns, totals
 
@@ -431,17 +431,15 @@ def test_a_response_in_the_background_is_not_taken_for_its_reply(tmp_path):
     assert (turns, totals.unreadable) == ((), 1)
 
 
-def test_what_the_server_does_not_keep_is_not_kept_here_and_the_oldest_is_forgotten(tmp_path, monkeypatch):
+def test_what_the_server_does_not_keep_is_not_kept_here_and_the_oldest_is_forgotten(tmp_path):
     again = {"input": "go on", "previous_response_id": "r1"}
     turns, totals = take(tmp_path, exchange({"input": "hi", "store": False}), exchange(again, at=100))
     assert (len(turns), totals.unreadable) == (1, 1)
     one = exchange({"input": "hi"})
-    monkeypatch.setattr(responses_request, "MOST_STORED_BYTES", len(one.request) + len(HELLO) + 50)
     other = exchange({"input": "hello"}, words("Hi") + completed("r2"), at=100)
     (tmp_path / "trace.jsonl").unlink()
-    turns, totals = take(
-        tmp_path, one, other, exchange(again, at=200), exchange({**again, "previous_response_id": "r2"})
-    )
+    later = exchange(again, at=200), exchange({**again, "previous_response_id": "r2"})
+    turns, totals = take(tmp_path, one, other, *later, stored_bytes=len(one.request) + len(HELLO) + 50)
     assert (len(turns), totals.unreadable) == (3, 1)
 
 

@@ -5,13 +5,14 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from swarm.agents.sandbox import bubblewrap as module
-from swarm.agents.sandbox.bubblewrap import SWITCH, open_sandbox
-from swarm.commands.doctor import Finding, _isolation
+from swarm.agents.sandbox.bubblewrap import SWITCH, candidates, open_sandbox
+from swarm.commands.doctor import Finding, isolation
 from swarm.errors import UsageError
 
 EXEC_ALL = """#!/bin/sh
@@ -29,24 +30,22 @@ SKIP_CONFINE = 'shift 4; shift 1; exec "$@"'
 
 
 @pytest.fixture
-def only(monkeypatch, tmp_path):
-    """Makes a script the only bubblewrap there is; None: there is none."""
+def only(tmp_path):
+    """The only bubblewrap that there is, a script; None: there is none."""
 
-    def place(script: str | None) -> None:
-        found = []
+    def place(script: str | None) -> Callable[[], list[str]]:
+        path = tmp_path / "bwrap"
         if script is not None:
-            path = tmp_path / "bwrap"
             path.write_text(script)
             path.chmod(0o755)
-            found = [str(path)]
-        monkeypatch.setattr(module, "_candidates", lambda: iter(found))
+        return lambda: [] if script is None else [str(path)]
 
     return place
 
 
-def refused() -> str:
+def refused(found: Callable[[], list[str]] = candidates, check_s: float = 20.0) -> str:
     with pytest.raises(UsageError) as refusal:
-        open_sandbox()
+        open_sandbox(candidates=found, check_s=check_s)
     said = str(refusal.value)
     assert said.startswith("code that the model writes cannot be isolated here: ")
     assert SWITCH == "agents.isolation: allow-unsafe"
@@ -67,26 +66,21 @@ def refused() -> str:
     ids=["none", "no namespaces", "silent", "cannot be started", "isolates nothing"],
 )
 def test_a_sandbox_that_does_not_work_is_refused_with_its_reason(only, script, reason):
-    only(script)
-    assert reason in refused()
+    assert reason in refused(only(script))
 
 
-def test_one_that_never_starts_is_refused(only, monkeypatch):
-    monkeypatch.setattr(module, "_CHECK_S", 0.3)
-    only("#!/bin/sh\nexec sleep 60\n")
-    assert "it did not start within 0.3 s" in refused()
+def test_one_that_never_starts_is_refused(only):
+    assert "it did not start within 0.3 s" in refused(only("#!/bin/sh\nexec sleep 60\n"), check_s=0.3)
 
 
 def test_a_bubblewrap_that_leaves_the_network_open_is_noticed(sandbox, only):
     drop = 'for option; do shift; [ "$option" = --unshare-net ] || set -- "$@" "$option"; done'
-    only(f'#!/bin/sh\n{drop}\nexec {sandbox.bwrap} "$@"\n')
-    assert "the network can be seen" in refused()
+    assert "the network can be seen" in refused(only(f'#!/bin/sh\n{drop}\nexec {sandbox.bwrap} "$@"\n'))
 
 
 def test_other_systems_are_refused_by_their_name(only, monkeypatch):
-    only(None)
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert "bubblewrap needs Linux, and this is darwin" in refused()
+    assert "bubblewrap needs Linux, and this is darwin" in refused(only(None))
 
 
 def test_the_systems_bubblewrap_is_tried_first_and_the_bundled_one_where_that_fails(sandbox, tmp_path, monkeypatch):
@@ -94,19 +88,19 @@ def test_the_systems_bubblewrap_is_tried_first_and_the_bundled_one_where_that_fa
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    candidates = list(module._candidates())
-    assert candidates[0] == str(broken)
-    assert len(candidates) == 2
-    assert open_sandbox().bwrap == candidates[1]
+    found = list(candidates())
+    assert found[0] == str(broken)
+    assert len(found) == 2
+    assert open_sandbox().bwrap == found[1]
 
 
 def test_the_doctor_tries_the_sandbox_and_says_what_came_of_it(sandbox, only):
     notes = open_sandbox().notes
     text = "; ".join(["the sandbox for code that a model writes works", *notes])
-    assert _isolation() == Finding(None if notes else True, text)
-    only(None)
-    assert _isolation().ok is None
-    assert "bubblewrap is not installed" in _isolation().text
+    assert isolation() == Finding(None if notes else True, text)
+    without = isolation(partial(open_sandbox, candidates=only(None)))
+    assert without.ok is None
+    assert "bubblewrap is not installed" in without.text
 
 
 def test_a_machine_whose_system_calls_are_not_known_is_refused_by_its_name(monkeypatch):
@@ -116,7 +110,7 @@ def test_a_machine_whose_system_calls_are_not_known_is_refused_by_its_name(monke
 
 def test_where_namespaces_work_the_sandbox_does():
     """So that nothing here is skipped where it could be tested."""
-    found = list(module._candidates())
+    found = list(candidates())
     if not found or not shutil.which("true"):
         pytest.skip("no bubblewrap")
     bare = [found[-1], "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "true"]

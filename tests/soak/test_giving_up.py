@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from small_runs import write_project
 from soaks import Soaks, reasons
-from typer.testing import CliRunner
 
-from swarm.cli import app
+from swarm.cli.common import finish
 from swarm.commands.predict import predict_scenario
 from swarm.scenario.load import load_scenario
 
@@ -25,33 +25,38 @@ def last_request_s(directory: Path) -> float:
 
 
 def test_a_run_whose_server_is_gone_for_a_minute_stops_keeps_what_it_has_and_exits_with_5(
-    tmp_path: Path, trouble, monkeypatch
+    tmp_path: Path, soaks: Soaks, trouble, monkeypatch, capsys
 ):
     trouble(down=(100.0, float("inf")))
     monkeypatch.chdir(write_project(tmp_path, **LONG))
-    done = CliRunner().invoke(app, ["predict", "small.yaml", "--out", "gone"])
-    assert done.exit_code == 5
+    outcome = predict_scenario(load_scenario(Path("small.yaml")), Path("gone"), None, parts=soaks.parts)
+    with pytest.raises(typer.Exit) as left:
+        finish(outcome, quiet=False)
+    assert left.value.exit_code == 5
+    done = capsys.readouterr()
     said = "client.give_up: no request has reached moe for 1m: connection refused"
-    assert f"stopped: {said}" in done.stderr
-    assert f"interrupted by {said}" in " ".join(done.stdout.split())
+    assert f"stopped: {said}" in done.err
+    assert f"interrupted by {said}" in " ".join(done.out.split())
     assert 155 <= last_request_s(tmp_path / "gone") <= 166  # an agent backs off to a try in 5 s
     first, second = json.loads((tmp_path / "gone/results.json").read_text())["targets"][0]["stages"]
     assert (first["status"], second["status"]) == ("run", "skipped")
     assert first["tokens"]["completion"] > 0
 
 
-def test_a_server_that_comes_back_in_time_ends_no_run(tmp_path: Path, trouble, monkeypatch):
+def test_a_server_that_comes_back_in_time_ends_no_run(tmp_path: Path, trouble, monkeypatch, soaks: Soaks):
     trouble(down=(100.0, 155.0))
     monkeypatch.chdir(write_project(tmp_path, **LONG))
-    outcome = predict_scenario(load_scenario(Path("small.yaml")), Path("back"), None)
+    outcome = predict_scenario(load_scenario(Path("small.yaml")), Path("back"), None, parts=soaks.parts)
     assert (outcome.stopped, outcome.unreachable) == (None, False)
 
 
 @pytest.mark.parametrize(("give_up", "stopped"), [("90s", False), ("10s", True), (None, False)])
-def test_how_long_is_the_scenarios_to_say(tmp_path: Path, trouble, monkeypatch, give_up, stopped):
+def test_how_long_is_the_scenarios_to_say(tmp_path: Path, trouble, monkeypatch, give_up, stopped, soaks: Soaks):
     trouble(down=(100.0, 175.0))
     monkeypatch.chdir(write_project(tmp_path, **LONG, client={"give_up": give_up}))
-    assert predict_scenario(load_scenario(Path("small.yaml")), Path("run"), None).unreachable is stopped
+    assert (
+        predict_scenario(load_scenario(Path("small.yaml")), Path("run"), None, parts=soaks.parts).unreachable is stopped
+    )
 
 
 def test_a_soak_outlasts_minutes_without_a_server(soaks: Soaks, trouble):

