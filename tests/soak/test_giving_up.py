@@ -9,7 +9,7 @@ import typer
 from small_runs import write_project
 from soaks import Soaks, reasons
 
-from swarm.cli.common import finish
+from swarm.cli.ending import Ending, finish
 from swarm.commands.predict import predict_scenario
 from swarm.scenario.load import load_scenario
 
@@ -31,7 +31,7 @@ def test_a_run_whose_server_is_gone_for_a_minute_stops_keeps_what_it_has_and_exi
     monkeypatch.chdir(write_project(tmp_path, **LONG))
     outcome = predict_scenario(load_scenario(Path("small.yaml")), Path("gone"), None, parts=soaks.parts)
     with pytest.raises(typer.Exit) as left:
-        finish(outcome, quiet=False)
+        finish(outcome, Ending())
     assert left.value.exit_code == 5
     done = capsys.readouterr()
     said = "client.give_up: no request has reached moe for 1m: connection refused"
