@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, TextIO, cast, Literal
+from typing import Any, Literal, TextIO, cast
 
 from swarm.agents.agent import Tools
 from swarm.agents.recorded import RecordedTools, Results, recorded_results
