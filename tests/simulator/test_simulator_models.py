@@ -177,6 +177,11 @@ def test_a_key_that_may_change_a_size_and_is_not_known_is_refused_by_name(key, v
     assert shape(llama(**{key: None})).params == shape(llama()).params
 
 
+def test_keys_of_what_sees_and_of_draft_layers_are_no_part_of_the_language_model():
+    more = {"use_unified_vision_chunk": True, "image_token_index": 7, "mtp_share_layers": True, "select_layer": -1}
+    assert shape({"text_config": llama(), **more}).params == shape(llama(mtp_num_hidden_layers=1)).params
+
+
 @pytest.mark.parametrize("key", ["sliding_window_every", "num_zero_experts"])
 def test_a_key_beside_a_nested_text_config_is_not_ignored_either(key):
     with pytest.raises(ValueError, match=key):

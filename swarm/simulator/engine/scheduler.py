@@ -278,8 +278,9 @@ class Engine:
         self.steps += 1
         step.tokens = list(self._decoding)
         self._context += len(step.tokens)
-        self._bounded += self._growing
-        self._growing -= len(self._outgrown.pop(self.steps, ()))
+        if self._growing:
+            self._bounded += self._growing
+            self._growing -= len(self._outgrown.pop(self.steps, ()))
         for request in self._last_tokens.pop(step.number, ()):
             self._stop_decoding(request)
             step.finished.append(request)

@@ -20,12 +20,13 @@ _TOPIC = re.compile(
     r"|global_attn|attn_config|expand|loop|per_token|hidden_size|intermediate|head_dim|altup|laurel"
 )
 _OTHER_PART = re.compile(
-    r"^(vision|visual|audio|image|video|speech|mm|vit|vt|img|projector|multimodal|media|sound)_|_(vision|audio)_config$"
+    r"(^|_)(vision|visual|audio|image|images|video|speech|media|sound)(_|$)|^(mm|vit|vt|img|projector|multimodal)_|^mtp_"
 )
+"""What sees or hears, and draft layers for speculative decoding, which vLLM loads only when asked to."""
 _NO_SIZE = re.compile(
     r"(_eps|_epsilon|_bias|_dropout|_theta|_coef|_coeff|_alpha|_softcapping|_token_index|_token_id|_multipliers?|_jitter"
     r"|_noise|_range|_kernels|_dtype|_std|_rank_id|_temperature|_impl|_overlap|_prob|_scale|_scaling_factor"
-    r"|_factor|_act|_activation|_limits?|_weight|_weights|_norm|_norms|_norm_type|_backend)$"
+    r"|_factor|_act|_activation|_limits?|_weight|_weights|_norm|_norms|layernorms?|_norm_type|_backend)$"
 )
 """Ends of names that set how something is computed, not how much of it there is."""
 
@@ -71,6 +72,10 @@ class Config:
     def skip(self, *keys: str) -> None:
         """Counts keys as taken that say nothing more, or nothing of this kind of model."""
         self._taken.update(keys)
+
+    def skip_starting(self, *prefixes: str) -> None:
+        """The same for all keys that begin so."""
+        self._taken.update(key for key in self._inner if isinstance(key, str) and key.startswith(prefixes))
 
     def has(self, key: str) -> bool:
         """Whether the file itself names the key, be it null."""

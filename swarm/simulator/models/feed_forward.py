@@ -13,6 +13,13 @@ TOPK = (
     "moe_top_k",
     "top_k_experts",
 )
+_SHARED_WIDTHS = (
+    "shared_expert_intermediate_size",
+    "moe_shared_expert_intermediate_size",
+    "share_expert_dim",
+    "shared_intermediate_size",
+)
+_SHARED_NUMBERS = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert")
 _UNGATED = frozenset({"starcoder2", "gpt_neox", "gptj", "gpt_bigcode", "phi", "falcon", "nemotron", "apertus", "arcee"})
 """Model types whose networks have two matrices; the others have a third one, the gate."""
 
@@ -23,6 +30,8 @@ def feed_forwards(c: Config, layers: int) -> list[FeedForward]:
     experts = _number(c, EXPERTS)
     c.skip("intermediate_size", "mlp_hidden_act", "moe_intermediate_size", *TOPK)  # of networks that there may not be
     c.skip("decoder_sparse_step", "mlp_only_layers", "mlp_layer_types", "first_k_dense_replace", "moe_layer_freq")
+    if not experts:
+        c.skip(*_SHARED_WIDTHS, *_SHARED_NUMBERS, "expert_layer_period", "expert_layer_offset", "moe_layer_start_index")
     dense = {True: _sparse(c, experts) if experts else None, False: None}
     if pattern or set(blocks) & {"moe", "mlp"}:
         marks = str(pattern) if pattern else "".join({"moe": "E", "mlp": "-"}.get(block, "") for block in blocks)
@@ -92,16 +101,7 @@ def _sparse(c: Config, experts: int) -> FeedForward:
 
 def _shared_width(c: Config, expert_width: int) -> int:
     """All shared experts of a layer together."""
-    width = c.first(
-        (
-            "shared_expert_intermediate_size",
-            "moe_shared_expert_intermediate_size",
-            "share_expert_dim",
-            "shared_intermediate_size",
-        ),
-        0,
-    )
-    number = _number(c, ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert"))
+    width, number = c.first(_SHARED_WIDTHS, 0), _number(c, _SHARED_NUMBERS)
     if width:
         # Nemotron's and Step's width is of all of them; Ling names one expert's.
         return width * (number if c.model_type.startswith("bailing") and number else 1)
@@ -118,6 +118,11 @@ def _sparse_layers(c: Config, layers: int) -> list[bool]:
             raise ValueError(f"config.json: mlp_layer_types must say dense or sparse for each of {layers} layers")
         c.skip("first_k_dense_replace", "moe_layer_freq", "moe_layers_enum", "num_dense_layers")
         return [kind == "sparse" for kind in kinds[:layers]]
+    if flags := c.get("is_moe_layer"):
+        if not isinstance(flags, list) or len(flags) < layers:
+            raise ValueError(f"config.json: is_moe_layer must say for each of {layers} layers whether it has experts")
+        c.skip("first_k_dense_replace")
+        return [bool(flag) for flag in flags[:layers]]
     enumerated = _enumerated(c)
     if enumerated is not None:
         return [at in enumerated for at in range(layers)]

@@ -87,6 +87,8 @@ def _known_blocks(blocks: list[str]) -> None:
 
 def _kinds(c: Config, layers: int, blocks: list[str]) -> Iterator[str]:
     types = c.words("layer_types") or blocks
+    if types:
+        c.skip_starting("mamba_", "linear_", "ssm_")  # of kinds of layers that it may not have
     c.skip("full_attention_interval", "attn_layer_period", "attn_layer_offset", "sliding_window_pattern")
     c.skip("_sliding_window_pattern", "layer_switch", "global_attn_every_n_layers", "no_rope_layer_interval")
     c.skip("max_window_layers", "use_sliding_window", "sliding_window", "attention_chunk_size", "hybrid_layer_pattern")

@@ -105,7 +105,7 @@ def shape(config: Mapping[str, Any]) -> Shape:
         max_context=c.first(("max_position_embeddings", "model_max_length", "seq_length", "max_seq_len")),
         layers=layers,
     )
-    c.get("quantization_config")  # read in `weight_formats`
+    c.skip("quantization_config", "compression_config")  # read in `weights`
     c.refuse_untaken()
     if not hidden or not result.vocab or not result.max_context:
         raise ValueError("config.json: hidden_size, vocab_size and max_position_embeddings must be above 0")

@@ -66,7 +66,8 @@ def derive(
     if kv_tokens < 32:
         raise ValueError(
             f"{model} in {fmt.name} does not fit on {tp} {gpu}: its weights take {weights.total / 2**30:.1f} GiB, and "
-            f"{max(budget, 0) / 2**30:.1f} GiB are there for weights and KV cache; raise tp, or quantize"
+            f"{max(budget, 0) / 2**30:.1f} GiB are there for weights and KV cache; "
+            f"{_enough(weights.total, budget / tp, tp)}, or quantize"
         )
     experts = s.experts
     return {
@@ -102,6 +103,15 @@ def derive(
             + (f", with the recurrent states of {seqs} requests set aside" if s.state_bytes else "")
         ),
     }
+
+
+def _enough(weights: int, room_each: float, tp: int) -> str:
+    """Advice on how many GPUs hold the weights and leave a tenth for the KV cache: a power of two, as engines want."""
+    while room_each > 0 and tp <= 256:
+        tp = 1 << tp.bit_length()
+        if tp * room_each >= 1.1 * weights:
+            return f"use {tp} of them (tp {tp})"
+    return "use larger GPUs"
 
 
 def _short(model: str) -> str:
