@@ -60,6 +60,16 @@ def test_weights_take_what_the_checkpoints_files_take(name, size):
     assert gigabytes(name) == pytest.approx(size, rel=0.03)
 
 
+def test_the_part_that_sees_takes_memory_and_no_time():
+    seeing = config("google/gemma-3-4b-it")
+    blind = {key: value for key, value in seeing.items() if key != "vision_config"}
+    one, other = (derive(part, model="m", gpu="rtx4090") for part in (seeing, blind))
+    assert one["weights_bytes"] - other["weights_bytes"] == pytest.approx(2 * 0.42e9, rel=0.05)
+    assert one["nonexpert_bytes"] == other["nonexpert_bytes"]
+    assert one["kv_tokens"] < other["kv_tokens"]
+    assert shape(seeing | {"vision_config": {"hidden_size": "big", "depth": 10**9}}).vision_params == 0
+
+
 def test_experts_alone_are_4_bit_in_gpt_oss():
     fmt = weight_format(config("openai/gpt-oss-20b"), None)
     assert (fmt.name, fmt.bytes_of(0, "self_attn.q_proj")) == ("mxfp4", 2.0)

@@ -22,7 +22,7 @@ _TOPIC = re.compile(
 _OTHER_PART = re.compile(
     r"(^|_)(vision|visual|audio|image|images|video|speech|media|sound)(_|$)|^(mm|vit|vt|img|projector|multimodal)_|^mtp_"
 )
-"""What sees or hears, and draft layers for speculative decoding, which vLLM loads only when asked to."""
+"""Parts that see or hear, and draft layers for speculative decoding, which vLLM loads only when asked to."""
 _NO_SIZE = re.compile(
     r"(_eps|_epsilon|_bias|_dropout|_theta|_coef|_coeff|_alpha|_softcapping|_token_index|_token_id|_multipliers?|_jitter"
     r"|_noise|_range|_kernels|_dtype|_std|_rank_id|_temperature|_impl|_overlap|_prob|_scale|_scaling_factor"
@@ -85,7 +85,7 @@ class Config:
         return self.first((key,), default)
 
     def first(self, keys: tuple[str, ...], default: int | None = None) -> int:
-        """The whole number at the first of `keys` that is there. All of them count as taken; they must agree."""
+        """The whole number at the first of `keys` that is there. All of them count as taken."""
         found: dict[str, int] = {}
         for key in keys:
             value = self.get(key)

@@ -9,11 +9,12 @@ from swarm.simulator.models.config import Config
 from swarm.simulator.models.feed_forward import feed_forwards
 from swarm.simulator.models.layers import FeedForward, Layer, Mixer
 from swarm.simulator.models.mixers import mixers
+from swarm.simulator.models.vision import vision_params
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Layers as counted from a config; norms, biases and what sees or hears are left out."""
+    """Layers as counted from a config; norms and biases are left out."""
 
     model_type: str
     hidden: int
@@ -22,6 +23,8 @@ class Shape:
     max_context: int
     layers: tuple[Layer, ...]
     """A mixer, a feed-forward network, or both, each."""
+    vision_params: int = 0
+    """Parameters of the part that sees, which only takes memory."""
 
     @property
     def mixers(self) -> list[Mixer]:
@@ -55,7 +58,8 @@ class Shape:
     def params(self) -> int:
         """All of them, as a model's name counts them."""
         experts = sum(network.experts * network.expert_params for network in self.sparse)
-        return self.always_read_params + self.router_params + experts + self.embedding_params
+        language = self.always_read_params + self.router_params + experts + self.embedding_params
+        return language + self.vision_params
 
     @property
     def embedding_params(self) -> int:
@@ -104,6 +108,7 @@ def shape(config: Mapping[str, Any]) -> Shape:
         tied=c.flag("tie_word_embeddings"),
         max_context=c.first(("max_position_embeddings", "model_max_length", "seq_length", "max_seq_len")),
         layers=layers,
+        vision_params=vision_params(config, hidden),
     )
     c.skip("quantization_config", "compression_config")  # read in `weights`
     c.refuse_untaken()

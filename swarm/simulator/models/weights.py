@@ -73,11 +73,12 @@ class Stored:
     """One expert; the mean over layers, where they are stored differently."""
     experts: int
     """All of them."""
-    embeddings: int
+    rest: int
+    """Embedding and lm_head, and the part that sees."""
 
     @property
     def total(self) -> int:
-        return self.always + self.experts + self.embeddings
+        return self.always + self.experts + self.rest
 
 
 def stored(shape: Shape, fmt: Format) -> Stored:
@@ -96,7 +97,7 @@ def stored(shape: Shape, fmt: Format) -> Stored:
         always=round(always),
         expert=round(experts / number) if number else 0,
         experts=round(experts),
-        embeddings=2 * shape.embedding_params,
+        rest=2 * (shape.embedding_params + shape.vision_params),
     )
 
 
