@@ -15,19 +15,27 @@ from typing import Any
 
 import msgspec
 
-from swarm.agents.driver import Call, Job, SubAgent
+from swarm.agents.driver import Call, SubAgent
 from swarm.agents.trace import Line, Part, Replay, ReplayTurn, made_up, session_task
 from swarm.client.target.tokenizer import Tokenizer, one_token_words
+from swarm.engine.replay_timing import Step, Timing, planned_ns
 from swarm.errors import UsageError
-from swarm.scenario.schema import TraceSettings, TraceThink
+from swarm.scenario.schema import TraceSettings
 from swarm.scenario.units import BYTES_PER_TOKEN
 from swarm.tasks import Task
-from swarm.tasks.calls import ARGUMENTS
 from swarm.tasks.folder import check_folder
 from swarm.text import listed
-from swarm.trace.format import Trace, TraceCall, TraceMessage, TraceTurn
+from swarm.trace.format import Trace, TraceMessage, TraceTurn
 from swarm.trace.read import load_trace
-from swarm.trace.structure import Pause, Prompt, new_lengths, pause, shared_links, whole_prompts
+from swarm.trace.structure import (
+    SYSTEM_ROLES,
+    Prompt,
+    first_attempts,
+    new_lengths,
+    pause,
+    shared_links,
+    whole_prompts,
+)
 
 OPENING_TOKENS = 32
 """At most, of salt and ticket, which are put before texts as they were said."""
@@ -75,7 +83,7 @@ def tasks_of_trace(settings: TraceSettings, context: int) -> list[Task]:
     tasks, shortest = [], 0
     for name, turns in trace.sessions().items():
         prompts = replayable(turns)
-        if turns[0].parent is None and prompts:
+        if turns[0].parent is None and not turns[0].side and prompts:
             needed = sum(lengths(prompts[0]))
             shortest = min(shortest or needed, needed)
             if needed <= context:
@@ -98,9 +106,9 @@ def mean_of_trace(settings: TraceSettings, context: int, think_s: float) -> tupl
     for turns in trace.sessions().values():
         prompts = replayable(turns)
         sizes += [size for size in map(lengths, prompts) if sum(size) <= context]
+        firsts = first_attempts(turns)
         for one, other in pairwise(prompts):
-            after = pause(one.turn, other.turn)
-            planned = _pause_ns(after, settings.think)
+            planned = planned_ns(pause(one.turn, firsts[other.turn.number]), settings.think)
             pauses.append(think_s if planned is None else planned / 1e9)
     prompt, reply = (fmean(column) for column in zip(*sizes, strict=True))
     return prompt, reply, sum(pauses) / len(sizes), len(sizes) / len(tasks)
@@ -115,13 +123,6 @@ def outlook(settings: TraceSettings, context: int) -> Iterator[str]:
     yield from _cut_off(
         [[sum(lengths(prompt)) for prompt in replayable(turns)] for turns in sessions.values()], context
     )
-
-
-def _pause_ns(before: Pause, think: TraceThink) -> int | None:
-    """Planned length of a pause: tools as recorded, think times scaled and capped; None: as the scenario says."""
-    if before.ns is None or before.kind == "tool":
-        return before.ns
-    return round(before.ns * think.scale if think.max is None else min(before.ns * think.scale, think.max * 1e9))
 
 
 @dataclass(frozen=True)
@@ -162,33 +163,25 @@ class _Making:
         self._word = word
         sessions = trace.sessions()
         self.prompts = {name: replayable(turns) for name, turns in sessions.items()}
+        self._firsts = {name: first_attempts(turns) for name, turns in sessions.items()}
         self._left_out = len(trace.turns) - sum(map(len, self.prompts.values()))
-        self._children: dict[tuple[str, int], list[list[TraceTurn]]] = {}
-        for turns in sessions.values():
-            if parent := turns[0].parent:
-                self._children.setdefault((parent.session, parent.turn), []).append(turns)
+        self._timing = Timing(trace, settings)
         self._shared = shared_links(trace)
         self._words: dict[str, int] = {}
         """Link -> the length of the text that is made up for it."""
         self._skeletons: dict[bytes, int] = {}
         self._off: list[int] = []
         """Tokens that prompts have too many, where no text could be made short enough."""
-        self._started = 0
-        """Sub-agents."""
-        self._waited: set[str] = set()
-        """Tools whose calls cannot be carried out."""
 
     async def session(self, name: str) -> tuple[ReplayTurn, ...]:
         prompts = self.prompts[name]
-        said = all(message.content is not None for prompt in prompts for message in prompt.messages) and all(
-            prompt.turn.blocks is None for prompt in prompts
-        )
+        said = all(prompt.turn.blocks is None and all(map(_is_said, prompt.messages)) for prompt in prompts)
         sizes = await self._sizes(prompts) if said else []
         skeleton: list[dict[str, Any]] = []
         turns = []
+        waits = [self._timing.wait(self._step(one.turn, other.turn)) for one, other in pairwise(prompts)]
         for at, prompt in enumerate(prompts):
             before = prompts[at - 1] if at else None
-            following = prompts[at + 1] if at + 1 < len(prompts) else None
             kept = _alike(before, prompt)
             if said:
                 tokens, added = sizes[at], self._as_said(prompt, kept)
@@ -202,16 +195,26 @@ class _Making:
                     prompt_tokens=tokens,
                     reply_tokens=await self._reply_tokens(prompt),
                     tools=(prompt.tools.content or []) if said and prompt.tools else [],
-                    think_ns=self._think(pause(before.turn, prompt.turn)) if before else None,
-                    calls=self._calls(prompt.turn, following.turn) if following else (),
+                    think_ns=waits[at - 1].think_ns if at else None,
+                    calls=waits[at].calls if at < len(waits) else (),
+                    awaits=waits[at - 1].awaits if at else (),
+                    beside=self._timing.beside(prompt.turn),
                 )
             )
         return tuple(turns)
 
+    def _step(self, before: TraceTurn, following: TraceTurn) -> Step:
+        return Step(before, self._firsts[before.session][following.number], following)
+
     def _as_said(self, prompt: Prompt, kept: int) -> tuple[Line, ...]:
+        """Messages as they were said; a system message that the log left out is made up."""
         own = next((at for at, link in enumerate(prompt.chain) if link not in self._shared), None)
         return tuple(
-            Line(message.content or {}, own=at == own) for at, message in enumerate(prompt.messages) if at >= kept
+            Line(message.content, own=at == own)
+            if message.content is not None
+            else Line({"role": message.role, "content": self._word}, (Part(link, message.tokens or 1, shared=True),))
+            for at, (message, link) in enumerate(zip(prompt.messages, prompt.chain, strict=True))
+            if at >= kept
         )
 
     async def _sizes(self, prompts: list[Prompt]) -> list[int]:
@@ -224,8 +227,12 @@ class _Making:
         ]
         last = prompts[-1]
         tools = (last.tools.content or []) if last.tools else []
-        counted = await self._tokenizer.count([message.content or {} for message in last.messages], tools)
-        return [max(1, round(counted * text / max(1, texts[-1]))) + OPENING_TOKENS for text in texts]
+        counted = await self._tokenizer.count([said.content for said in last.messages if said.content], tools)
+        made_up = [sum(said.tokens or 0 for said in prompt.messages if said.content is None) for prompt in prompts]
+        return [
+            max(1, round(counted * text / max(1, texts[-1]))) + unsaid + OPENING_TOKENS
+            for text, unsaid in zip(texts, made_up, strict=True)
+        ]
 
     async def _made_up(self, prompt: Prompt, kept: int, skeleton: list[dict[str, Any]]) -> tuple[int, tuple[Line, ...]]:
         """Length of the prompt in tokens, and its new messages."""
@@ -278,40 +285,8 @@ class _Making:
         said = await self._tokenizer.count([asked, reply.content])
         return max(1, said - await self._count([asked, {"role": "assistant", "content": ""}]))
 
-    def _think(self, before: Pause) -> int | None:
-        """The think time before a turn, in nanoseconds; None: the scenario's own."""
-        return 0 if before.kind == "tool" and before.ns is not None else _pause_ns(before, self._settings.think)
-
-    def _calls(self, turn: TraceTurn, following: TraceTurn) -> tuple[Call, ...]:
-        """The calls that follow a reply. What the trace tells is the time of all of them, so they share it."""
-        after, children = pause(turn, following), self._children.get((turn.session, turn.number), [])
-        recorded = turn.reply.calls if turn.reply and after.kind == "tool" else ()
-        if children and not recorded:
-            recorded = (TraceCall(id="", name="sub-agent"),)
-        beside = tuple(self._sub_agent(turn, following, child) for child in children)
-        took = after.ns or 0
-        if ends := [_end(child) for child, sub in zip(children, beside, strict=True) if sub.joins]:
-            took = max(0, (following.t_ns or 0) - max(ends))
-        return tuple(
-            self._call(f"call_{turn.number}_{at}", call, took // len(recorded), beside if at == 0 else ())
-            for at, call in enumerate(recorded)
-        )
-
-    def _call(self, identity: str, call: TraceCall, took_ns: int, beside: tuple[SubAgent, ...]) -> Call:
-        if self._settings.workspace and not beside:
-            if call.name in ARGUMENTS and call.arguments is not None:
-                return Call(identity, call.name, call.arguments)
-            self._waited.add(call.name)
-        return Call(identity, call.name, {}, took_ns, beside)
-
-    def _sub_agent(self, turn: TraceTurn, following: TraceTurn, child: list[TraceTurn]) -> SubAgent:
-        self._started += 1
-        task = session_task(child[0].session, self._settings.workspace)
-        started = max(0, (child[0].t_ns or 0) - (turn.end_ns or 0))
-        return SubAgent(Job(task, ""), started, joins=_end(child) <= (following.t_ns or 0))
-
     def notes(self) -> Iterator[str]:
-        if never := sum(map(len, self._children.values())) - self._started:
+        if never := self._timing.never_started:
             yield f"{never} sub-agents never start: their parents' turns are left out, or the last of their sessions"
         if self._left_out:
             yield f"{self._left_out} turns failed when they were recorded, or had no reply; they are left out"
@@ -320,9 +295,19 @@ class _Making:
         if wrong := [off for off in self._off if off]:
             most = max(map(abs, wrong))
             yield f"{len(wrong)} of {len(self._off)} prompts are off their recorded length, by {most} tokens at most"
-        if self._waited:
-            calls = listed(sorted(self._waited))
+        if unstreamed := sum(prompt.turn.streamed is False for each in self.prompts.values() for prompt in each):
+            yield (
+                f"{unstreamed} replies were not streamed when they were recorded; they are here: the server's work is "
+                "the same, and times within a reply are those of a stream"
+            )
+        if self._timing.waited:
+            calls = listed(sorted(self._timing.waited))
             yield f"calls of {calls} are waited for: swarm has no such tools, or the trace not their arguments"
+
+
+def _is_said(message: TraceMessage) -> bool:
+    """Whether a message is there as it was said, or is a system message of known length that a log leaves out."""
+    return message.content is not None or (message.role in SYSTEM_ROLES and bool(message.tokens) and not message.bytes)
 
 
 def _alike(before: Prompt | None, prompt: Prompt) -> int:
@@ -354,11 +339,6 @@ def _lay_out(skeleton: list[dict[str, Any]], prompt: Prompt, before: Prompt | No
         elif role == "tool":
             line |= {"tool_call_id": open_ids.pop(0)} if open_ids else {"role": "user"}
         skeleton.append(line)
-
-
-def _end(turns: Sequence[TraceTurn]) -> int:
-    """When a session ended, in nanoseconds; 0 where the trace has no times."""
-    return max((turn.end_ns or turn.t_ns or 0 for turn in turns), default=0)
 
 
 def _fitting(sessions: dict[str, tuple[ReplayTurn, ...]], context: int) -> dict[str, tuple[ReplayTurn, ...]]:

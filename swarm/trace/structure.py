@@ -98,6 +98,19 @@ def _link(before: str, key: str) -> str:
     return hashlib.blake2b(f"{before} {key}".encode(), digest_size=12).hexdigest()
 
 
+def first_attempts(turns: Iterable[TraceTurn]) -> dict[int, TraceTurn]:
+    """For each turn of a session that did not fail, by its number: the first attempt at it, which may have failed."""
+    firsts: dict[int, TraceTurn] = {}
+    failed: TraceTurn | None = None
+    for turn in turns:
+        if turn.error is None:
+            firsts[turn.number] = failed or turn
+            failed = None
+        else:
+            failed = failed or turn
+    return firsts
+
+
 def pause(turn: TraceTurn, following: TraceTurn) -> Pause:
     """Where the end of a turn is not known, its reply is part of the pause."""
     if turn.blocks is not None:  # no messages: only why the reply ended tells

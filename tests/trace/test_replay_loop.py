@@ -1,11 +1,16 @@
 """Agents that replay sessions, in virtual time: what happens when, and whose it is."""
 
 import asyncio
+import dataclasses
 from contextlib import suppress
 from itertools import count
 
+import async_solipsism
+import msgspec
 import pytest
 from built import FIXED, SECOND, session, size, trace
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from swarm.agents.agent import Agent, AgentContext
 from swarm.agents.driver import Job
@@ -13,29 +18,53 @@ from swarm.agents.trace import ReplayTools, TraceDriver, session_task
 from swarm.analysis.trial.trial import Trial
 from swarm.client.retry import RetryPolicy
 from swarm.clock import VirtualClock
-from swarm.engine.replay import prepare
+from swarm.engine.replay import prepare, tasks_of_trace
 from swarm.engine.virtual import VirtualTokenizer
 from swarm.recording import records
 from swarm.recording.status import AgentStatus
 from swarm.scenario.schema import TraceSettings
-from swarm.trace.format import Parent, write_trace
+from swarm.trace.format import Parent, Trace, write_trace
 
 
 class Server:
-    """Every reply takes a second."""
+    """Every reply takes a second, or as long as `took` says of its session."""
 
-    def __init__(self, clock):
+    def __init__(self, clock, took):
         self.clock = clock
+        self.took = took
 
     async def complete(self, request, seen):
         seen.send_ns = self.clock.now()
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(self.took.get(request.extra_body["session"], 1.0))
         seen.stamps.append(self.clock.now())
         seen.prompt_tokens, seen.completion_tokens = FIXED, request.max_tokens
         seen.end_ns = self.clock.now()
 
 
-async def replay(path, made, name, agents=4, number=2, seconds=1000.0):
+class Named:
+    """A driver whose requests say of which session they are."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    def begin(self, job, *rest):
+        return NamedConversation(self.driver.begin(job, *rest), job.task.variant)
+
+
+class NamedConversation:
+    def __init__(self, conversation, session):
+        self._conversation = conversation
+        self._session = session
+
+    def __getattr__(self, name):
+        return getattr(self._conversation, name)
+
+    def request(self):
+        request = self._conversation.request()
+        return request and dataclasses.replace(request, extra_body={"session": self._session})
+
+
+async def replay(path, made, name, agents=4, number=2, seconds=1000.0, took=None):
     """What the agent `number` of `agents` publishes in one job of the session `name`."""
     write_trace(path, made)
     prepared = await prepare(TraceSettings(path=str(path)), 100_000, VirtualTokenizer())
@@ -44,8 +73,8 @@ async def replay(path, made, name, agents=4, number=2, seconds=1000.0):
         header={"run": "r", "shard": 0, "target": "moe", "agents": agents, "trial": 1},
         stage_id="0.0",
         clock=clock,
-        client=Server(clock),
-        driver=TraceDriver(prepared.replay, "0" * 16, 100_000),
+        client=Server(clock, took or {}),
+        driver=Named(TraceDriver(prepared.replay, "0" * 16, 100_000)),
         tools=ReplayTools(),
         retry=RetryPolicy(0),
         publish=published.append,
@@ -179,3 +208,109 @@ async def test_sub_agents_of_sub_agents(tmp_path):
     assert numbers == {"a": 0, "b": 1, "c": 2}
     assert sends(published, "b") == [2, pytest.approx(12)]
     assert sends(published, "c") == [4]
+
+
+def holding(made, turn, *results):
+    """The trace, where a turn (session, number) is the first to hold the results of these sub-agents."""
+    turns = [
+        msgspec.structs.replace(each, results=results) if (each.session, each.number) == turn else each
+        for each in made.turns
+    ]
+    return Trace(made.header, tuple(turns))
+
+
+def background(slow_s):
+    """A parent whose call answered at once (1 s); it went on at 2 s, and sends the result of its sub-agent at 4 s."""
+    return holding(
+        trace(
+            session("parent", [["u1"], ["u1", "a1", "t1"], ["u1", "a1", "t1", "a2", "u2"]], calls=["Task"], pause_s=1),
+            session("child", [["u3"]], parent=Parent(session="parent", turn=1), start_s=1, turn_s=slow_s),
+        ),
+        ("parent", 3),
+        "child",
+    )
+
+
+@pytest.mark.parametrize(("took", "sent"), [(1.0, 4), (60.0, 62)])
+async def test_a_prompt_waits_for_the_background_agent_whose_result_it_holds(tmp_path, took, sent):
+    made = background(2)  # the child ended at 3 s, the prompt that holds its result was sent at 4 s
+    published = await replay(tmp_path / "a.jsonl", made, "parent", took={"child": took})
+    assert sends(published, "child") == [1]
+    assert sends(published, "parent") == [0, 2, sent]  # a second after the result is there
+
+
+@pytest.mark.parametrize(("turn", "ended"), [(3, 5), (2, 34)])
+async def test_a_call_waits_for_its_sub_agent_only_where_the_next_prompt_holds_its_result(tmp_path, turn, ended):
+    turns = [["u1"], ["u1", "a1", "t1"], ["u1", "a1", "t1", "a2", "t2"]]
+    made = trace(
+        session("parent", turns, calls=["Task"], pause_s=4),
+        session("child", [["u3"]], parent=Parent(session="parent", turn=1), start_s=1, turn_s=1),
+    )
+    made = holding(made, ("parent", turn), "child")
+    (first, *_) = of(await replay(tmp_path / "a.jsonl", made, "parent", took={"child": 30.0}), records.Tool)
+    assert first.end_ns // SECOND == ended  # its own four seconds; or the child's 30 and the three after its end
+
+
+async def test_failed_attempts_and_back_off_are_no_time_of_tools_or_thinking(tmp_path):
+    turns = session("one", [["u1"], ["u1", "a1", "t1"], ["u1", "a1", "t1"]], calls=["Bash"], pause_s=5)
+    turns[1] = msgspec.structs.replace(turns[1], error="rate_limited", reply=None, completion_tokens=None)
+    published = await replay(tmp_path / "a.jsonl", trace(turns), "one")
+    assert sends(published, "one") == [0, 6]  # five seconds of Bash, and none of the twelve until the reply
+    (tool,) = of(published, records.Tool)
+    assert tool.name == "Bash"
+
+
+async def test_a_side_call_starts_with_its_turn_and_nobody_waits_for_it(tmp_path):
+    title = session("title", [["s9", "u1"]], parent=Parent(session="one", turn=1), start_s=0.5)
+    title = [msgspec.structs.replace(title[0], side=True)]
+    made = trace(session("one", [["s0", "u1"], ["s0", "u1", "a1", "u2"]], pause_s=3), title)
+    published = await replay(tmp_path / "a.jsonl", made, "one", took={"title": 50.0})
+    assert (sends(published, "title"), sends(published, "one")) == ([0.5], [0, 4])
+    assert [job.variant for job in of(published, records.Job)] == ["one"]
+    names = [task.variant for task in tasks_of_trace(TraceSettings(path=str(tmp_path / "a.jsonl")), 100_000)]
+    assert names == ["one"]
+
+
+@st.composite
+def families(draw):
+    """Sessions in a tree, some of whose prompts hold the results of sub-agents that had ended by then."""
+    sessions, lines = {"root": None}, []
+    for number in range(draw(st.integers(1, 5))):
+        sessions[f"agent {number}"] = draw(st.sampled_from(sorted(sessions)))
+    starts = {}
+    for name, above in sessions.items():
+        count = draw(st.integers(2, 4))
+        prompts = [["u1", *(f"a{at} t{at}" for at in range(end))] for end in range(count)]
+        prompts = [[word for part in prompt for word in part.split()] for prompt in prompts]
+        began = starts[above] + 1.5 if above else 0.0
+        starts[name] = began
+        parent = Parent(session=above, turn=1) if above else None
+        lines.append(session(name, prompts, calls=["Task"], start_s=began, parent=parent))
+    ends = {each[0].session: each[-1].end_ns for each in lines}
+    for place, turns in enumerate(lines):
+        children = [name for name, above in sessions.items() if above == turns[0].session]
+        for child in children:
+            later = [turn.number for turn in turns if turn.t_ns >= ends[child]]
+            if later and draw(st.booleans()):
+                at = later[0] - 1
+                lines[place][at] = msgspec.structs.replace(turns[at], results=(*turns[at].results, child))
+    return trace(*lines)
+
+
+@settings(max_examples=60, deadline=None)
+@given(made=families(), speeds=st.lists(st.floats(0.01, 30), min_size=6, max_size=6))
+def test_no_turn_is_sent_before_the_results_that_it_holds_exist(made, speeds, tmp_path_factory):
+    took = dict(zip(sorted(made.sessions()), speeds, strict=False))
+    path = tmp_path_factory.mktemp("family") / "a.jsonl"
+    with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
+        published = runner.run(replay(path, made, "root", took=took, seconds=10_000))
+    attempts = {}
+    for attempt in of(published, records.Attempt):
+        attempts.setdefault(attempt.variant, []).append(attempt)
+    assert {name: len(each) for name, each in attempts.items()} == {
+        name: len(turns) for name, turns in made.sessions().items()
+    }
+    for turn in made.turns:
+        for child in turn.results:
+            sent = attempts[turn.session][turn.number - 1].t_ns
+            assert all(attempt.end_ns <= sent for attempt in attempts[child])
