@@ -38,7 +38,7 @@ PLAIN_S = 10.0
 
 NOTES = (
     "sessions are read off the prompts: a request belongs to the session whose last prompt and reply it repeats, or "
-    "one of whose calls it holds; an agent that rewrites its whole history (compaction) begins a new one",
+    "one of whose calls it holds, or whose summary (compaction)",
     "a session has a parent where its first messages repeat an argument of a call; a sub-agent told otherwise has none",
     "tokens are counted for whole prompts and replies, not for single messages",
 )

@@ -31,6 +31,8 @@ class Turn:
     """Kind of the failure, or `cancelled` where the client left first; None: the reply is whole."""
     reply: dict[str, Any] | None
     """The assistant message; None: not a token of it came."""
+    streamed: bool
+    """Whether the reply was asked for as a stream."""
     seen: Observation
     """The server's token counts, the reasoning, and why the reply ended."""
 
@@ -39,6 +41,10 @@ class _Request(msgspec.Struct):
     messages: list[dict[str, Any]]
     model: str = ""
     tools: list[dict[str, Any]] | None = None
+
+
+class _Asked(msgspec.Struct):
+    stream: Any = None
 
 
 def read(exchange: Exchange, in_openais: Callable[[bytes], bytes], stored: Stored) -> Turn | None:
@@ -69,8 +75,16 @@ def read(exchange: Exchange, in_openais: Callable[[bytes], bytes], stored: Store
         status=exchange.status,
         error=None if whole else "cancelled" if exchange.left else failure.kind if failure else "cut",
         reply=reply,
+        streamed=_asks_for_stream(exchange.request),
         seen=seen,
     )
+
+
+def _asks_for_stream(request: bytes) -> bool:
+    try:
+        return loose_json.decode(request, _Asked).stream is True
+    except failures.JSON_ERRORS:
+        return False
 
 
 def _body(exchange: Exchange) -> bytes:

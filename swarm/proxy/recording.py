@@ -113,22 +113,29 @@ class Recording:
 
     def _line(self, turn: Turn) -> TraceTurn:
         """The turn as a line, and its session as it stands after it."""
-        prompt, reply = [self._said(message) for message in turn.messages], turn.reply
-        asked = Request(prompt, turn.sent_ns, opening(_opening_text(turn.messages)))
-        session = self._sessions.of(asked)
-        parent = self._sessions.parent(asked) if session.turns == 0 else None
+        prompt, texts = [self._said(message) for message in turn.messages], [_text(each) for each in turn.messages]
+        asked = Request(prompt, turn.sent_ns, opening(_opening_text(turn.messages)), texts, bool(turn.tools))
+        session, reply = self._sessions.of(asked), turn.reply
+        first = session.turns == 0
+        parent = self._sessions.begin(session, asked) if first else None
         same = common(session.asked.prompt, prompt)
+        results = self._sessions.results(session, asked)
         answered = Response(
             reply=self._said(reply) if reply else None,
             quotes=tuple(_quotes(turn)),
             end_ns=turn.end_ns,
             whole=turn.error is None,
+            text=_text(reply or {}),
         )
         self._sessions.take(session, asked, answered)
         return TraceTurn(
             session=session.name,
             number=session.turns,
             parent=Parent(session=parent[0], turn=parent[1]) if parent else None,
+            side=first and session.owner is not None,
+            beside=tuple(each.name for each in self._sessions.bind(session)) if first else (),
+            results=results,
+            streamed=turn.streamed,
             t_ns=turn.sent_ns,
             first_token_ns=turn.first_token_ns,
             end_ns=turn.end_ns,
@@ -233,6 +240,11 @@ def _parsed(arguments: str) -> Any:
         return json.loads(arguments)
     except (ValueError, RecursionError):
         return arguments
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = _plain(message.get("content"))
+    return content if isinstance(content, str) else ""
 
 
 def _opening_text(messages: list[dict[str, Any]]) -> str:

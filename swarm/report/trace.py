@@ -7,7 +7,7 @@ from rich.table import Table
 
 from swarm.report.plot import HEIGHT, WIDTH, Axis, plot
 from swarm.report.table import number, percent
-from swarm.text import listed
+from swarm.text import counted, listed
 
 Description = dict[str, Any]
 """As of `swarm.trace.statistics.describe`."""
@@ -52,14 +52,23 @@ def print_trace(name: str, found: Description, console: Console) -> None:
         say(f"A replay can reach {percent(again, 1)}: the history's replies are then other text than was written.")
     if found["calls"]:
         say(f"Calls: {listed(f'{count} {tool}' for tool, count in found['calls'].items())}.")
+    if found["failures"]:
+        kinds = listed(f"{count} {kind}" for kind, count in found["failures"].items())
+        say(f"Failed turns: {kinds}. Their time and the back-off are neither tool time nor thinking.")
+    if found["not_streamed"]:
+        say(f"Not streamed: {counted(found['not_streamed'], 'turn')}.")
     for note in found["notes"]:
         say(f"  note: {note}", "dim")
 
 
 def _sessions(found: Description) -> str:
     parts = [f"{found['sessions']} sessions"]
-    if found["sub_agents"]:
-        parts[0] += f" ({found['sub_agents']} of sub-agents)"
+    others = [
+        f"{found['sub_agents']} of sub-agents" if found["sub_agents"] else "",
+        counted(found["side_calls"], "side call") if found["side_calls"] else "",
+    ]
+    if any(others):
+        parts[0] += f" ({', '.join(filter(None, others))})"
     parts.append(f"{found['turns']} turns")
     if found["failed_turns"]:
         parts[-1] += f" ({found['failed_turns']} failed)"

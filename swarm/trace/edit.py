@@ -1,6 +1,6 @@
 """Traces made of traces: parts of one, several in one, and one that tells less."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from itertools import count
 
@@ -76,7 +76,12 @@ def _only(trace: Trace, wanted: Callable[[TraceTurn], bool]) -> Trace:
             )
             before, tools = prompt.messages, prompt.tools
     ordered = [lines[key] for turn in trace.turns if (key := (turn.session, turn.number)) in lines]
-    return Trace(trace.header, tuple(ordered))
+    there = {turn.session for turn in ordered}
+    return Trace(trace.header, tuple(replace(turn, results=_among(turn.results, there)) for turn in ordered))
+
+
+def _among(names: Iterable[str], there: set[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name in there)
 
 
 def merge(traces: Sequence[Trace]) -> Trace:
@@ -118,7 +123,8 @@ def _free(name: str, taken: set[str]) -> str:
 def _renamed(turn: TraceTurn, names: dict[str, str], blocks: int) -> TraceTurn:
     parent = turn.parent and replace(turn.parent, session=names[turn.parent.session])
     moved = turn.blocks and tuple(block + blocks for block in turn.blocks)
-    return replace(turn, session=names[turn.session], parent=parent, blocks=moved)
+    results = tuple(names[name] for name in turn.results if name in names)
+    return replace(turn, session=names[turn.session], parent=parent, results=results, blocks=moved)
 
 
 def anonymise(trace: Trace) -> Trace:
@@ -154,6 +160,7 @@ def _bare(turn: TraceTurn, keys: Keys, numbers: _Numbers, first_ns: int) -> Trac
         turn,
         session=session(turn.session),
         parent=turn.parent and replace(turn.parent, session=session(turn.parent.session)),
+        results=tuple(map(session, turn.results)),
         t_ns=earlier(turn.t_ns),
         first_token_ns=earlier(turn.first_token_ns),
         end_ns=earlier(turn.end_ns),

@@ -126,6 +126,8 @@ class TraceTurn(_Line, frozen=True, kw_only=True, tag="turn"):
     """Who started the session; only in its first turn."""
     side: bool = False
     """Whether the session is a call beside the work of its parent, for a title, say; only in its first turn."""
+    beside: tuple[Name, ...] = ()
+    """Calls beside the session's first turn, in lines before this; only in files, as `read_trace` makes them `side`."""
     results: tuple[Name, ...] = ()
     """Sub-agents whose results its prompt is the first to hold: it is not sent before they have ended."""
     streamed: bool | None = None
@@ -306,7 +308,23 @@ def read_trace(path: Path) -> Trace:
         if wrong := sessions.take(turn):
             raise UsageError(f"{path}:{number}: {wrong}")
         turns.append(turn)
-    return Trace(msgspec.structs.replace(header, notes=tuple(notes)), tuple(turns))
+    return Trace(msgspec.structs.replace(header, notes=tuple(notes)), tuple(_behind_their_owners(turns)))
+
+
+def _behind_their_owners(turns: list[TraceTurn]) -> Iterator[TraceTurn]:
+    """The turns, where calls beside a session follow the turn that names them, which is their parent."""
+    owners = {name: Parent(session=turn.session, turn=turn.number) for turn in turns for name in turn.beside}
+    waiting: dict[str, list[TraceTurn]] = {}
+    for turn in turns:
+        if turn.session in owners and turn.session != owners[turn.session].session:
+            waiting.setdefault(turn.session, []).append(turn)
+            continue
+        yield msgspec.structs.replace(turn, beside=()) if turn.beside else turn
+        for name in turn.beside:
+            for number, side in enumerate(waiting.pop(name, [])):
+                yield msgspec.structs.replace(side, parent=owners[name], side=True) if number == 0 else side
+    for rest in waiting.values():  # of owners that name each other
+        yield from rest
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:

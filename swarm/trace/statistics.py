@@ -6,14 +6,14 @@ too. The last token of a prompt never counts as a hit: a server computes it to h
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, quantiles
 from typing import Any
 
-from swarm.trace.format import Trace
-from swarm.trace.structure import Prompt, after_reply, new_lengths, pause, whole_prompts
+from swarm.trace.format import Trace, TraceTurn
+from swarm.trace.structure import Pause, Prompt, after_reply, first_attempts, new_lengths, pause, whole_prompts
 
 BLOCK_TOKENS = 16
 """Block size of a server's KV cache, in tokens, by vLLM's default; only whole blocks are kept."""
@@ -38,7 +38,7 @@ def describe(trace: Trace) -> dict[str, Any]:
     prompts = [prompt for each in sessions.values() for prompt in each]
     sizes = _sizes(sessions.values())
     hits = _hits(prompts, sizes, trace.header.block_tokens)
-    pauses = [pause(one.turn, other.turn) for each in sessions.values() for one, other in pairwise(each)]
+    pauses = [each for turns in trace.sessions().values() for each in _pauses(turns)]
     known = {kind: [each.ns / 1e9 for each in pauses if each.kind == kind and each.ns is not None] for kind in _KINDS}
     calls = Counter(call.name for turn in trace.turns if turn.reply for call in turn.reply.calls)
     replies = [turn.completion_tokens for turn in trace.turns if turn.completion_tokens is not None]
@@ -50,9 +50,12 @@ def describe(trace: Trace) -> dict[str, Any]:
         "redacted": list(trace.header.redacted),
         "notes": list(trace.header.notes),
         "sessions": len(sessions),
-        "sub_agents": sum(each[0].turn.parent is not None for each in sessions.values()),
+        "sub_agents": sum(each[0].turn.parent is not None and not each[0].turn.side for each in sessions.values()),
+        "side_calls": sum(each[0].turn.side for each in sessions.values()),
         "turns": len(trace.turns),
         "failed_turns": sum(turn.error is not None for turn in trace.turns),
+        "failures": dict(Counter(_failure(turn) for turn in trace.turns if turn.error is not None).most_common()),
+        "not_streamed": sum(turn.streamed is False for turn in trace.turns),
         "span_s": (max(times) - min(times)) / 1e9 if times else None,
         "turns_per_session": _spread([len(each) for each in sessions.values()]),
         "prompt_tokens": _spread([round(hit.prompt) for hit in hits]),
@@ -68,6 +71,19 @@ def describe(trace: Trace) -> dict[str, Any]:
 
 
 _KINDS = ("tool", "think")
+
+
+def _pauses(turns: Sequence[TraceTurn]) -> Iterator[Pause]:
+    """Between the turns of a session that did not fail; failed attempts and back-off are left out."""
+    firsts = first_attempts(turns)
+    for one, other in pairwise(turn for turn in turns if turn.error is None):
+        yield pause(one, firsts[other.number])
+
+
+def _failure(turn: TraceTurn) -> str:
+    """Its kind, in words, with the HTTP status where it has one that says more."""
+    status = f" (HTTP {turn.status})" if turn.status not in (None, 200) else ""
+    return f"{(turn.error or '').replace('_', ' ')}{status}"
 
 
 def _sizes(sessions: Iterable[Sequence[Prompt]]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from scripted_server import DONE, delta, event, usage
 from swarm.client.base import Failure
 from swarm.proxy.exchange import BOUNDS, Exchange, unpacked
 from swarm.proxy.recording import Recording
-from swarm.trace.format import TraceHeader, TraceWriter, read_trace
+from swarm.trace.format import Parent, TraceHeader, TraceWriter, read_trace
 from swarm.trace.redact import SECRETS, Redactor, path_rules
 
 RULES = (*SECRETS, *path_rules(Path("/home/alice"), "alice", None))
@@ -255,3 +255,21 @@ def test_a_prompt_with_half_a_character_is_recorded(trace):
     asked = request(user("hi @")).replace(b"@", b"\\ud83d")
     assert trace.take(exchange(asked)).turns == 1
     assert trace.turns[0].error is None
+
+
+def test_a_title_that_ends_before_the_first_turn_belongs_to_it(tmp_path):
+    trace = Trace(tmp_path / "trace.jsonl")
+    job = "Find out why the total of the cart is wrong."
+    trace.take(exchange(request(user(f"Title for: {job}"), stream=False), at=0))
+    assert [turn.parent for turn in trace.turns] == [None]  # readable at any time
+    trace.take(exchange(request(user(job), tools=[TOOL]), at=1))
+    assert [(turn.session, turn.parent, turn.side) for turn in trace.turns] == [
+        ("s2", None, False),
+        ("s1", Parent(session="s2", turn=1), True),
+    ]
+
+
+def test_whether_a_reply_was_asked_for_as_a_stream_is_kept(trace):
+    trace.take(exchange(request(user("mend it"))))
+    trace.take(exchange(request(user("write it"), stream=False), at=100))
+    assert [turn.streamed for turn in trace.turns] == [True, False]
