@@ -23,9 +23,9 @@ def shortened(text: str, most: int = MOST_OF_A_NAME) -> str:
     return f"{text[:half]} [{len(text) - 2 * half:,} characters] {text[-half:]}"
 
 
-def counted(number: int, noun: str) -> str:
-    """1 agent, 2 agents."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """1 agent, 2 agents; 1 reply, 2 replies."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def significant(value: float, digits: int = 3) -> str:

@@ -62,7 +62,7 @@ def resolve(document: Document, settings: list[str] | None = None) -> Scenario:
 
 
 def _with_architecture(target: Target) -> Target:
-    """The architecture that the scenario leaves out, where the profile or the model's name tells it."""
+    """The target with the architecture that its profile or model name tells, where the scenario leaves it out."""
     if target.architecture is not None:
         return target
     if not target.simulate:

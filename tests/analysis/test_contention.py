@@ -107,7 +107,7 @@ def test_an_invalid_stage_of_one_agent_is_no_base(analysed: Analysed) -> None:
     run.healthy(agents=2)
     for stage in stages(analysed(run)):
         assert [stage[key] for key in ("retention", "contention", "decode_retention", "slowdown")] == [None] * 4
-        assert "contention and slowdown are left out, as the stage of one agent is invalid" in stage["notes"]
+        assert "contention and slowdown are left out because the 1-agent stage is invalid" in stage["notes"]
 
 
 def test_output_rates_weigh_templates_by_their_work() -> None:

@@ -60,7 +60,7 @@ def test_a_start_up_that_reaches_into_the_window_is_told_with_its_bias(only_stag
     assert found["warmup"]["transient_s"] == pytest.approx(17, abs=1)
     assert found["warmup"]["bias"] == pytest.approx((15 * 10 + 45 * 40) / 60 / 40 - 1, abs=0.02)
     (note,) = [note for note in found["notes"] if "warm-up" in note]
-    assert note.startswith("the warm-up was too short: the start-up lasted 17 s and not 2 s (MSER-5)")
+    assert note.startswith("the warm-up of 2 s was too short: the start-up lasted 17 s (MSER-5)")
 
 
 def test_a_steady_stage_says_nothing_of_its_warm_up(only_stage: Analysed) -> None:

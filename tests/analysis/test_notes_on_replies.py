@@ -27,7 +27,7 @@ def about(found: dict[str, Any], words: str) -> list[str]:
 
 def test_a_first_chunk_of_many_tokens_makes_ttft_an_upper_bound(only_stage: OnlyStage) -> None:
     (note,) = about(of_replies(only_stage, first_tokens=23), "TTFT is an upper bound")
-    assert "in 25% of the replies the first chunk with text already counted more than 8 tokens (up to 23)" in note
+    assert "in 25% of the replies the first chunk with text already held more than 8 tokens (up to 23)" in note
     assert not about(of_replies(only_stage, first_tokens=8), "TTFT is an upper bound")
     assert not about(of_replies(only_stage, first_tokens=None), "TTFT is an upper bound")
 
@@ -35,15 +35,15 @@ def test_a_first_chunk_of_many_tokens_makes_ttft_an_upper_bound(only_stage: Only
 def test_counts_that_cannot_be_are_told_and_no_share_of_cached_tokens_is_above_one(only_stage: OnlyStage) -> None:
     doubts = {"cached_tokens": "10000000 of 1000 prompt tokens"}
     found = of_replies(only_stage, cached_tokens=None, doubts=doubts)
-    (note,) = about(found, "token counts that cannot be")
-    assert "came with 4 requests, and are taken as unknown; the first: cached_tokens 10000000 of 1000" in note
+    (note,) = about(found, "impossible token counts")
+    assert "came with 4 requests and are treated as unknown; the first: cached_tokens 10000000 of 1000" in note
     assert found["tokens"]["cached_prompt"] <= found["tokens"]["prompt"]
-    assert not about(of_replies(only_stage), "token counts that cannot be")
+    assert not about(of_replies(only_stage), "impossible token counts")
 
 
 def test_replies_that_a_filter_ended_are_told(only_stage: OnlyStage) -> None:
     (note,) = about(of_replies(only_stage, finish_reason="content_filter"), "filtered")
-    assert note.startswith("filtered: 4 of the replies")
+    assert note.startswith("filtered: 4 replies")
 
 
 def test_empty_replies_are_errors_by_that_name(only_stage: OnlyStage) -> None:

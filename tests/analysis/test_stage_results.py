@@ -174,8 +174,8 @@ def test_too_few_jobs_leave_the_job_metrics_out_and_say_so(only_stage: Analysed)
     assert (found["retention"], found["throughput"]["output_tokens_per_s"]) == (1.0, 10.0)
     assert found["valid"]
     assert found["notes"] == [
-        "too few jobs: 3 finished in the window, and 4 are needed (4 an agent); "
-        "job times, jobs/h, TTFAT and slowdown are left out; raise stage.duration"
+        "too few jobs: 3 finished in the window, 4 needed (4 per agent), so job times, jobs/h, TTFAT and slowdown "
+        "are left out; raise stage.duration"
     ]
 
 
@@ -222,7 +222,7 @@ def test_what_the_server_did_not_count_is_left_out_of_the_rates_and_said(only_st
     found = only_stage(run)
     assert found["throughput"]["output_tokens_per_s"] == 8.0
     assert found["per_agent"][0]["output_tokens_per_s"] == pytest.approx(10 / 0.6)
-    assert "1 request left out of all rates, as the server did not count the tokens" in found["notes"]
+    assert "1 request left out of all rates because the server did not count the tokens" in found["notes"]
 
 
 def test_a_server_that_counts_nothing_leaves_the_rates_null(only_stage: Analysed) -> None:
@@ -250,10 +250,10 @@ def test_what_a_reader_should_know_is_noted(only_stage: Analysed) -> None:
     found = only_stage(run)
     assert found["valid"]
     assert found["notes"] == [
-        "1 tool call took longer than planned: that is tool time",
-        "truncated: 1 of the replies ended at a limit, and not where they were planned to",
+        "1 tool call overran the planned time because this machine was busy; job times include it",
+        "truncated: 1 reply ended at a limit and not at the planned length",
         "token counts were not checked against the server's own counters: it has none, or they were not read",
-        "the client did not watch itself in the window, so that check is missing",
+        "the load generator did not monitor itself in the window, so that check is missing",
     ]
     assert set(found["client"].values()) == {None}
 
@@ -292,6 +292,6 @@ def test_jobs_that_the_context_cut_off_are_told_with_their_share(only_stage: Ana
     found = only_stage(run)
     assert found["jobs"]["outcomes"] == {"answered": 4, "context_limit": 1}
     assert (
-        "cut off by the context: 1 of 5 finished jobs (20%) ended as context_limit before their work was done, and "
+        "cut off by the context: 1 of 5 finished jobs (20%) hit the context limit before their work was done, yet "
         "count in job times and jobs/h; raise agents.context"
     ) in found["notes"]

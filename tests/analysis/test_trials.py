@@ -74,7 +74,7 @@ def test_a_trial_that_did_not_run_is_named_and_the_others_stand(only_stage: Anal
     run.healthy(trial=1)
     found = only_stage(run)
     assert (found["status"], found["valid"]) == ("run", False)
-    assert found["invalid_reasons"] == ["trial 2: not run: the run ended before this stage began"]
+    assert found["invalid_reasons"] == ["trial 2: not run: the run ended before this stage"]
     assert [detail["status"] for detail in found["trials_detail"]] == ["run", "skipped"]
     assert found["throughput"]["output_tokens_per_s"] == 10.0
 

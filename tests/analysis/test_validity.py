@@ -9,7 +9,7 @@ from as_json import analyse
 from synthetic import Run, Stage, ns
 
 from swarm.recording import rundir
-from swarm.report.table import rows
+from swarm.report.table import every, rows
 from swarm.results import read_results
 
 Analysed = Callable[[Run], dict[str, Any]]
@@ -75,9 +75,9 @@ def slow_tools(over: float, count: int, **fields: Any) -> Run:
 
 
 SLOW_TOOLS = (
-    "this machine could not run the tools in time: beyond their planned times and in waiting for a core they took 1 s "
-    "of the 9 s of all turns (11.1%, and 10% are allowed), so the server had fewer requests than such agents make; "
-    "use fewer agents, more cores or another machine, or plan longer tool times (`takes` in the tasks)"
+    "this machine could not run the tools in time: overruns and waits for a core took 1 s of the 9 s of all turns "
+    "(11.1%, limit 10%), so the server got fewer requests than such agents send; use fewer agents, more cores or "
+    "another machine, or plan longer tool times (`takes` in the tasks)"
 )
 
 
@@ -145,8 +145,8 @@ def frozen(*stops: tuple[float, float, float], **sample: Any) -> Run:
 
 
 STOPPED = (
-    "; keep the machine and its VM from sleep and pauses and the process from being stopped (Ctrl-Z, a debugger, no "
-    "CPU or memory left for it), and run it again"
+    "; keep the machine, its VM and the process from being suspended or stopped (sleep, Ctrl-Z, a debugger, no CPU "
+    "or memory left), and run it again"
 )
 
 
@@ -199,125 +199,119 @@ def broken_off() -> Run:
 REASONS = [
     (
         dead_agent(4),
-        "agents died: 3.40 of 4 were alive on average, and 3.80 are needed "
-        "(agent 3 crashed: ValueError: no \\u001b[31mpath); the agent_end records of events.jsonl tell more",
+        "agents died: 3.40 of 4 were alive on average, 3.80 needed (agent 3 crashed: ValueError: no "
+        "\\u001b[31mpath); see the agent_end records in events.jsonl",
     ),
     (
         idle_agents(),
-        "agents died: 0.90 of 1 were alive on average, and 0.95 are needed (they ended before their stage); "
-        "the agent_end records of events.jsonl tell more",
+        "agents died: 0.90 of 1 were alive on average, 0.95 needed (they ended before their stage); see the "
+        "agent_end records in events.jsonl",
     ),
     (
         client(cpu_ns=ns(0.93)),
-        "the client was too slow: swarm used 93% of a CPU core (client.max_cpu is 80%), so its own work "
-        "is in the latencies; use fewer agents, a faster machine, or `route: direct`",
+        "the load generator was too slow: it used 93% of a CPU core (limit 80%, client.max_cpu), so latencies "
+        "include its own work; use fewer agents, a faster machine, or `route: direct`",
     ),
     (
         client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2),
-        "the client was too slow: 1% of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
-        "and it stamps the chunks itself; "
-        "use fewer agents, a faster machine, or `route: direct`",
+        "the load generator was too slow: times may be off by 12 ms (limit 5 ms, client.max_lag; p99, no kernel "
+        "stamps); use fewer agents, a faster machine, or `route: direct`",
     ),
     (
         client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2, busy_share=0.97),
-        "the machine was busy: 1% of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
-        "and it stamps the chunks itself while the CPUs were 97% in use, and swarm used 20% of one; "
-        "stop what else runs there, or put the server on another machine",
+        "the machine was busy: times may be off by 12 ms (limit 5 ms, client.max_lag; p99, no kernel stamps): the "
+        "CPUs were 97% in use, swarm used 20% of one core; stop other programs, or move the server to another "
+        "machine",
     ),
     (
         client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2, busy_share=None),
-        "the client was too slow: 1% of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
-        "and it stamps the chunks itself; "
-        "use fewer agents, a faster machine, or `route: direct`",
+        "the load generator was too slow: times may be off by 12 ms (limit 5 ms, client.max_lag; p99, no kernel "
+        "stamps); use fewer agents, a faster machine, or `route: direct`",
     ),
     (
         client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2, busy_share=0.65, cores=2, companions_ns=ns(0.1)),
-        "the machine was busy: 1% of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
-        "and it stamps the chunks itself, while other processes used 1 of 2 cores, and swarm with its tools and "
-        "simulated servers 0.3; stop them, or run swarm on another machine",
+        "the machine was busy: times may be off by 12 ms (limit 5 ms, client.max_lag; p99, no kernel stamps): "
+        "other programs used 1 of 2 cores (swarm with its tools and simulated servers: 0.3); close them, or run "
+        "swarm on another machine",
     ),
     (
         client(lag_ns=[100_000] * 98 + [ns(0.012)] * 2, busy_share=0.65, cores=2, companions_ns=ns(0.9)),
-        "the client was too slow: 1% of the time swarm was more than 12 ms late (client.max_lag is 5 ms), "
-        "and it stamps the chunks itself; use fewer agents, a faster machine, or `route: direct`",
+        "the load generator was too slow: times may be off by 12 ms (limit 5 ms, client.max_lag; p99, no kernel "
+        "stamps); use fewer agents, a faster machine, or `route: direct`",
     ),
     (
         overloaded(0.0125, busy_share=0.65, cores=2, companions_ns=ns(0.1)),
-        "the simulated server could not keep up: 1% of its steps were more than 12.5 ms late (client.max_lag is "
-        "5 ms), while other processes used 1 of 2 cores, and swarm with its tools and simulated servers 0.3; "
-        "stop them, or `swarm predict`, which needs no real time",
+        "the simulated server could not keep up: its steps were up to 12.5 ms late (p99; limit 5 ms, "
+        "client.max_lag): other programs used 1 of 2 cores (swarm with its tools and simulated servers: 0.3); "
+        "close them, or use `swarm predict`, which does not run in real time",
     ),
     (
         client(stamp_source="kernel", coalesced=2, shared_ns=[ns(0.011), ns(0.012)], lag_ns=[ns(0.003)] * 100),
-        "the client was too slow: 1% of the chunks may have come more than 12 ms before their stamp (client.max_lag "
-        "is 5 ms), as 4% were read together with a later one, and swarm was up to 3 ms late; "
-        "use fewer agents, a faster machine, or `route: direct`",
+        "the load generator was too slow: times may be off by 12 ms (limit 5 ms, client.max_lag; p99); use fewer "
+        "agents, a faster machine, or `route: direct`",
     ),
     (
         frozen((2.0, 6.5, 0)),
-        "the load generator stood still for 4.5 s of a window of 10 s (0.5 s are allowed): for 4.5 s from 2.0 s on"
-        + STOPPED,
+        "the load generator stood still for 4.5 s of the 10 s window (limit 0.5 s): 4.5 s at 2.0 s" + STOPPED,
     ),
     (
         frozen((2.0, 2.0, 3600)),
-        "the load generator stood still for 3,600 s of a window of 10 s (0.5 s are allowed): for 3,600 s from 2.0 s on"
-        + STOPPED,
+        "the load generator stood still for 3,600 s of the 10 s window (limit 0.5 s): 3,600 s at 2.0 s" + STOPPED,
     ),
     (
         frozen(*((second, second + 0.1 + second / 100, 0) for second in range(1, 7))),
-        "the load generator stood still for 0.81 s of a window of 10 s (0.5 s are allowed): for 0.14 s from 4.0 s on, "
-        f"for 0.15 s from 5.0 s on, for 0.16 s from 6.0 s on, and 3 shorter times{STOPPED}",
+        "the load generator stood still for 0.81 s of the 10 s window (limit 0.5 s): 0.14 s at 4.0 s, "
+        f"0.15 s at 5.0 s, 0.16 s at 6.0 s, and 3 shorter stops{STOPPED}",
     ),
     (
         lost_calls(1, "tool_calls"),
-        "tool calls were lost: 1 of 11 replies that ended for tool calls (9.09%, and 5% are allowed) held none, so "
-        "agents did not do what the model wanted; look at the server's tool-call parser, or raise stage.max_lost_calls",
+        "tool calls were lost: 1 of 11 replies that ended for tool calls (9.09%, limit 5%) held none, so agents "
+        "did not do what the model wanted; check the server's tool-call parser, or raise stage.max_lost_calls",
     ),
     (slow_tools(0.2, 5), SLOW_TOOLS),
     (slow_tools(0.0, 4, planned_ns=None, waited_ns=ns(0.25)), SLOW_TOOLS),
     (
         failures(),
-        "requests failed: 3 of 13 (23.1%, and 0% are allowed): 2 timeout, 1 reset (timeout after 600 s\\u0007); "
-        "see the attempts of events.jsonl, or raise stage.max_error_share",
+        "requests failed: 3 of 13 (23.1%, limit 0%): 2 timeout, 1 reset (timeout after 600 s\\u0007); see the "
+        "attempts in events.jsonl, or raise stage.max_error_share",
     ),
     (
         off_script(),
-        "replies were off their planned length by 16.7% (10% are allowed; 10 were truncated), so the agents did "
-        "other work than planned; use a server that honours min_tokens and ignore_eos, "
-        "and a context that holds the replies",
+        "replies were off their planned length by 16.7% (limit 10%; 10 were truncated), so agents did not do the "
+        "planned work; use a server that supports min_tokens and ignore_eos, and a context large enough for the "
+        "replies",
     ),
     (
         no_usage(),
-        "no token counts: 1 of 11 replies came without `usage`, and swarm does not guess; "
-        "use a server that honours stream_options.include_usage",
+        "no token counts: 1 of 11 replies came without `usage`; use a server that supports "
+        "stream_options.include_usage",
     ),
     (
         counters(prompt_tokens=10_000, completion_tokens=102),
-        "token counts disagree: over the stage the server counted 102 completion tokens and swarm 100 "
-        "(1% are allowed); make sure that swarm is its only client",
+        "token counts disagree: the server counted 102 completion tokens over the stage, swarm 100 (limit 1%); "
+        "make sure that swarm is the server's only client",
     ),
     (
         counters(prompt_tokens=9_800, completion_tokens=100),
-        "token counts disagree: over the stage the server counted 9800 prompt tokens and swarm 10000 "
-        "(1% are allowed); make sure that swarm is its only client",
+        "token counts disagree: the server counted 9800 prompt tokens over the stage, swarm 10000 (limit 1%); make "
+        "sure that swarm is the server's only client",
     ),
     (
         stalled(),
-        "the server fell silent: when the window ended a request had been silent for 1.70 s, and 0.60 s are allowed "
-        "(2% of the window, or 3 times the longest wait before); look into the server's log",
+        "the server fell silent: at the end of the window a request had received nothing for 1.70 s (limit 0.60 s: "
+        "2% of the window or 3 times the longest earlier wait); check the server's log",
     ),
     (
         overloaded(0.0125),
-        "the simulated server could not keep up: 1% of its steps were more than 12.5 ms late (client.max_lag is "
-        "5 ms), which is this machine's doing and not the model's; use fewer agents, stop what else runs here, "
-        "or `swarm predict`, which needs no real time",
+        "the simulated server could not keep up: its steps were up to 12.5 ms late (p99; limit 5 ms, "
+        "client.max_lag), because this machine is too busy; use fewer agents, stop other programs, or use `swarm "
+        "predict`, which does not run in real time",
     ),
     (
         restarted(),
-        "the server restarted during the stage, so its caches were lost and its counters began again; "
-        "look into its log for why it died",
+        "the server restarted during the stage, so its caches and counters were lost; check its log for the cause",
     ),
-    (too_short(), "too few turns: 9 ended in the window, and 10 are needed (10 an agent); raise stage.duration"),
+    (too_short(), "too few turns: 9 finished in the window, 10 needed (10 per agent); raise stage.duration"),
 ]
 
 
@@ -335,8 +329,8 @@ def test_late_reading_of_chunks_that_the_kernel_stamped_is_noted_and_no_fault(on
     assert found["valid"]
     assert found["client"]["timing_error_p99_s"] == 0.00005
     assert (
-        "swarm read chunks up to 12 ms late (p99), and agents went on as much later; the times are right to 0.05 ms "
-        "all the same, as the kernel stamps the chunks"
+        "swarm read chunks up to 12 ms late (p99), which delayed agents as much; the measured times are still "
+        "right to 0.05 ms, as the kernel stamps the chunks"
     ) in found["notes"]
 
 
@@ -391,8 +385,8 @@ def test_a_simulated_server_that_is_less_late_than_the_client_may_be_is_good_eno
 def test_an_interrupted_stage_is_invalid_and_measured_as_far_as_it_came(only_stage: Analysed) -> None:
     stage = only_stage(interrupted())
     assert stage["invalid_reasons"] == [
-        "interrupted by SIGINT after 4.0 s of a window of 10.0 s; run it again",
-        "too few turns: 4 ended in the window, and 10 are needed (10 an agent); raise stage.duration",
+        "interrupted by SIGINT after 4.0 s of the 10.0 s window; run it again",
+        "too few turns: 4 finished in the window, 10 needed (10 per agent); raise stage.duration",
     ]
     assert (stage["window_s"], stage["throughput"]["output_tokens_per_s"]) == (4.0, 10.0)
     assert stage["achieved"]["agents_alive_mean"] == 1.0
@@ -416,7 +410,7 @@ def test_a_stage_interrupted_in_its_warm_up_measured_nothing(only_stage: Analyse
     found = only_stage(run)
     assert found["status"] == "run"
     assert found["invalid_reasons"][0] == (
-        "interrupted by budget: 10 requests spent after 0.0 s of a window of 10.0 s; run it again"
+        "interrupted by budget: 10 requests spent after 0.0 s of the 10.0 s window; run it again"
     )
     assert found["window_s"] is None
     assert found["throughput"]["output_tokens_per_s"] is None
@@ -427,7 +421,7 @@ def test_a_stage_interrupted_in_its_warm_up_measured_nothing(only_stage: Analyse
 def test_a_broken_off_stage_is_invalid_and_its_agents_fate_unknown(only_stage: Analysed) -> None:
     stage = only_stage(broken_off())
     assert stage["invalid_reasons"] == [
-        "the run broke off before this stage had ended: what was in flight is missing; run it again"
+        "the run broke off before this stage had ended, so requests in flight are missing; run it again"
     ]
     assert stage["achieved"]["agents_alive_mean"] is None
     assert stage["window_s"] == pytest.approx(9.9)
@@ -441,10 +435,10 @@ def test_a_stage_that_never_began_is_skipped(analysed: Analysed) -> None:
     first, second = results["targets"][0]["stages"]
     assert (first["status"], first["valid"]) == ("run", True)
     assert (second["status"], second["valid"], second["agents"]) == ("skipped", False, 4)
-    assert second["invalid_reasons"] == ["not run: the run ended before this stage began"]
+    assert second["invalid_reasons"] == ["not run: the run ended before this stage"]
     assert second["trials_detail"][0]["status"] == "skipped"
     assert results["verdict"] == "invalid"
-    assert results["invalid_reasons"] == ["moe with 4 agents: not run: the run ended before this stage began"]
+    assert results["invalid_reasons"] == ["moe with 4 agents: not run: the run ended before this stage"]
 
 
 def test_errors_within_the_allowed_share_are_allowed(only_stage: Analysed) -> None:
@@ -482,7 +476,7 @@ def test_as_many_lost_calls_as_the_scenario_allows_are_told_in_note_and_table(an
     (stage,) = results["targets"][0]["stages"]
     assert stage["valid"]
     assert "lost tool calls: 1 of 11 replies that ended for tool calls held none" in stage["notes"]
-    assert "0, 1 lost" in rows(read_results(results))[0]
+    assert "0, 1 lost" in rows(read_results(results), every())[0]
 
 
 @pytest.mark.parametrize(
@@ -499,15 +493,15 @@ def test_tools_in_time_and_tools_that_are_slow_by_themselves_are_no_fault(
 ) -> None:
     stage = only_stage(run)
     assert stage["valid"], stage["invalid_reasons"]
-    assert any("longer than planned" in note for note in stage["notes"]) == (overruns > 0)
+    assert any("overran the planned time" in note for note in stage["notes"]) == (overruns > 0)
 
 
 def test_an_agent_that_waits_for_the_whole_window_takes_no_part_and_counts_in_fairness(only_stage: Analysed) -> None:
     stage = only_stage(sent_away())
     assert stage["invalid_reasons"][:1] == [
-        "agents took no part: agent 3 ended no turn in the window, and the median agent 60; it spent its time waiting "
-        f"to try a failed request again (60.0 s); its last request failed: {HTTP_429}; see its records in "
-        "events.jsonl, and the server's log"
+        "agents took no part: agent 3 finished no turn in the window, the median agent 60; it spent its time waiting "
+        f"to retry a failed request (60.0 s); its last request failed: {HTTP_429}; see its records in "
+        "events.jsonl and the server's log"
     ]
     assert stage["fairness_jain"] == pytest.approx(0.75)
     assert stage["achieved"]["agents_alive_mean"] == 3.0
@@ -516,8 +510,8 @@ def test_an_agent_that_waits_for_the_whole_window_takes_no_part_and_counts_in_fa
 def test_agents_that_are_kept_away_for_a_part_of_the_window_are_not_alive_meanwhile(only_stage: Analysed) -> None:
     stage = only_stage(sent_away(until=29.0))
     assert stage["invalid_reasons"] == [
-        "agents were kept away: they waited 29.0 s of 240.0 s to try failed requests again (5% are allowed), agent 3 "
-        f"for 29.0 s ({HTTP_429}); make the server take the load, or lower client.retry_after_max"
+        "agents backed off too long: they spent 29.0 s of 240.0 s waiting to retry failed requests (limit 5%), agent 3 "
+        f"29.0 s ({HTTP_429}); raise the server's limits or lower client.retry_after_max"
     ]
     assert stage["achieved"]["agents_alive_mean"] == pytest.approx(4 - 29 / 60)
 
@@ -541,7 +535,7 @@ def test_an_agent_that_ends_no_turn_while_others_end_many_is_named_with_what_it_
 ) -> None:
     (reason,) = only_stage(parked(**spent))["invalid_reasons"]
     assert reason.startswith(
-        "agents took no part: agent 3 ended no turn in the window, and the median agent 60; it spent"
+        "agents took no part: agent 3 finished no turn in the window, the median agent 60; it spent"
     )
     assert f"spent its time {doing};" in reason
 
@@ -695,6 +689,6 @@ def test_a_stage_whose_latencies_are_gone_from_the_log_is_invalid(
     change(directory)
     (found,) = analyse(directory)["targets"][0]["stages"]
     assert found["invalid_reasons"] == [
-        f"latencies were lost: histograms.hlog holds {held} that events.jsonl tells of, so it was cut off or never "
-        "written whole; look for a full disk, and run it again"
+        f"latencies were lost: histograms.hlog holds {held} in events.jsonl, so it was cut off or never "
+        "fully written; check for a full disk and run it again"
     ]

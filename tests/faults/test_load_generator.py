@@ -32,7 +32,7 @@ def test_a_run_that_was_stopped_for_a_while_is_invalid_and_says_when_and_for_how
     assert code == 3
     assert 1.4 < stage["client"]["frozen_s"] < 3
     (reason,) = (each for each in stage["invalid_reasons"] if each.startswith("the load generator stood still for"))
-    assert "of a window of 5 s (0.5 s are allowed): for 1." in reason
+    assert "of the 5 s window (limit 0.5 s): 1." in reason
     assert "the load generator stood still" in " ".join(stdout.split())
 
 

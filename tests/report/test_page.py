@@ -231,7 +231,7 @@ def test_a_broken_off_run_shows_what_there_is(viewed):
     run.stage(agents=1).work(until=3)
     page = Page(to_html([viewed(run)]))
     assert "BROKEN OFF" in page.text("span")
-    assert "not run: the run ended before this stage began" in page.text("li")
+    assert "not run: the run ended before this stage" in page.text("li")
     assert len(page.of("lanes")) == 1
 
 

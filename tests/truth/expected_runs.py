@@ -369,7 +369,7 @@ def reasons(run: Run, told: Truth, found: dict[str, Any]) -> dict[str, bool | No
         "agents were kept away": found["waited"] > 0.05 * run.agents * run.window_ms / 1000,
         "the server fell silent": _stalled(run, told),
         "the load generator stood still": _stood_still(run, start, stop),
-        "may have come more than": None if run.freeze else False,
+        "times may be off": None if run.freeze else False,
         "swarm used": None,  # this machine's CPU in virtual time
     }
 

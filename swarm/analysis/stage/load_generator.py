@@ -30,7 +30,7 @@ def _of_processes(trial: Trial, found: Mapping[int, str | None]) -> str | None:
     first, why = next(iter(slow.items()))
     if first not in trial.shards:
         return why
-    more = f" (and so it was at {counted(len(slow) - 1, 'other shard')})" if len(slow) > 1 else ""
+    more = f" (and {counted(len(slow) - 1, 'other shard')} likewise)" if len(slow) > 1 else ""
     return f"{trial.shards[first].name}: {why}{more}"
 
 
@@ -48,37 +48,33 @@ def _strangers(use: Use | None) -> str | None:
     """That other processes took the CPU, which they did if they used more than swarm; None: not, or it is not known."""
     if use is None or use.others <= use.own or (told := use.strangers()) is None:
         return None
-    return f"{told}, and swarm with its tools and simulated servers {use.own:.2g}"
+    return f"{told} (swarm with its tools and simulated servers: {use.own:.2g})"
 
 
 def _slow(process: Process, limits: Limits, use: Use | None) -> str | None:
     cpu, busy, timing = process.cpu_share, process.busy_share, process.timing
     if cpu is not None and cpu > limits.max_cpu_share:
         return (
-            f"the client was too slow: swarm used {percent(cpu)} of a CPU core "
-            f"(client.max_cpu is {percent(limits.max_cpu_share)}), so its own work is in the latencies; "
+            f"the load generator was too slow: it used {percent(cpu)} of a CPU core "
+            f"(limit {percent(limits.max_cpu_share)}, client.max_cpu), so latencies include its own work; "
             "use fewer agents, a faster machine, or `route: direct`"
         )
     error, lag = timing.p99_s(), timing.lag_p99_s()
     if error is None or lag is None or error <= limits.max_lag_s:
         return None
-    limit = f"(client.max_lag is {milliseconds(limits.max_lag_s)})"
-    if timing.by_kernel:
-        late = (
-            f"1% of the chunks may have come more than {milliseconds(error)} before their stamp {limit}, as "
-            f"{percent(timing.coalesced / timing.chunks)} were read together with a later one, and swarm was up to "
-            f"{milliseconds(lag)} late"
-        )
-    else:
-        late = f"1% of the time swarm was more than {milliseconds(lag)} late {limit}, and it stamps the chunks itself"
+    stamps = "" if timing.by_kernel else ", no kernel stamps"
+    off = (
+        f"times may be off by {milliseconds(error)} "
+        f"(limit {milliseconds(limits.max_lag_s)}, client.max_lag; p99{stamps})"
+    )
     if strangers := _strangers(use):
-        return f"the machine was busy: {late}, while {strangers}; stop them, or run swarm on another machine"
+        return f"the machine was busy: {off}: {strangers}; close them, or run swarm on another machine"
     if busy is not None and busy > BUSY_SHARE:
         return (
-            f"the machine was busy: {late} while the CPUs were {percent(busy)} in use, and swarm used "
-            f"{percent(cpu or 0)} of one; stop what else runs there, or put the server on another machine"
+            f"the machine was busy: {off}: the CPUs were {percent(busy)} in use, swarm used "
+            f"{percent(cpu or 0)} of one core; stop other programs, or move the server to another machine"
         )
-    return f"the client was too slow: {late}; use fewer agents, a faster machine, or `route: direct`"
+    return f"the load generator was too slow: {off}; use fewer agents, a faster machine, or `route: direct`"
 
 
 def simulator_late(trial: Trial, limits: Limits) -> str | None:
@@ -86,15 +82,15 @@ def simulator_late(trial: Trial, limits: Limits) -> str | None:
     if slip is None or slip <= limits.max_lag_s:
         return None
     limit = milliseconds(limits.max_lag_s)
-    late = f"1% of its steps were more than {milliseconds(slip)} late (client.max_lag is {limit})"
+    late = f"its steps were up to {milliseconds(slip)} late (p99; limit {limit}, client.max_lag)"
     uses = (_strangers(_use(trial, number)) for number in sorted(trial.client.processes))
     strangers = next(filter(None, uses), None)
     blamed, remedy = (
-        (f"while {strangers}", "stop them")
+        (f": {strangers}", "close them")
         if strangers
-        else ("which is this machine's doing and not the model's", "use fewer agents, stop what else runs here")
+        else (", because this machine is too busy", "use fewer agents, stop other programs")
     )
     return (
-        f"the simulated server could not keep up: {late}, {blamed}; {remedy}, or `swarm predict`, which needs no "
-        "real time"
+        f"the simulated server could not keep up: {late}{blamed}; {remedy}, or use `swarm predict`, which does not "
+        "run in real time"
     )

@@ -12,7 +12,7 @@ from swarm.analysis.trial.warmup import warmup
 from swarm.recording.records import WindowEnd
 from swarm.recording.redaction import one_line
 from swarm.results import Code, Finding
-from swarm.text import counted, percent
+from swarm.text import counted, milliseconds, percent
 
 FIRST_TOKENS = 8
 """More tokens than this in a first chunk came before it: speculative decoding makes fewer in one step."""
@@ -49,20 +49,21 @@ def _on_jobs(agents: int, trials: Sequence[Trial]) -> Iterator[Note]:
     if not enough_jobs(trials, agents):
         yield (
             "too_few_jobs",
-            f"too few jobs: {jobs} finished in the window, and {needed} are needed ({ENOUGH_PER_AGENT} an agent); "
-            "job times, jobs/h, TTFAT and slowdown are left out; raise stage.duration",
+            f"too few jobs: {jobs} finished in the window, {needed} needed ({ENOUGH_PER_AGENT} per agent), so job "
+            "times, jobs/h, TTFAT and slowdown are left out; raise stage.duration",
         )
     if cut := total(trial.jobs.outcomes for trial in trials).get("context_limit", 0):
         yield (
             "context_limit",
-            f"cut off by the context: {cut} of {jobs} finished jobs ({percent(cut / jobs, 2)}) ended as context_limit "
-            "before their work was done, and count in job times and jobs/h; raise agents.context",
+            f"cut off by the context: {cut} of {jobs} finished jobs ({percent(cut / jobs, 2)}) hit the context limit "
+            "before their work was done, yet count in job times and jobs/h; raise agents.context",
         )
 
 
 def _on_calls(trials: Sequence[Trial]) -> Iterator[Note]:
     if overruns := sum(trial.overruns for trial in trials):
-        yield "tools_overran", f"{counted(overruns, 'tool call')} took longer than planned: that is tool time"
+        calls = f"{counted(overruns, 'tool call')} overran the planned time"
+        yield "tools_overran", f"{calls} because this machine was busy; job times include it"
     mistakes = tool_errors(trials)
     if lost := mistakes.get("lost"):
         ended = sum(trial.requests.ended_for_tools for trial in trials)
@@ -70,38 +71,38 @@ def _on_calls(trials: Sequence[Trial]) -> Iterator[Note]:
     if mistaken := mistakes.get("unknown", 0) + mistakes.get("malformed", 0):
         yield (
             "tool_calls_wrong",
-            f"the model made {counted(mistaken, 'tool call')} that no tool takes, {mistakes.get('unknown', 0)} of them "
-            f"of unknown tools, {mistakes.get('malformed', 0)} with malformed arguments: answered with an error each",
+            f"the model made {counted(mistaken, 'invalid tool call')} ({mistakes.get('unknown', 0)} to unknown tools, "
+            f"{mistakes.get('malformed', 0)} with malformed arguments); each was answered with an error",
         )
 
 
 def _on_replies(trials: Sequence[Trial]) -> Iterator[Note]:
     """Replies that came whole, and yet not as they should."""
     if truncated := sum(trial.requests.truncated for trial in trials):
-        yield "truncated", f"truncated: {truncated} of the replies ended at a limit, and not where they were planned to"
+        replies = counted(truncated, "reply", "replies")
+        yield "truncated", f"truncated: {replies} ended at a limit and not at the planned length"
     firsts = sum((trial.requests.first_tokens for trial in trials), Counter[int]())
     if late := Counter({tokens: count for tokens, count in firsts.items() if tokens > FIRST_TOKENS}):
         yield (
             "ttft_upper_bound",
             f"TTFT is an upper bound: in {late.total() / firsts.total():.0%} of the replies the first chunk "
-            f"with text already counted more than {FIRST_TOKENS} tokens (up to {max(late)}), so the server had "
-            "generated some before, and held them back or sent them in a form that swarm does not know; TPOT leaves "
-            "them out",
+            f"with text already held more than {FIRST_TOKENS} tokens (up to {max(late)}), so the server had generated "
+            "some earlier and buffered them, or sent them in a form that swarm does not read; TPOT leaves them out",
         )
     if doubts := sum(trial.requests.doubts for trial in trials):
         said = next(trial.requests.doubt for trial in trials if trial.requests.doubt)
         yield (
             "token_counts_impossible",
-            f"token counts that cannot be came with {counted(doubts, 'request')}, and are taken as unknown; the first: "
+            f"impossible token counts came with {counted(doubts, 'request')} and are treated as unknown; the first: "
             f"{said}",
         )
     if filtered := total(trial.requests.finish_reasons for trial in trials).get("content_filter", 0):
         yield (
             "content_filter",
-            f"filtered: {filtered} of the replies were ended by the server's content filter, and count all the same",
+            f"filtered: {counted(filtered, 'reply', 'replies')} that the server's content filter ended count as well",
         )
     if uncounted := sum(trial.requests.uncounted for trial in trials):
-        text = f"{counted(uncounted, 'request')} left out of all rates, as the server did not count the tokens"
+        text = f"{counted(uncounted, 'request')} left out of all rates because the server did not count the tokens"
         yield "usage_missing", text
 
 
@@ -113,9 +114,9 @@ def _on_counters(trials: Sequence[Trial]) -> Iterator[Note]:
 
 def _counters_skipped(trial: Trial) -> str | None:
     if trial.window.holes:
-        return ", as the soak was broken off in between"
+        return " because the soak was interrupted"
     if trial.lost:
-        return ", as those of lost shards are missing"
+        return " because those of lost shards are missing"
     if trial.ended is None or trial.ended.counters:
         return None
     return ": it has none, or they were not read"
@@ -135,15 +136,15 @@ def _on_windows(agents: int, trials: Sequence[Trial]) -> Iterator[Note]:
 def _too_early(closed: WindowEnd) -> Iterator[str]:
     """Complaints about a window that ran to its longest and had still not seen enough."""
     if closed.metric and closed.asked is not None and (closed.reached is None or closed.reached > closed.asked):
-        known = "not known at all" if closed.reached is None else f"known to {percent(closed.reached, 2)}"
+        known = "unknown" if closed.reached is None else f"known to ± {percent(closed.reached, 2)}"
         yield (
-            f"stage.until: {closed.metric} was {known} when the time was up, and {percent(closed.asked, 2)} were asked "
-            "for; raise stage.until.max"
+            f"stage.until: {closed.metric} was {known} at the end of the longest window, ± {percent(closed.asked, 2)} "
+            "needed; raise stage.until.max"
         )
     for name, asked, done in (("turns", closed.turns_asked, closed.turns), ("jobs", closed.jobs_asked, closed.jobs)):
         if asked is not None and (done or 0) < asked:
             yield (
-                f"stage.until: {done or 0} {name} were done when the time was up, and {asked} were asked for; raise "
+                f"stage.until: {done or 0} {name} were done at the end of the longest window, {asked} needed; raise "
                 "stage.until.max"
             )
 
@@ -151,7 +152,7 @@ def _too_early(closed: WindowEnd) -> Iterator[str]:
 def _on_client(trials: Sequence[Trial], limits: Limits) -> Iterator[Note]:
     watched = processes(trial.client for trial in trials)
     if not watched:
-        yield "client_not_watched", "the client did not watch itself in the window, so that check is missing"
+        yield "client_not_watched", "the load generator did not monitor itself in the window, so that check is missing"
         return
     timing = timing_of(watched)
     lag, error = timing.lag_p99_s(), timing.p99_s()
@@ -159,6 +160,6 @@ def _on_client(trials: Sequence[Trial], limits: Limits) -> Iterator[Note]:
         return
     yield (
         "chunks_read_late",
-        f"swarm read chunks up to {lag * 1000:.3g} ms late (p99), and agents went on as much later; the times are "
-        f"right to {error * 1000:.2g} ms all the same, as the kernel stamps the chunks",
+        f"swarm read chunks up to {milliseconds(lag)} late (p99), which delayed agents as much; the measured times are "
+        f"still right to {milliseconds(error, 2)}, as the kernel stamps the chunks",
     )

@@ -38,7 +38,7 @@ from swarm.results import (
 
 OF_JOBS = ("job", "ttfat")
 Entry = TypeVar("Entry", bound=Measured)
-NOT_RUN = Finding(kind="invalid", code="not_run", text="not run: the run ended before this stage began")
+NOT_RUN = Finding(kind="invalid", code="not_run", text="not run: the run ended before this stage")
 
 
 def stage(
@@ -53,7 +53,7 @@ def stage(
     ]
     found = _of_stage(agents, trials, why)
     if any(trials) and any(alone) and not any(base):
-        text = "contention and slowdown are left out, as the stage of one agent is invalid"
+        text = "contention and slowdown are left out because the 1-agent stage is invalid"
         found.append(Finding(kind="note", code="base_invalid", text=text))
     entry = _entry(agents, trials, base, gpus, limits, found)
     # The trials of a prediction differ in the order of their jobs alone: they tell nothing of how a real server varies.

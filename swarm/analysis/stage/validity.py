@@ -10,7 +10,7 @@ from swarm.analysis.trial.agents import Agent, parked
 from swarm.analysis.trial.trial import Trial
 from swarm.recording.redaction import one_line
 from swarm.results import Code, Finding
-from swarm.text import counted, listed, percent
+from swarm.text import counted, listed, percent, significant
 
 ALIVE_SHARE = 0.95
 TURNS_PER_AGENT = 10
@@ -21,7 +21,7 @@ SILENT_SHARE = 0.02
 SILENT_TIMES = 3
 
 
-BROKE_OFF = "the run broke off before this stage had ended: what was in flight is missing; run it again"
+BROKE_OFF = "the run broke off before this stage had ended, so requests in flight are missing; run it again"
 
 
 def trial_reasons(trial: Trial, limits: Limits) -> list[Finding]:
@@ -46,14 +46,14 @@ def too_few_turns(trials: Sequence[Trial], agents: int) -> str | None:
     if turns >= needed:
         return None
     return (
-        f"too few turns: {turns} ended in the window, and {needed} are needed ({TURNS_PER_AGENT} an agent); "
+        f"too few turns: {turns} finished in the window, {needed} needed ({TURNS_PER_AGENT} per agent); "
         "raise stage.duration"
     )
 
 
 def _interrupted(trial: Trial, by: str) -> str:
     planned = trial.window.overlap(trial.window.start_ns, trial.window.stop_ns) / 1e9
-    return f"interrupted by {by} after {trial.seconds:.1f} s of a window of {planned:.1f} s; run it again"
+    return f"interrupted by {by} after {trial.seconds:.1f} s of the {planned:.1f} s window; run it again"
 
 
 def _alive(trial: Trial, _: Limits) -> str | None:
@@ -64,8 +64,8 @@ def _alive(trial: Trial, _: Limits) -> str | None:
         return None
     crashes = [f"agent {agent} crashed: {one_line(crash)}" for agent, crash in sorted(trial.load.crashes.items())]
     return (
-        f"agents died: {alive:.2f} of {agents:g} were alive on average, and {needed:.2f} are needed "
-        f"({'; '.join(crashes) or 'they ended before their stage'}); the agent_end records of events.jsonl tell more"
+        f"agents died: {alive:.2f} of {agents:g} were alive on average, {needed:.2f} needed "
+        f"({'; '.join(crashes) or 'they ended before their stage'}); see the agent_end records in events.jsonl"
     )
 
 
@@ -76,17 +76,17 @@ def _parked(trial: Trial, _: Limits) -> str | None:
         return None
     number, agent = next(iter(idle.items()))
     turns = median(each.turns for each in trial.agents.values())
-    others = f" (and so did {counted(len(idle) - 1, 'other agent')})" if len(idle) > 1 else ""
+    others = f" (nor did {counted(len(idle) - 1, 'other agent')})" if len(idle) > 1 else ""
     failed = f"; its last request failed: {one_line(agent.failure)}" if agent.failure else ""
     return (
-        f"agents took no part: agent {number} ended no turn in the window, and the median agent {turns:g}{others}; it "
-        f"spent its time {_doing(agent)}{failed}; see its records in events.jsonl, and the server's log"
+        f"agents took no part: agent {number} finished no turn in the window{others}, the median agent {turns:g}; it "
+        f"spent its time {_doing(agent)}{failed}; see its records in events.jsonl and the server's log"
     )
 
 
 def _doing(agent: Agent) -> str:
     if agent.waited_ns:
-        return f"waiting to try a failed request again ({agent.waited_ns / 1e9:.1f} s)"
+        return f"waiting to retry a failed request ({agent.waited_ns / 1e9:.1f} s)"
     longest = agent.spent.most_common(1)[0][0] if agent.spent else "nothing"
     return {"request": "in requests", "tool": "in tool calls", "between": "between requests"}.get(
         longest, "before its first request"
@@ -101,9 +101,9 @@ def _waited(trial: Trial, _: Limits) -> str | None:
         return None
     number, agent = max(waits.items(), key=lambda one: one[1].waited_ns)
     return (
-        f"agents were kept away: they waited {waited:.1f} s of {planned:.1f} s to try failed requests again "
-        f"({percent(1 - ALIVE_SHARE)} are allowed), agent {number} for {agent.waited_ns / 1e9:.1f} s "
-        f"({one_line(agent.failure)}); make the server take the load, or lower client.retry_after_max"
+        f"agents backed off too long: they spent {waited:.1f} s of {planned:.1f} s waiting to retry failed requests "
+        f"(limit {percent(1 - ALIVE_SHARE)}), agent {number} {agent.waited_ns / 1e9:.1f} s "
+        f"({one_line(agent.failure)}); raise the server's limits or lower client.retry_after_max"
     )
 
 
@@ -135,8 +135,8 @@ def _values(trial: Trial, _: Limits) -> str | None:
         return None
     metric, (held, count) = max(lost.items(), key=lambda item: 1 - item[1][0] / item[1][1])
     return (
-        f"latencies were lost: histograms.hlog holds {held} of the {count} values of {metric} that events.jsonl tells "
-        "of, so it was cut off or never written whole; look for a full disk, and run it again"
+        f"latencies were lost: histograms.hlog holds {held} of the {count} values of {metric} in events.jsonl, so it "
+        "was cut off or never fully written; check for a full disk and run it again"
     )
 
 
@@ -151,10 +151,10 @@ def _tools(trial: Trial, _: Limits) -> str | None:
     if not turns or lost <= TOOLS_SHARE * turns:
         return None
     return (
-        "this machine could not run the tools in time: beyond their planned times and in waiting for a core they took "
-        f"{lost:.3g} s of the {turns:.3g} s of all turns ({percent(lost / turns)}, and {percent(TOOLS_SHARE)} are "
-        "allowed), so the server had fewer requests than such agents make; use fewer agents, more cores or another "
-        "machine, or plan longer tool times (`takes` in the tasks)"
+        "this machine could not run the tools in time: overruns and waits for a core took "
+        f"{significant(lost)} s of the {significant(turns)} s of all turns ({percent(lost / turns)}, limit "
+        f"{percent(TOOLS_SHARE)}), so the server got fewer requests than such agents send; use fewer agents, more "
+        "cores or another machine, or plan longer tool times (`takes` in the tasks)"
     )
 
 
@@ -166,9 +166,8 @@ def _errors(trial: Trial, limits: Limits) -> str | None:
     kinds = ", ".join(f"{count} {kind}" for kind, count in errors.most_common())
     example = one_line(trial.requests.messages[errors.most_common(1)[0][0]])
     return (
-        f"requests failed: {failed} of {ended} ({percent(failed / ended)}, and {percent(limits.max_error_share)} are "
-        f"allowed): {kinds}{f' ({example})' if example else ''}; see the attempts of events.jsonl, "
-        "or raise stage.max_error_share"
+        f"requests failed: {failed} of {ended} ({percent(failed / ended)}, limit {percent(limits.max_error_share)}): "
+        f"{kinds}{f' ({example})' if example else ''}; see the attempts in events.jsonl, or raise stage.max_error_share"
     )
 
 
@@ -177,9 +176,9 @@ def _lost_calls(trial: Trial, limits: Limits) -> str | None:
     if lost <= limits.max_lost_calls * ended:
         return None
     return (
-        f"tool calls were lost: {lost} of {ended} replies that ended for tool calls ({percent(lost / ended)}, and "
-        f"{percent(limits.max_lost_calls)} are allowed) held none, so agents did not do what the model wanted; look "
-        "at the server's tool-call parser, or raise stage.max_lost_calls"
+        f"tool calls were lost: {lost} of {ended} replies that ended for tool calls ({percent(lost / ended)}, limit "
+        f"{percent(limits.max_lost_calls)}) held none, so agents did not do what the model wanted; check "
+        "the server's tool-call parser, or raise stage.max_lost_calls"
     )
 
 
@@ -188,8 +187,8 @@ def _restart(trial: Trial, _: Limits) -> str | None:
         return None
     times = "" if trial.restarts == 1 else f" {trial.restarts} times"
     return (
-        f"the server restarted{times} during the stage, so its caches were lost and its counters began again; "
-        "look into its log for why it died"
+        f"the server restarted{times} during the stage, so its caches and counters were lost; "
+        "check its log for the cause"
     )
 
 
@@ -199,9 +198,8 @@ def _lengths(trial: Trial, _: Limits) -> str | None:
         return None
     return (
         f"replies were off their planned length by {percent(off / max(1, planned))} "
-        f"({percent(LENGTH_SHARE)} are allowed; {trial.requests.truncated} were truncated), so the agents did other "
-        "work than planned; "
-        "use a server that honours min_tokens and ignore_eos, and a context that holds the replies"
+        f"(limit {percent(LENGTH_SHARE)}; {trial.requests.truncated} were truncated), so agents did not do the planned "
+        "work; use a server that supports min_tokens and ignore_eos, and a context large enough for the replies"
     )
 
 
@@ -210,8 +208,8 @@ def _usage(trial: Trial, _: Limits) -> str | None:
     if not missing:
         return None
     return (
-        f"no token counts: {missing} of {complete} replies came without `usage`, and swarm does not guess; "
-        "use a server that honours stream_options.include_usage"
+        f"no token counts: {missing} of {complete} replies came without `usage`; "
+        "use a server that supports stream_options.include_usage"
     )
 
 
@@ -224,8 +222,8 @@ def _counters(trial: Trial, _: Limits) -> str | None:
             continue
         ours = f"{least}" if least == most else f"{least} to {most}"
         return (
-            f"token counts disagree: over the stage the server counted {server:.0f} {name} tokens and swarm {ours} "
-            f"({percent(COUNTER_SHARE)} are allowed); make sure that swarm is its only client"
+            f"token counts disagree: the server counted {server:.0f} {name} tokens over the stage, swarm {ours} "
+            f"(limit {percent(COUNTER_SHARE)}); make sure that swarm is the server's only client"
         )
     return None
 
@@ -236,9 +234,9 @@ def _silence(trial: Trial, _: Limits) -> str | None:
     if silent <= limit:
         return None
     return (
-        f"the server fell silent: when the window ended a request had been silent for {silent:.2f} s, and "
-        f"{limit:.2f} s are allowed ({percent(SILENT_SHARE)} of the window, or {SILENT_TIMES} times the longest wait "
-        "before); look into the server's log"
+        f"the server fell silent: at the end of the window a request had received nothing for {silent:.2f} s "
+        f"(limit {limit:.2f} s: {percent(SILENT_SHARE)} of the window or {SILENT_TIMES} times the longest earlier "
+        "wait); check the server's log"
     )
 
 

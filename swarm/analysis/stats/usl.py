@@ -29,8 +29,7 @@ def fit(rates: Mapping[int, float | None]) -> ScalingLaw:
     if len(measured) < LEAST_LEVELS:
         return ScalingLaw(
             reason=f"the Universal Scalability Law needs {LEAST_LEVELS} valid levels, and there are "
-            f"{len(measured)}: three "
-            "unknowns fit almost any three points; scaling_efficiency tells what each level keeps"
+            f"{len(measured)}: three parameters fit almost any three points; see scaling_efficiency instead"
         )
     rows = [[x * rate / level for x in (1.0, level - 1.0, level * (level - 1.0))] for level, rate in measured.items()]
     found = _least_squares(rows, [True] * 3)

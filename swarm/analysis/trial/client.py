@@ -81,7 +81,7 @@ class Use:
         """That other processes used the machine; None: hardly."""
         if self.others < OTHERS_SHARE * self.cores:
             return None
-        return f"other processes used {self.others:.2g} of {self.cores} cores"
+        return f"other programs used {self.others:.2g} of {self.cores} cores"
 
 
 def use_of(process: Process, on_its_machine: Iterable[Process]) -> Use | None:

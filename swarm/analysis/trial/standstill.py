@@ -24,13 +24,13 @@ def stood_still(frozen: Sequence[tuple[int, int]], window_s: float) -> str | Non
     if lost <= allowed_s(window_s):
         return None
     longest = sorted(sorted(frozen, key=lambda freeze: -freeze[1])[:SHOWN])
-    when = ", ".join(f"for {_shown(length / 1e9)} from {at / 1e9:.1f} s on" for at, length in longest)
+    when = ", ".join(f"{_shown(length / 1e9)} at {at / 1e9:.1f} s" for at, length in longest)
     others = len(frozen) - len(longest)
-    more = f", and {counted(others, 'shorter time')}" if others else ""
+    more = f", and {counted(others, 'shorter stop')}" if others else ""
     return (
-        f"the load generator stood still for {_shown(lost)} of a window of {_shown(window_s)} "
-        f"({allowed_s(window_s):.2g} s are allowed): {when}{more}; keep the machine and its VM from sleep and pauses "
-        "and the process from being stopped (Ctrl-Z, a debugger, no CPU or memory left for it), and run it again"
+        f"the load generator stood still for {_shown(lost)} of the {_shown(window_s)} window "
+        f"(limit {allowed_s(window_s):.2g} s): {when}{more}; keep the machine, its VM and the process from being "
+        "suspended or stopped (sleep, Ctrl-Z, a debugger, no CPU or memory left), and run it again"
     )
 
 

@@ -84,12 +84,12 @@ class Warmup:
             return None
         if self.transient_s is None:
             return (
-                "no steady state: the rate of output drifts through the whole window, and MSER-5 finds no end of the "
+                "no steady state: the output rate drifts through the whole window, and MSER-5 finds no end of the "
                 "start-up in its first half; raise stage.warmup or stage.duration"
             )
         return (
-            f"the warm-up was too short: the start-up lasted {self.transient_s:.0f} s and not {self.seconds:.0f} s "
-            f"(MSER-5), which moves the window's rate of output by {self.bias:+.0%}; raise stage.warmup"
+            f"the warm-up of {self.seconds:.0f} s was too short: the start-up lasted {self.transient_s:.0f} s "
+            f"(MSER-5), which moves the window's output rate by {self.bias:+.0%}; raise stage.warmup"
         )
 
 
