@@ -59,6 +59,8 @@ class Run(Told):
     tool_ms: int = 100
     work_ms: int = 20
     """What a tool call really takes."""
+    slots: int = 1 << 20
+    """Tool calls that go on at a time; the others wait. Where some do, the truth is not worked out."""
     think_ms: int = 0
     warmup_ms: int = 1000
     window_ms: int = 8000
@@ -200,6 +202,9 @@ class Tools:
     agents: dict[Any, int] = field(default_factory=dict)
     made: Counter[int] = field(default_factory=Counter)
 
+    def __post_init__(self) -> None:
+        self.slots = asyncio.Semaphore(self.run.slots)
+
     @asynccontextmanager
     async def open(self, repository: Path) -> Any:
         yield self.agents.setdefault(asyncio.current_task(), len(self.agents))
@@ -208,8 +213,11 @@ class Tools:
         self.made[agent] += 1
         if self.run.crashes(agent, self.made[agent]):
             raise RuntimeError("a bug")
-        await asyncio.sleep(self.run.work_ms / 1000)
-        return ToolResult(True, "done")
+        asked = asyncio.get_running_loop().time()
+        async with self.slots:
+            waited = round((asyncio.get_running_loop().time() - asked) * 1e9)
+            await asyncio.sleep(self.run.work_ms / 1000)
+        return ToolResult(True, "done", waited_ns=waited)
 
 
 @dataclass
