@@ -182,14 +182,19 @@ def test_events_that_say_nothing_are_dropped_wherever_they_stand_and_are_cut(emp
     assert (together.failure, list(together.stamps)) == (None, [2000])
 
 
-def test_an_empty_reply_is_a_failure_by_that_name_and_one_without_usage_is_not_guessed_at() -> None:
+def test_an_empty_reply_is_a_failure_by_that_name_whatever_it_counts_and_a_lost_call_is_none() -> None:
     role = delta(role="assistant", content="", usage=usage(7, 0))
     empty = said(role, STOP, {"choices": [], "usage": usage(7, 0)})
     assert empty.failure is not None
     assert (empty.failure.kind, "(finish_reason stop)" in empty.failure.message) == ("empty", True)
-    assert said(delta(role="assistant", content=""), STOP).failure is None
-    hidden = said(role, STOP, {"choices": [], "usage": usage(7, 2)})
-    assert (hidden.failure, hidden.completion_tokens) == (None, 2)
+    for counted in (None, 1, 40):
+        told = {"choices": [], "usage": usage(7, counted)} if counted else {"choices": []}
+        seen = said(role, STOP, told)
+        assert seen.failure is not None
+        assert seen.failure.kind == "empty"
+        assert ("though it counted" in seen.failure.message) == (counted is not None)
+    lost = said(role, delta(finish_reason="tool_calls"), {"choices": [], "usage": usage(7, 2)})
+    assert (lost.failure, lost.completion_tokens) == (None, 2)
 
 
 REASONING = [

@@ -134,7 +134,7 @@ def _whole(reply: Reply | Refusal, idle_ms: int, timeout_ms: int, until: float) 
 
 def _done(this: Found, parts: "_Parts", done: Done, reply: Reply) -> Found:
     outcome = "complete" if this.finish else "cut"
-    if outcome == "complete" and this.completion == 0 and not this.stamps:
+    if outcome == "complete" and not this.stamps and (this.completion == 0 or not this.for_tools):
         outcome = "empty"
     _put_together(this, parts, outcome, done.at, reply)
     ends = done.at + LINGER_MS if reply.end.kind == "never" else min(reply.end.at, done.at + LINGER_MS)

@@ -15,7 +15,7 @@ from swarm.client.reply.calls import Calls
 from swarm.client.reply.chunks import MOST_TOKENS, Chunk, Delta, Usage
 from swarm.client.reply.events import MAX_EVENT_BYTES, ErrorEvent, EventStream, TooLongError
 from swarm.client.reply.finish import finish_of, shown
-from swarm.recording.records import ErrorKind
+from swarm.recording.records import TOOL_ENDS, ErrorKind
 
 _DONE = b"[DONE]"
 
@@ -91,11 +91,14 @@ class ChatStream:
     def done(self, stamp_ns: int) -> None:
         """The terminal event has come."""
         self._seen.end_ns = stamp_ns
-        if self._seen.finish_reason is None:
+        reason = self._seen.finish_reason
+        if reason is None:
             self.fail("cut", "the server ended the stream without a finish_reason")
-        elif self._seen.completion_tokens == 0 and not self._seen.stamps:
-            reason = self._seen.finish_reason
-            self.fail("empty", f"the reply was empty: the server ended it without a token (finish_reason {reason})")
+        elif not self._seen.stamps and (self._seen.completion_tokens == 0 or reason not in TOOL_ENDS):
+            counted = f", though it counted {tokens}" if (tokens := self._seen.completion_tokens) else ""
+            self.fail(
+                "empty", f"the reply was empty: the server ended it without a token{counted} (finish_reason {reason})"
+            )
         self.over = True
 
     def fail(self, kind: ErrorKind, message: str) -> None:
