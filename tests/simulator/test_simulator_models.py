@@ -198,6 +198,12 @@ def test_a_key_beside_a_nested_text_config_is_not_ignored_either(key):
         shape({"text_config": llama(), key: 4, "vision_config": {"num_hidden_layers": 24}, "vision_feature_layer": -1})
 
 
+@pytest.mark.parametrize("change", [{"model_type": "jetmoe"}, {"model_type": "t5"}, {"is_encoder_decoder": True}])
+def test_a_model_that_is_no_plain_decoder_is_refused(change):
+    with pytest.raises(ValueError, match="model_type = "):
+        shape(llama(**change))
+
+
 def test_an_unknown_kind_of_layer_is_refused_with_its_name():
     with pytest.raises(ValueError, match="layer_types has 'quantum_attention'"):
         shape(llama(layer_types=["quantum_attention"] * 32))

@@ -14,6 +14,8 @@ from typing import Any
 NESTED = ("text_config", "llm_config", "language_config")
 """Where models that also see or hear keep the language model's part."""
 
+_UNLIKE = frozenset({"jetmoe", "moshi", "doge", "t5", "bart", "whisper"})
+"""Model types whose keys mean something else: experts in attention, several transformers, encoders."""
 _TOPIC = re.compile(
     r"expert|moe|window|sliding|swa_|chunk|layer|quant|spars|dense|mamba|ssm|conv|lora|hybrid|pattern|interleav|period"
     r"|interval|recurr|linear|latent|compress|index_|block|mlp|ffn|heads?($|_)|shared|k_eq_v|topk|top_k|local_attn"
@@ -58,6 +60,9 @@ class Config:
             defaults.get(self.model_type) or defaults.get(f"{self.model_type}_text") or {}
         )
         self._taken: set[str] = set()
+
+        if self.model_type in _UNLIKE or self._inner.get("is_encoder_decoder"):
+            raise ValueError(f"config.json: model_type = {_short(self.model_type)} is not modelled")
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value, the model type's default where the file has none or null, or `default`."""

@@ -20,7 +20,9 @@ _SHARED_WIDTHS = (
     "shared_intermediate_size",
 )
 _SHARED_NUMBERS = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert")
-_UNGATED = frozenset({"starcoder2", "gpt_neox", "gptj", "gpt_bigcode", "phi", "falcon", "nemotron", "apertus", "arcee"})
+_UNGATED = frozenset(
+    {"starcoder2", "biogpt", "gpt_neox", "gptj", "gpt_bigcode", "phi", "falcon", "nemotron", "apertus", "arcee"}
+)
 """Model types whose networks have two matrices; the others have a third one, the gate."""
 
 
@@ -64,7 +66,8 @@ def _number(c: Config, keys: tuple[str, ...]) -> int:
 
 def _matrices(c: Config, name: str, width: int) -> dict[str, int]:
     size = c.count("hidden_size") * width
-    gated = "relu2" not in (c.get("mlp_hidden_act"), c.get("hidden_act")) and c.model_type not in _UNGATED
+    squared = "relu2" in (c.get("mlp_hidden_act"), c.get("hidden_act")) and c.model_type != "bitnet"
+    gated = not squared and c.model_type not in _UNGATED
     gate = {f"{name}.gate_proj": size} if gated else {}
     return gate | {f"{name}.up_proj": size, f"{name}.down_proj": size}
 
