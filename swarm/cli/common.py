@@ -46,7 +46,8 @@ Workload = Annotated[
         "--workload",
         envvar="SWARM_WORKLOAD",
         metavar="NAME|PATH",
-        help="Agents' work: full, quick, a trace's file, a run directory, or a folder of tasks.",
+        help="Agents' work: coding, coding-64k, claude-code, swe-agent, session-short, full, quick, a trace's file, "
+        "a run directory, or a folder of tasks.",
     ),
 ]
 Settings = Annotated[

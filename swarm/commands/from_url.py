@@ -38,7 +38,7 @@ def document_for(server: Server, workload: str | None = None, *, soak: bool = Fa
         found.model,
         key_env=key_env,
         most_tokens=found.max_model_len,
-        replays="agents.trace" in chosen,
+        chosen=chosen,
     )
     if soak:
         quick.as_soak(document)

@@ -11,6 +11,7 @@ import yaml
 from swarm.errors import UsageError
 from swarm.scenario.document import Document
 from swarm.scenario.schema import Agents
+from swarm.sessions.presets import PRESETS
 
 SCRIPT_CONTEXT, TRACE_CONTEXT = 9000, 32_000
 """Tokens that hold every bundled task; and, where the server does not tell its limit, for a recorded session."""
@@ -43,9 +44,11 @@ def _doubled(low: int, high: int) -> list[int]:
 
 
 def workload_settings(name: str) -> dict[str, Any]:
-    """The keys of a scenario that one word stands for: a script's name, a trace's file, a run's directory, or a folder
-    of tasks. Raises UsageError."""
+    """The keys of a scenario that one word stands for: a preset of sessions, a script's name, a trace's file, a run's
+    directory, or a folder of tasks. Raises UsageError."""
     scripts, path = script_names(), Path(name)
+    if name in PRESETS:
+        return {"agents.script": "session", "agents.session": name}
     if name in scripts:
         return {"agents.script": name}
     if path.is_file() or (path / "events.jsonl").is_file():
@@ -53,23 +56,25 @@ def workload_settings(name: str) -> dict[str, Any]:
     if path.is_dir():
         return {"tasks": {"path": name}}
     raise UsageError(
-        f"--workload {name}: no such file or folder; expected {', '.join(scripts)}, a trace's file, a run directory or "
+        f"--workload {name}: no such file or folder; expected {', '.join([*PRESETS, *scripts])}, a trace's file, a run directory or "
         "a folder of tasks"
     )
 
 
 def script_names() -> tuple[str, ...]:
-    return get_args(Agents.model_fields["script"].annotation)
+    return tuple(name for name in get_args(Agents.model_fields["script"].annotation) if name != "session")
 
 
 def server_document(
-    api_base: str, model: str, *, key_env: str | None, most_tokens: int | None, replays: bool = False
+    api_base: str, model: str, *, key_env: str | None, most_tokens: int | None, chosen: dict[str, Any]
 ) -> Document:
     """The scenario of a run on one server. `most_tokens`: the server's limit of prompt and reply; None: it tells none.
-    `replays`: whether a trace is replayed, whose sessions may be long."""
+    `chosen`: the workload's keys, as a replay and sessions have long contexts."""
     name = slug(model)
-    context = min(SCRIPT_CONTEXT, most_tokens or SCRIPT_CONTEXT)
-    if replays:
+    preset = PRESETS.get(chosen.get("agents.session", ""))
+    wanted = preset.context if preset else SCRIPT_CONTEXT
+    context = min(wanted, most_tokens or wanted)
+    if "agents.trace" in chosen:
         context = most_tokens or TRACE_CONTEXT
     data = {
         "name": name,

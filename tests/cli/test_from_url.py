@@ -77,7 +77,12 @@ def test_a_scenario_runs_on_another_server_and_leaves_the_old_ones_key_behind(se
 
 @pytest.mark.parametrize(
     ("given", "key", "value"),
-    [("quick", "script", "quick"), ("folder", "tasks", None), ("trace", "driver", "trace")],
+    [
+        ("coding", "script", "session"),
+        ("quick", "script", "quick"),
+        ("folder", "tasks", None),
+        ("trace", "driver", "trace"),
+    ],
 )
 def test_one_word_names_the_workload(server, tmp_path, given, key, value):
     write_project(tmp_path)
@@ -95,7 +100,11 @@ def test_one_word_names_the_workload(server, tmp_path, given, key, value):
     [
         (["run"], 2, "give a server's address or a scenario file"),
         (["run", "URL", "--model", "gpt-9"], 5, "does not serve the model 'gpt-9'; it serves: moe-30b"),
-        (["run", "URL", "--workload", "nope"], 2, "--workload nope: no such file or folder; expected full, quick"),
+        (
+            ["run", "URL", "--workload", "nope"],
+            2,
+            "--workload nope: no such file or folder; expected coding, coding-64k",
+        ),
         (["run", "URL", "--concurrency", "8-1"], 2, "--agents: 8-1: expected 1 to 64 numbers of agents"),
         (["run", "URL", "--concurrency", "many"], 2, "expected numbers of agents such as 4, 1,4,8, 1-16"),
         (["run", "URL", "--api-key-env", "UNSET_KEY"], 2, "the environment variable UNSET_KEY is not set"),
