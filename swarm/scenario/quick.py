@@ -56,8 +56,8 @@ def workload_settings(name: str) -> dict[str, Any]:
     if path.is_dir():
         return {"tasks": {"path": name}}
     raise UsageError(
-        f"--workload {name}: no such file or folder; expected {', '.join([*PRESETS, *scripts])}, a trace's file, a run directory or "
-        "a folder of tasks"
+        f"--workload {name}: no such file or folder; expected {', '.join([*PRESETS, *scripts])}, a trace's file, a run "
+        "directory or a folder of tasks"
     )
 
 
