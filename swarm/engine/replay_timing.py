@@ -19,7 +19,7 @@ from swarm.trace.structure import Pause, pause
 
 @dataclass(frozen=True)
 class Step:
-    """What lies between two turns that are replayed."""
+    """Two turns that are replayed one after the other."""
 
     before: TraceTurn
     first: TraceTurn

@@ -50,7 +50,7 @@ class Request:
     sent_ns: int = 0
     opening: str = ""
     texts: Sequence[str] = ()
-    """Of each message; "" where it has none."""
+    """The text of each message; "" where it has none."""
     offers: bool = False
     """Whether it offers tools."""
 
@@ -69,7 +69,7 @@ class Request:
 
     @cached_property
     def user_quotes(self) -> tuple[str, ...]:
-        """What its user said, as it is looked for in other prompts."""
+        """The texts of its user, as they are looked for in other prompts."""
         said = zip(self.prompt, self.texts, strict=False)
         return tuple(text for message, each in said if message.role == "user" and (text := quote(each)))
 
@@ -79,7 +79,7 @@ class Request:
         return self.text_from(0)
 
     def text_from(self, place: int) -> str:
-        """What is said from a message on, system messages aside."""
+        """All that is said from a message on, system messages aside."""
         said = zip(self.prompt[place:], self.texts[place:], strict=False)
         return " ".join(opening(text) for message, text in said if message.role not in ("system", "developer"))
 

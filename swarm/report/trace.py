@@ -1,5 +1,6 @@
 """Summary of a trace for people: a few lines for a terminal, and a picture."""
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.table import Table
 from swarm.report.plot import HEIGHT, WIDTH, Axis, plot
 from swarm.report.table import number, percent
 from swarm.text import counted, listed
+from swarm.trace.prefix import WORDS
 
 Description = dict[str, Any]
 """As of `swarm.trace.statistics.describe`."""
@@ -50,6 +52,7 @@ def print_trace(name: str, found: Description, console: Console) -> None:
     )
     if again != best:
         say(f"A replay can reach {percent(again, 1)}: the history's replies are then other text than was written.")
+    _prefix(found["prefix"], say)
     if found["calls"]:
         say(f"Calls: {listed(f'{count} {tool}' for tool, count in found['calls'].items())}.")
     if found["failures"]:
@@ -59,6 +62,24 @@ def print_trace(name: str, found: Description, console: Console) -> None:
         say(f"Not streamed: {counted(found['not_streamed'], 'turn')}.")
     for note in found["notes"]:
         say(f"  note: {note}", "dim")
+
+
+def _prefix(found: Description, say: Callable[[str], None]) -> None:
+    """What broke prefixes, a line for each kind, the costliest first."""
+    if not found["by_kind"]:
+        return
+    say(
+        f"Prefilled again though an earlier prompt had it: {found['lost_tokens']:,} tokens; avoidable: "
+        f"{found['avoidable_tokens']:,} ({percent(found['avoidable_share'], 1)} of the prompt tokens)."
+    )
+    for kind, each in found["by_kind"].items():
+        seconds = "" if each["lost_s"] is None else f", about {each['lost_s']:,.1f} s of prefill"
+        place = "" if each["message"] is None else f", message {each['message']}"
+        who = f" ({each['role']})" if each["role"] else ""
+        say(
+            f"  {WORDS[kind]}: {counted(each['turns'], 'turn')}, {each['lost_tokens']:,} tokens{seconds}; most in "
+            f"{each['session']} turn {each['turn']}{place}{who}: {each['change']}"
+        )
 
 
 def _sessions(found: Description) -> str:

@@ -6,15 +6,18 @@ too. The last token of a prompt never counts as a hit: a server computes it to h
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from statistics import fmean, quantiles
 from typing import Any
 
+from swarm.trace import prefix
 from swarm.trace.format import Trace, TraceTurn
 from swarm.trace.structure import Pause, Prompt, after_reply, first_attempts, new_lengths, pause, whole_prompts
 
+MOST_BREAKS = 1000
+"""Breaks of prefixes that are told one by one, those that cost most."""
 BLOCK_TOKENS = 16
 """Block size of a server's KV cache, in tokens, by vLLM's default; only whole blocks are kept."""
 
@@ -23,6 +26,7 @@ BLOCK_TOKENS = 16
 class Hit:
     """Tokens of a prompt, and how many of its first ones an unbounded cache would have."""
 
+    session: str
     turn: int
     prompt: float
     by_message: float
@@ -59,7 +63,7 @@ def describe(trace: Trace) -> dict[str, Any]:
         "span_s": (max(times) - min(times)) / 1e9 if times else None,
         "turns_per_session": _spread([len(each) for each in sessions.values()]),
         "prompt_tokens": _spread([round(hit.prompt) for hit in hits]),
-        "estimated": any(prompt.turn.prompt_tokens is None for prompt in prompts),
+        "estimated": any(prompt.turn.prompt_tokens is None and prompt.turn.error is None for prompt in prompts),
         "reply_tokens": _spread(replies),
         "new_tokens": _spread([round(hit.prompt - hit.by_message) for hit in hits]),
         "tool_s": _spread(known["tool"]),
@@ -67,10 +71,26 @@ def describe(trace: Trace) -> dict[str, Any]:
         "calls": dict(calls.most_common()),
         "cache": _rates(hits),
         "by_turn": _by_turn(hits),
+        "prefix": _breaks(sessions, sizes, hits),
     }
 
 
 _KINDS = ("tool", "think")
+
+
+def _breaks(sessions: Mapping[str, Sequence[Prompt]], sizes: dict[str, float], hits: Sequence[Hit]) -> dict[str, Any]:
+    """Where prefixes broke: all of it by kind, the breaks themselves, and what of their tokens need not have been."""
+    possible = {(hit.session, hit.turn): hit.by_block for hit in hits}
+    found = prefix.breaks(sessions, sizes, possible)
+    total = sum(hit.prompt for hit in hits)
+    avoidable = sum(each.lost_tokens for each in found if each.kind not in prefix.BY_DESIGN)
+    return {
+        "lost_tokens": sum(each.lost_tokens for each in found),
+        "avoidable_tokens": avoidable,
+        "avoidable_share": avoidable / total if total else None,
+        "by_kind": prefix.by_kind(found),
+        "breaks": [asdict(each) for each in found[:MOST_BREAKS]],
+    }
 
 
 def _pauses(turns: Sequence[TraceTurn]) -> Iterator[Pause]:
@@ -110,6 +130,7 @@ def _hits(prompts: Iterable[Prompt], sizes: dict[str, float], block_tokens: int 
         whole, alone = (min(_known(prompt.chain, lengths, those), max(0, tokens - 1)) for those in (seen, sent))
         hits.append(
             Hit(
+                session=prompt.turn.session,
                 turn=prompt.turn.number,
                 prompt=tokens,
                 by_message=whole,
