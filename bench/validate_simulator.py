@@ -1,12 +1,15 @@
 """The contention model against the published runs: writes the tables and plots of docs/simulator.md.
 
     python -m bench.validate_simulator           replay, cross-validation, plots (some 20 s; needs scipy)
+    python -m bench.validate_simulator --fit     first fits profiles.json anew to all tasks, for new general constants
 
 Replay: every published task goes through the engine in the pattern in which it was dispatched. Cross-validation: the
 parameters are fitted anew on the runs of one and two at a time, and predict those with three and four in flight.
 """
 
 import csv
+import json
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,6 +21,7 @@ from statistics import fmean
 from swarm.report.plot import Axis, plot
 from swarm.simulator.engine.cost import CostModel, prefill_attention
 from swarm.simulator.profiles import data_files, profiles
+from swarm.simulator.profiles.efficiencies import Machine, efficiencies
 from swarm.simulator.profiles.fitting import Bounds, fit
 from swarm.simulator.profiles.profiles import Profile
 from swarm.simulator.sizing import decode_rate
@@ -30,6 +34,16 @@ DOCS = ROOT / "docs"
 BEGIN, END = "<!-- python -m bench.validate_simulator -->", "<!-- end -->"
 TRAINING = 2
 """Levels up to this one are fitted on, in the cross-validation."""
+FITTED = (
+    *("eta_weights", "eta_lm_head_single", "eta_lm_head_batched", "eta_experts", "eta_kv"),
+    *("layer_overhead_us", "allreduce_us"),
+)
+GENERAL = (
+    *("eta_flops_dense", "eta_flops_attention", "roofline_power", "routing_power"),
+    *("allreduce_bytes_per_s", "cpu_per_request_us", "quant", "link", "p2p", "engine", "power_limit_w"),
+)
+DECODE_ERROR = 0.025
+"""Of the fitted profiles, up to four requests: no configuration's mean error is above it."""
 # The overheads of the dense model stay: its one configuration cannot tell them from the reading of its weights.
 PARAMETERS = {
     "eta_weights": Bounds(0.8, 0.2, 1),
@@ -119,7 +133,45 @@ def cross_validate(every: list[Batch]) -> tuple[dict[str, float], dict[int, list
     return values, by_level
 
 
+def fit_profiles() -> None:
+    """Writes profiles.json: the general constants where the tasks tell nothing, and the others as all tasks want them.
+
+    Eager mode keeps its launches, which were fitted per configuration.
+    """
+    path = Path(data_files.__file__).parent / "profiles.json"
+    document = json.loads(path.read_text("utf-8"))
+    entries = [entry | _general(entry) for entry in document["profiles"]]
+    base = {entry["name"]: profiles.parse(entry, where=entry["name"]) for entry in entries}
+    every = [batch for file in PROFILES for batch in batches(file)]
+
+    def errors(values: dict[str, float]) -> list[float]:
+        found = []
+        for batch in every:
+            predicted = walls(adapted(base[PROFILES[batch.file]], values), batch.tokens)
+            found += [p / m - 1 for p, m in zip(predicted, batch.measured_s, strict=True)]
+        return found
+
+    values = {name: fitted.value for name, fitted in fit(PARAMETERS, errors).items()}
+    for entry in entries:
+        one = adapted(base[entry["name"]], values)
+        entry |= {name: float(f"{getattr(one, name):.3g}") for name in FITTED}
+    document["profiles"] = entries
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    text = re.sub(r"\[\s+([\d,\s]+?)\s+\]", lambda found: "[" + " ".join(found[1].split()) + "]", text)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _general(entry: dict) -> dict:
+    link = "nvlink" if "nvlink" in entry["name"] else "pcie" if entry["tp"] > 1 else None
+    machine = Machine(gpu=entry["gpu"], tp=entry["tp"], link=link, engine="0.17")
+    reached = efficiencies(machine, quant="awq", moe=bool(entry["experts"]))
+    return {name: reached[name] for name in GENERAL} | {"kv_cache_dtype": "auto", "decode_error": DECODE_ERROR}
+
+
 def main() -> None:
+    if "--fit" in sys.argv[1:]:
+        fit_profiles()
+        sys.exit("profiles.json written; run this again without --fit for the tables and plots")
     replayed = {file: replay(file) for file in PROFILES}
     every = [batch for file in PROFILES for batch in batches(file)]
     values, by_level = cross_validate(every)

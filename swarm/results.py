@@ -318,9 +318,26 @@ class TrialResults(Measured, frozen=True, kw_only=True):
     trial: Positive
 
 
+class ExpectedError(msgspec.Struct, frozen=True, kw_only=True):
+    """How far off a prediction may be: shares of the numbers. Four of five published points of its class were within
+    them, by a model that was not fitted to their machines."""
+
+    tokens_per_s: Annotated[Size, Meta(description="Error of what decoding decides: tok/s, ITL, TPOT.")]
+    ttft_s: Annotated[Size, Meta(description="Error of the time to the first token.")]
+    points: Annotated[
+        Amount, Meta(description="Published points of the class; 0: the profile's own, found by measuring.")
+    ]
+    advice: Annotated[
+        str | None, Meta(description="Where its class has too few points, and the errors are those of all, widened.")
+    ] = None
+
+
 class StageResults(Measured, frozen=True, kw_only=True):
     """A target at one level: distributions and counts pooled over its trials, rates averaged."""
 
+    expected_error: Annotated[
+        ExpectedError | None, Meta(description="Of a predicted stage; null of a measured one.")
+    ] = None
     ci95: Annotated[
         dict[str, Interval],
         Meta(
@@ -495,6 +512,13 @@ class TargetCapacity(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     probes: list[Probe]
     curve: list[CurvePoint]
+    agents_low: Annotated[
+        Amount | None, Meta(description="The most if predicted numbers are as much worse as their errors; else null.")
+    ] = None
+    agents_high: Annotated[
+        Amount | None,
+        Meta(description="Likewise if they are as much better; at most the highest level that was tried."),
+    ] = None
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):

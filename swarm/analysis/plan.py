@@ -15,12 +15,26 @@ from swarm.scenario.units import parse_duration, parse_share
 
 
 @dataclass(frozen=True)
+class ErrorBand:
+    """How far predictions may be off with at most `streams` requests at once and `context` tokens each; None: any."""
+
+    streams: Annotated[float, msgspec.Meta(ge=0)] | None
+    context: Annotated[float, msgspec.Meta(ge=0)] | None
+    tokens_per_s: Annotated[float, msgspec.Meta(ge=0)]
+    ttft_s: Annotated[float, msgspec.Meta(ge=0)]
+    points: Annotated[int, msgspec.Meta(ge=0)]
+    advice: str | None = None
+
+
+@dataclass(frozen=True)
 class Target:
     name: str
     architecture: Architecture | None
     """None: neither the scenario nor the model's name tells."""
     model: str | None
     gpus: Annotated[int, msgspec.Meta(ge=1)]
+    errors: tuple[ErrorBand, ...] = ()
+    """Of its predictions, the narrowest bands first."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +85,20 @@ class Plan:
 def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Plan:
     """The plan in a resolved scenario (as `scenario.yaml` holds it) and the run's environment.
 
-    Of the environment it reads `predicted`, and, where it has them, `started_at` (ISO 8601) and `targets.NAME.model`,
-    the model that a target turned out to serve. Raises UsageError when the scenario is not a resolved one.
+    Of the environment it reads `predicted`, and, where it has them, `started_at` (ISO 8601), `targets.NAME.model`, the
+    model that a target turned out to serve, and `targets.NAME.expected_errors` of a prediction. Raises UsageError when
+    the scenario is not a resolved one.
     """
     try:
-        models = {name: found.get("model") for name, found in (environment.get("targets") or {}).items()}
+        facts = environment.get("targets") or {}
+        models = {name: found.get("model") for name, found in facts.items()}
+        errors = {name: _bands(found.get("expected_errors")) for name, found in facts.items()}
         plan = Plan(
             name=scenario["name"],
             started_at=_moment(environment.get("started_at")),
             predicted=environment["predicted"],
             driver=scenario["agents"].get("driver", "script"),
-            targets=tuple(_target(target, models) for target in scenario["targets"]),
+            targets=tuple(_target(target, models, errors) for target in scenario["targets"]),
             levels=tuple(sorted(scenario["agents"]["levels"])),
             trials=scenario["stage"]["trials"],
             limits=Limits(
@@ -126,7 +143,14 @@ def _soak(scenario: Mapping[str, Any]) -> SoakPlan:
     return SoakPlan(soak["pattern"], window_s, duration_s, planned)
 
 
-def _target(target: Mapping[str, Any], models: Mapping[str, str | None]) -> Target:
+def _bands(told: Any) -> tuple[ErrorBand, ...]:
+    return msgspec.convert(told or (), tuple[ErrorBand, ...])
+
+
+def _target(
+    target: Mapping[str, Any], models: Mapping[str, str | None], errors: Mapping[str, tuple[ErrorBand, ...]]
+) -> Target:
     simulated = (target.get("simulate") or {}).get("profile")
     model = models.get(target["name"]) or target.get("model") or simulated
-    return Target(target["name"], target.get("architecture") or architecture_of(model), model, target["gpus"])
+    kind = target.get("architecture") or architecture_of(model)
+    return Target(target["name"], kind, model, target["gpus"], errors.get(target["name"], ()))

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from swarm.analysis.capacity.answer import answer
 from swarm.analysis.capacity.judge import judge
 from swarm.analysis.compare_targets import compare, crossings
+from swarm.analysis.expected_errors import agents_between, of_stage
 from swarm.analysis.headline import digest
 from swarm.analysis.plan import Plan, Target
 from swarm.analysis.read import Notes, read_events, read_histograms, read_plan, read_server
@@ -19,8 +22,8 @@ from swarm.analysis.window import Window
 from swarm.recording import rundir
 from swarm.recording.histograms import StageKey
 from swarm.recording.records import SIGNALS, Stage
-from swarm.results import Capacity, Results, TargetResults, stage_name
-from swarm.scenario.thresholds import parse_slo
+from swarm.results import Capacity, Results, TargetCapacity, TargetResults, stage_name
+from swarm.scenario.thresholds import Slo, parse_slo
 
 SCHEMA_VERSION: Final = 1
 Trials = dict[StageKey, Trial]
@@ -110,10 +113,11 @@ def _target(plan: Plan, target: Target, trials: Trials) -> TargetResults:
     def of_level(level: int, count: int) -> list[Trial | None]:
         return [trials.get((target.name, level, number)) for number in range(1, count + 1)]
 
-    stages = [
+    measured = [
         stage(level, of_level(level, count), of_level(1, count), target.gpus, plan.limits)
         for level, count in counts.items()
     ]
+    stages = [msgspec.structs.replace(one, expected_error=of_stage(one, target.errors)) for one in measured]
     return TargetResults(
         name=target.name,
         architecture=target.architecture,
@@ -135,20 +139,25 @@ def _capacity(plan: Plan, targets: Sequence[TargetResults]) -> Capacity:
     return Capacity(
         slo=list(plan.capacity.slo),
         most=plan.capacity.most,
-        targets=[
-            answer(
-                target.name,
-                {
-                    one.agents: judge(one, slos, predicted=plan.predicted)
-                    for one in target.stages
-                    if one.status == "run"
-                },
-                plan.capacity.most,
-                predicted=plan.predicted,
-                stages=target.stages,
-            )
-            for target in targets
-        ],
+        targets=[_answer(plan, plan.capacity.most, target, slos) for target in targets],
+    )
+
+
+def _answer(plan: Plan, most: int, target: TargetResults, slos: Sequence[Slo]) -> TargetCapacity:
+    run = [one for one in target.stages if one.status == "run"]
+    probes = {one.agents: judge(one, slos, predicted=plan.predicted) for one in run}
+    found = answer(target.name, probes, most, predicted=plan.predicted, stages=target.stages)
+    between = agents_between(probes, slos, {one.agents: one.expected_error for one in run if one.expected_error})
+    if between is None:
+        return found
+    low, high = between
+    told = f"{low} to {high}" if low < high else str(low)
+    more = " or more" if high == max(probes) else ""
+    return msgspec.structs.replace(
+        found,
+        agents_low=low,
+        agents_high=high,
+        sentence=f"{found.sentence} Within the prediction's error: {told}{more} agents.",
     )
 
 

@@ -5,19 +5,19 @@ first token or ends, the same requests decode together: the mean gap there is th
 and that much context. A request that is alone from its send to its first token shows the time of its prefill.
 """
 
-from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from swarm.analysis.read import Notes, read_events, read_plan
+from swarm.commands.observed_steps import Prefill, Stream, Stretch, observed, of_attempt, step, ttft
 from swarm.errors import UsageError
 from swarm.recording.records import Attempt
 from swarm.recording.rundir import name_of
-from swarm.simulator.engine.cost import CostModel, prefill_attention
+from swarm.simulator.engine.cost import CostModel
 from swarm.simulator.profiles import profiles
 from swarm.simulator.profiles.fitting import Bounds, Fitted, NoScipyError, fit
 from swarm.simulator.profiles.profiles import Profile
@@ -47,27 +47,6 @@ REMEDIES = {
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """A time in which the same requests decoded, and nothing else: the mean time of a step."""
-
-    level: int
-    decodes: int
-    context: int
-    """Tokens of all of them, in the middle of the stretch."""
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Prefill:
-    """The wait for the first token of a request that was alone."""
-
-    level: int
-    cached: int
-    cold: int
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Calibration:
     """`held_out`: level -> mean relative error of its steps, predicted from the other levels; None: they do not do."""
 
@@ -82,7 +61,7 @@ class Calibration:
         cost = CostModel(self.profile)
         found = defaultdict(list)
         for stretch in self.stretches:
-            found[stretch.level].append((stretch.decodes, _step(cost, stretch) / stretch.seconds - 1))
+            found[stretch.level].append((stretch.decodes, step(cost, stretch) / stretch.seconds - 1))
         return dict(sorted(found.items()))
 
 
@@ -123,95 +102,17 @@ def entry(profile: Profile) -> dict[str, Any]:
 
 def observe(run: Path, target: str) -> tuple[list[Stretch], list[Prefill]]:
     """All that the target's attempts show of single steps."""
-    stages: dict[tuple[int, int], list[_Stream]] = defaultdict(list)
+    stages: dict[tuple[int, int], list[Stream]] = defaultdict(list)
     for record in read_events(run, Notes()):
-        if isinstance(record, Attempt) and record.target == target and (stream := _stream(record)) is not None:
+        if isinstance(record, Attempt) and record.target == target and (stream := of_attempt(record)) is not None:
             stages[record.agents, record.trial].append(stream)
     stretches: list[Stretch] = []
     prefills: list[Prefill] = []
     for (level, _), streams in stages.items():
-        for began, ended, waiting, decoding in _constant(streams):
-            if not waiting and decoding:
-                stretches += _stretch(level, began, ended, decoding)
-        prefills += _alone(level, streams)
+        found, alone = observed(level, streams)
+        stretches += found
+        prefills += alone
     return stretches, prefills
-
-
-@dataclass(frozen=True, eq=False)
-class _Stream:
-    """An attempt: nanoseconds, and the tokens that had come with each stamp."""
-
-    send: int
-    end: int
-    stamps: list[int]
-    tokens: list[int]
-    prompt: int | None
-    cached: int | None
-
-
-def _stream(attempt: Attempt) -> _Stream | None:
-    """None where it was not recorded what came when."""
-    if attempt.chunks is None:
-        return None
-    stamps, tokens, at, count = [], [], attempt.t_ns, 0
-    for gap, brought in zip(attempt.chunks, attempt.chunk_tokens or (), strict=False):
-        at, count = at + gap, count + brought
-        stamps.append(at)
-        tokens.append(count)
-    return _Stream(attempt.t_ns, attempt.end_ns, stamps, tokens, attempt.prompt_tokens, attempt.cached_tokens)
-
-
-def _constant(streams: Sequence[_Stream]) -> Iterator[tuple[int, int, int, list[_Stream]]]:
-    """Times between which nobody joins or leaves: begin, end, requests before their first token, requests after it."""
-    changes: list[tuple[int, int, _Stream]] = []
-    for stream in streams:
-        first = stream.stamps[0] if stream.stamps else stream.end
-        changes += [(stream.send, 0, stream), (first, 1, stream), (stream.end, 2, stream)]
-    changes.sort(key=lambda change: change[:2])
-    waiting, decoding, before = 0, dict[_Stream, None](), 0
-    for time, kind, stream in changes:
-        if time > before:
-            yield before, time, waiting, list(decoding)
-        if kind == 0:
-            waiting += 1
-        elif kind == 1:
-            waiting -= 1
-            decoding[stream] = None
-        else:
-            decoding.pop(stream)
-        before = time
-
-
-def _stretch(level: int, began: int, ended: int, decoding: list[_Stream]) -> Iterator[Stretch]:
-    """The mean step of a constant time, seen by one of the requests: they all get their tokens together."""
-    if any(stream.prompt is None for stream in decoding):
-        return
-    one = decoding[0]
-    inside = [at for at, stamp in enumerate(one.stamps) if began < stamp < ended]
-    if len(inside) <= LEAST_GAPS:
-        return
-    first, last = inside[0], inside[-1]
-    steps = one.tokens[last] - one.tokens[first]
-    middle = (one.stamps[first] + one.stamps[last]) // 2
-    context = sum((stream.prompt or 0) + _tokens_at(stream, middle) for stream in decoding)
-    if steps > 0:
-        yield Stretch(level, len(decoding), context, (one.stamps[last] - one.stamps[first]) / steps / 1e9)
-
-
-def _tokens_at(stream: _Stream, time: int) -> int:
-    at = bisect_right(stream.stamps, time)
-    return stream.tokens[at - 1] if at else 0
-
-
-def _alone(level: int, streams: Sequence[_Stream]) -> Iterator[Prefill]:
-    busy_until = 0
-    ordered = sorted(streams, key=lambda stream: stream.send)
-    for stream, after in zip(ordered, [*ordered[1:], None], strict=True):
-        alone = stream.send >= busy_until and stream.stamps and (after is None or after.send >= stream.stamps[0])
-        busy_until = max(busy_until, stream.end)
-        if alone and stream.prompt is not None and stream.cached is not None:
-            seconds = (stream.stamps[0] - stream.send) / 1e9
-            yield Prefill(level, stream.cached, stream.prompt - stream.cached, seconds)
 
 
 def _start(run: Path, profile_name: str | None, target: str | None) -> tuple[Profile, str]:
@@ -256,27 +157,12 @@ def _with(base: Profile, values: Mapping[str, float]) -> Profile:
 
 def _decode_errors(profile: Profile, stretches: Sequence[Stretch]) -> list[float]:
     cost = CostModel(profile)
-    return [_step(cost, stretch) / stretch.seconds - 1 for stretch in stretches]
-
-
-def _step(cost: CostModel, stretch: Stretch) -> float:
-    return cost.terms(stretch.decodes, stretch.context).total
+    return [step(cost, stretch) / stretch.seconds - 1 for stretch in stretches]
 
 
 def _prefill_errors(profile: Profile, prefills: Sequence[Prefill]) -> list[float]:
     cost = CostModel(profile)
-    return [_ttft(cost, profile, prefill) / prefill.seconds - 1 for prefill in prefills]
-
-
-def _ttft(cost: CostModel, profile: Profile, prefill: Prefill) -> float:
-    """The time before the queue, and a step for each chunk of the prompt."""
-    seconds, computed, left = profile.api_overhead_s, prefill.cached, prefill.cold
-    while left > 0:
-        chunk = min(left, profile.max_num_batched_tokens)
-        left -= chunk
-        seconds += cost.terms(0, 0, chunk, prefill_attention(computed, chunk), 0 if left else 1).total
-        computed += chunk
-    return seconds
+    return [ttft(cost, profile, prefill) / prefill.seconds - 1 for prefill in prefills]
 
 
 def _refuse_unknown(fitted: Mapping[str, Fitted], run: Path) -> None:

@@ -32,7 +32,7 @@ from swarm.errors import UsageError
 from swarm.recording.recorder import Recorder
 from swarm.recording.status import AgentStatus
 from swarm.scenario.schema import Scenario, Target
-from swarm.simulator.profiles import profiles
+from swarm.simulator.profiles import accuracy, profiles
 from swarm.simulator.profiles.profiles import Profile
 
 FLUSH_S = 120.0
@@ -89,7 +89,8 @@ def predict_scenario(
     with new_run(scenario, out, show, part, course) as asked:
         prepared = _prepared(scenario)
         facts: dict[str, dict[str, Any]] = {
-            name: {"model": profile.name, "profile": asdict(profile)} for name, profile in known.items()
+            name: {"model": profile.name, "profile": asdict(profile), "expected_errors": accuracy.bands(profile)}
+            for name, profile in known.items()
         }
         _say(show, f"{asked.summary}, in virtual time; results in {asked.directory}")
         for name, made in prepared.items():

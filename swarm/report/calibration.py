@@ -15,6 +15,19 @@ def parameters(fitted: Mapping[str, Fitted]) -> str:
     return "\n".join(lines)
 
 
+def constants(found: Sequence[tuple[str, float, float, bool]]) -> str:
+    """A server's constants: what they mean, the profile's value, the server's, and whether its answers tell it."""
+    lines = [f"{'constant':52} {'profile':>9} {'server':>9}"]
+    for meaning, before, value, told in found:
+        lines.append(f"{meaning:52} {before:9.4g} {f'{value:9.4g}' if told else '     as is, not told'}")
+    return "\n".join(lines)
+
+
+def answers(errors: Mapping[str, float]) -> str:
+    """How far the fitted profile is off at each question."""
+    return "\n".join([f"{'question':52} off by", *(f"{key:52} {error:6.1%}" for key, error in errors.items())])
+
+
 def checks(errors: Errors, held_out: Mapping[int, float | None]) -> str:
     lines = ["agents  stretches  mean error, fitted  mean error, held out"]
     for level, found in errors.items():

@@ -21,7 +21,7 @@ from swarm.report import html_timeline
 from swarm.report.charts import COLOURS, stacked
 from swarm.report.compared import verdict
 from swarm.report.html_curves import Series, degradation, percentiles, tradeoff
-from swarm.report.table import SERVED, columns, every, judged, notes, percent, rows
+from swarm.report.table import SERVED, columns, every, judged, notes, percent, rows, trust
 from swarm.results import Cause, Comparison, Results
 from swarm.scenario.thresholds import Slo, parse_slo
 from swarm.text import MOST_SETTINGS, counted, listed
@@ -54,6 +54,7 @@ class Run:
 def to_html(views: Sequence[View]) -> str:
     """The page; the same for the same runs."""
     series = list(_series(views))
+    predicted = any(view.results.predicted for view in views)
     timelines = _timelines(views, series)
     script, style = _asset("page.js"), _asset("page.css")
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -65,9 +66,9 @@ def to_html(views: Sequence[View]) -> str:
         style=Markup(style),
         colours=COLOURS,
         runs=[_run(view) for view in views],
-        columns=columns(every()),
-        served=SERVED,
-        rows=[group for view in views for group in _groups(view, several=len(views) > 1)],
+        columns=columns(every(), predicted=predicted),
+        served=" ".join([SERVED, *dict.fromkeys(line for view in views for line in trust(view.results))]),
+        rows=[group for view in views for group in _groups(view, predicted, several=len(views) > 1)],
         any_invalid=any(view.results.verdict != "valid" for view in views),
         series=series,
         panels=[*degradation(series), tradeoff(series, _slos(views))],
@@ -155,9 +156,9 @@ def _passed(results: Results) -> str:
     return f"Every stage passed every check: agents alive, load generator fast enough, {', '.join(checked)}."
 
 
-def _groups(view: View, *, several: bool) -> Iterator[list[list[str]]]:
-    """The table's rows by target; the name stands in the first row of each."""
-    cells = rows(view.results, every())
+def _groups(view: View, predicted: bool, *, several: bool) -> Iterator[list[list[str]]]:
+    """The table's rows by target; the name stands in the first row of each. `predicted`: any run of the page is."""
+    cells = rows(view.results, every(), predicted=predicted)
     for target in view.results.targets:
         own = [row for row in cells if row[0] == target.name]
         name = f"{target.name} ({view.name})" if several else target.name

@@ -16,6 +16,7 @@ FIRST = " (values from the first stage listed)"
 Measured = tuple[Metric, Column]
 SERVED = '"tok/s per agent": the median agent\'s output rate while it has a request in flight (no tool and think time).'
 """Printed under every table: an agent that waits on tools gets less than that by the clock."""
+OFF = '"may be off": four of five published points of such machines were within it.'
 
 
 def every() -> list[Measured]:
@@ -47,14 +48,37 @@ def _column(name: str) -> Measured:
     return metric, column or Column(head=metric.label, unit=unit, stat=stat, digits=metric.digits)
 
 
-def columns(shown: Sequence[Measured]) -> list[Column]:
-    """The model and its agents, and then `shown`."""
-    return [Column(head="model"), Column(head="agents"), *(column for _, column in shown)]
+def columns(shown: Sequence[Measured], *, predicted: bool = False) -> list[Column]:
+    """The model and its agents, and then `shown`; `predicted`: and by how much they may be off."""
+    errors = [Column(head="may be off", unit="tok/s, TTFT")] if predicted else []
+    return [Column(head="model"), Column(head="agents"), *(column for _, column in shown), *errors]
 
 
-def rows(results: Results, shown: Sequence[Measured]) -> list[list[str]]:
+def rows(results: Results, shown: Sequence[Measured], *, predicted: bool = False) -> list[list[str]]:
     """A row per stage and target, a cell per column; an invalid stage has a "!" behind its agents."""
-    return [[target.name, *_cells(stage, shown)] for target in results.targets for stage in target.stages]
+    return [
+        [target.name, *_cells(stage, shown), *([off(stage)] if predicted else [])]
+        for target in results.targets
+        for stage in target.stages
+    ]
+
+
+def off(stage: StageResults) -> str:
+    """`±12%, ±25%`: by how much tok/s and TTFT of a predicted stage may be off."""
+    error = stage.expected_error
+    return f"±{percent(error.tokens_per_s)}, ±{percent(error.ttft_s)}" if error else "-"
+
+
+def trust(results: Results) -> list[str]:
+    """What the errors of a prediction mean, and where only a measurement helps."""
+    stages = [(target.name, stage) for target in results.targets for stage in target.stages if stage.expected_error]
+    if not stages:
+        return []
+    unknown: dict[str, dict[str, None]] = {}
+    for name, stage in stages:
+        if stage.expected_error and stage.expected_error.advice:
+            unknown.setdefault(stage.expected_error.advice, {})[f"{name} at {stage.agents}"] = None
+    return [OFF, *(f"{listed(where, MOST_SETTINGS)}: {advice}." for advice, where in unknown.items())]
 
 
 def judged(threshold: Threshold) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 from swarm.analysis.summary import answer, details
 from swarm.catalogue import Column
 from swarm.report.soak import soak_lines
-from swarm.report.table import SERVED, Measured, columns, judged, notes, percent, reasons, rows, usual
+from swarm.report.table import SERVED, Measured, columns, judged, notes, percent, reasons, rows, trust, usual
 from swarm.results import Results
 from swarm.text import milliseconds
 
@@ -25,11 +25,14 @@ def print_results(results: Results, console: Console, wanted: Sequence[Measured]
     """The whole ending of a run. `wanted`: the columns of its table, in the place of the usual ones."""
     _verdict(results, console)
     console.print()
-    known, cells = columns(wanted or usual()), rows(results, wanted or usual())
+    known = columns(wanted or usual(), predicted=results.predicted)
+    cells = rows(results, wanted or usual(), predicted=results.predicted)
     shown = _fitting(known, cells, console.width)
     console.print(_table(known, cells, shown))
     if any(column.title == RATE for column in known):
         console.print(SERVED, style="dim", highlight=False)
+    for line in trust(results):
+        console.print(line, style="dim", highlight=False)
     if hidden := [column.title for index, column in enumerate(known) if index not in shown]:
         text = f"Hidden at this width: {', '.join(hidden)}. Widen the terminal or use --markdown."
         console.print(text, style="dim", highlight=False)

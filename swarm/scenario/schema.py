@@ -33,6 +33,8 @@ Count = Annotated[int, Field(ge=1)]
 
 BY_NAME = dict.fromkeys(("model", "gpu", "quant", "tp"))
 EXAMPLES = {"model": "qwen3-coder-30b-a3b", "gpu": "rtx4090", "quant": "awq"}
+PROFILE_FIELDS = {"power_limit": "power_limit_w", "api_overhead": "api_overhead_s"}
+"""Keys of `simulate:` that are called otherwise in a profile, for their unit."""
 SHORT_FORMS = {"simulate": "profile", "trace": "path", "session": "preset"}
 """Sections that may be given as one value, and the key that it then stands for."""
 
@@ -80,6 +82,12 @@ class Simulate(_Section):
     max_num_batched_tokens: Count | None = None
     max_model_len: Tokens | None = None
     kv_tokens: Tokens | None = None
+    link: Literal["nvlink", "pcie"] | None = None
+    p2p: bool | None = None
+    engine: str | None = None
+    power_limit: Annotated[float, Field(gt=0)] | None = None
+    kv_cache_dtype: Literal["auto", "fp8"] | None = None
+    api_overhead: Duration | None = None
     faults: FaultList = []
 
     @model_validator(mode="before")
@@ -100,8 +108,18 @@ class Simulate(_Section):
             raise ValueError(f"`tp` must be a whole number of GPUs, 1 to 512, not {tp!r}")
         return rest | {"profile": f"{model}@{f'{tp}x' if tp else ''}{gpu}{f':{quant}' if quant else ''}"}
 
-    def overrides(self) -> dict[str, int]:
-        return self.model_dump(exclude={"profile", "faults"}, exclude_none=True)
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _version(cls, value: Any) -> Any:
+        if isinstance(value, int | float):
+            raise ValueError(f"write the version in quotes, such as '0.17': {value} may have lost a zero")
+        return value
+
+    def overrides(self) -> dict[str, Any]:
+        """As `swarm.simulator.profiles.profiles.load` takes them, and the simulator's command line."""
+        own = {name: getattr(self, name) for name in type(self).model_fields if name not in ("profile", "faults")}
+        named = {PROFILE_FIELDS.get(name, name): value for name, value in own.items()}
+        return {name: value for name, value in named.items() if value is not None}
 
 
 class Target(_Section):

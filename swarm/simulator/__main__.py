@@ -38,6 +38,12 @@ def _faults(text: str) -> tuple[faults.Fault, ...]:
     return faults.parse(value)
 
 
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"expected true or false, not {text!r}")
+    return text.lower() == "true"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m swarm.simulator", description="A simulated vLLM server.")
     parser.add_argument("--profile", default=profiles.names()[0], help="name of a profile, or a .json file with one")
@@ -50,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-num-batched-tokens", type=int, help="most tokens in a step")
     parser.add_argument("--max-model-len", type=int, help="longest context, prompt and reply")
     parser.add_argument("--kv-tokens", type=int, help="size of the KV cache")
+    parser.add_argument("--link", help="between the GPUs: nvlink or pcie")
+    parser.add_argument("--p2p", type=_switch, help="whether GPUs reach each other over PCIe: true or false")
+    parser.add_argument("--engine", help="version of vLLM")
+    parser.add_argument("--power-limit-w", type=float, help="of each GPU")
+    parser.add_argument("--kv-cache-dtype", help="auto or fp8")
+    parser.add_argument("--api-overhead-s", type=float, help="from a request's arrival to the engine's queue")
     parser.add_argument("--admission", choices=get_args(profiles.Admission), help="when a waiting request may start")
     parser.add_argument("--faults", default="[]", help='JSON: [{"kind": "reset", "rate": 0.02, "seed": 1}]')
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when the process that started it dies")

@@ -8,7 +8,8 @@ import yaml
 from typer.testing import CliRunner
 
 from swarm.cli import app
-from swarm.commands.calibrate import Stretch, calibrate, entry, observe
+from swarm.commands.calibrate import calibrate, entry, observe
+from swarm.commands.observed_steps import Stretch
 from swarm.commands.predict import predict_scenario
 from swarm.errors import UsageError
 from swarm.scenario.load import load_scenario

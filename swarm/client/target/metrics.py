@@ -7,6 +7,7 @@ or expert parallel) work on the same requests: of what they repeat, the highest 
 several models and the target's is one of them, the others are left out. Their names: `swarm.client.dialects`.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -133,6 +134,15 @@ class MetricsReader:
 
     async def read(self) -> dict[str, float] | None:
         """The samples of now; None when there is no answer in time, or none of vLLM's."""
+        page = await self._page()
+        return None if page is None else pick(page, self._connection.model) or None
+
+    async def pool_tokens(self) -> int | None:
+        """Tokens of the KV cache, as vLLM tells them in `vllm:cache_config_info`; None: it does not."""
+        page = await self._page()
+        return None if page is None else pool_tokens(page)
+
+    async def _page(self) -> bytes | None:
         try:
             async with self._session.get(self._url) as response:
                 if response.status != 200:
@@ -140,6 +150,17 @@ class MetricsReader:
                 page = await response.content.read(MAX_PAGE_BYTES)
                 while not response.content.at_eof() and len(page) < MAX_PAGE_BYTES:
                     page += await response.content.read(MAX_PAGE_BYTES)
+                return page
         except (aiohttp.ClientError, OSError):
             return None
-        return pick(page, self._connection.model) or None
+
+
+def pool_tokens(page: bytes) -> int | None:
+    """Blocks times their size, of the first engine on the page of vLLM's metrics."""
+    line = re.search(rb"^vllm:cache_config_info\{([^\n]{0,4000})\}", page, re.MULTILINE)
+    if line is None:
+        return None
+    numbers = [
+        re.search(rb"(?:^|,)" + name + rb'="(\d{1,12})"', line[1]) for name in (b"num_gpu_blocks", b"block_size")
+    ]
+    return None if None in numbers else math.prod(int(found[1]) for found in numbers if found)

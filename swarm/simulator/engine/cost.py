@@ -18,35 +18,33 @@ from typing import NamedTuple
 from swarm.simulator.profiles.profiles import Profile
 
 
-class Terms(NamedTuple):
-    """The terms of one step, in seconds. Those that overlap are all given: `total` says which of them count."""
+class Batch(NamedTuple):
+    """The terms of one step, in seconds, that do not depend on contexts. Those that overlap are all given: `total` says
+    what they come to."""
 
     weights: float
     dense_flops: float
     experts: float
     expert_flops: float
-    attention: float
-    kv: float
     overhead: float
     allreduce: float
     cpu: float
     eager_gap: float
     eager_launch: float
-    roofline_power: float
+    total: float
+    """Without `eager_launch`."""
+
+
+class Terms(NamedTuple):
+    """The terms of one step, in seconds; `batch` has those that do not depend on contexts."""
+
+    batch: Batch
+    attention: float
+    kv: float
 
     @property
     def total(self) -> float:
-        power = self.roofline_power
-        step = (
-            roofline(self.weights, self.dense_flops, power)
-            + self.attention
-            + roofline(self.experts, self.expert_flops, power)
-            + self.kv
-            + self.overhead
-            + self.allreduce
-            + self.cpu
-        )
-        return max(step + self.eager_gap, self.eager_launch)
+        return max(self.batch.total + self.attention + self.kv, self.batch.eager_launch)
 
 
 def roofline(reading: float, computing: float, power: float) -> float:
@@ -121,6 +119,7 @@ class CostModel:
         self._eager_launch = 0.0 if p.cuda_graphs else p.layers * p.eager_launch_us * 1e-6
         self._experts, self._topk = p.experts, p.topk
         self._read_experts: dict[int, float] = {}
+        self._decoding: dict[int, Batch] = {}
 
     def terms(
         self,
@@ -139,8 +138,12 @@ class CostModel:
         of contexts and pairs as far as the profile's `window` lets a layer see; by default those of equal contexts.
         """
         sampled = decodes if sampled is None else sampled
-        tokens = decodes + prefill_tokens
-        rows = tokens if prefill_tokens else padded(decodes, self._capture_sizes)
+        # Steps that only decode are most of all steps, and alike but for their contexts.
+        batch = self._decoding.get(decodes) if not prefill_tokens and sampled == decodes else None
+        if batch is None:
+            batch = self._batch(decodes, prefill_tokens, sampled)
+            if not prefill_tokens and sampled == decodes:
+                self._decoding[decodes] = batch
         attention = prefill_pairs * self._attention_per_pair
         kv = context * self._kv_per_token + decodes * self._state_per_request
         if self._window:
@@ -149,19 +152,33 @@ class CostModel:
             attention += pairs * self._attention_per_bounded_pair
             kv += bounded * self._kv_per_bounded_token
         return Terms(
-            self._weights_single if sampled <= 1 else self._weights_batched,
-            tokens * self._dense_per_token + sampled * self._lm_head_per_row,
-            self._experts_seconds(rows),
-            tokens * self._expert_flops_per_token,
+            batch,
             # A decoding token's attention is bound by its KV read, which is a term of its own.
             attention,
             kv,
+        )
+
+    def _batch(self, decodes: int, prefill_tokens: int, sampled: int) -> Batch:
+        tokens = decodes + prefill_tokens
+        rows = tokens if prefill_tokens else padded(decodes, self._capture_sizes)
+        weights = self._weights_single if sampled <= 1 else self._weights_batched
+        dense_flops = tokens * self._dense_per_token + sampled * self._lm_head_per_row
+        experts, expert_flops = self._experts_seconds(rows), tokens * self._expert_flops_per_token
+        allreduce = self._allreduce + tokens * self._allreduce_per_token
+        cpu = decodes * self._cpu_per_request
+        return Batch(
+            weights,
+            dense_flops,
+            experts,
+            expert_flops,
             self._overhead,
-            self._allreduce + tokens * self._allreduce_per_token,
-            decodes * self._cpu_per_request,
+            allreduce,
+            cpu,
             self._eager_gap,
             self._eager_launch,
-            self._roofline_power,
+            roofline(weights, dense_flops, self._roofline_power)
+            + roofline(experts, expert_flops, self._roofline_power)
+            + (self._overhead + allreduce + cpu + self._eager_gap),
         )
 
     def prefill_alone(self, cached: int, prompt: int, budget: int) -> float:

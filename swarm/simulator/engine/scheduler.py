@@ -198,6 +198,7 @@ class Engine:
         """Prompt tokens looked up in the prefix cache; `cache_hits` of them were there. Not again after preemption."""
         self.cache_hits = 0
         self.steps = 0
+        self._api_free_at = 0.0
         self._arriving: deque[Request] = deque()
         self._waiting: deque[Request] = deque()
         self._running: dict[Request, None] = {}  # oldest first; each is in one of the next two
@@ -225,14 +226,16 @@ class Engine:
         return len(self._waiting)
 
     def submit(self, request: Request, now: float) -> None:
-        """A request arrives; the engine has it `api_overhead_s` later. ValueError if it can never fit."""
+        """A request arrives; the engine has it when the API has done its part. ValueError if it can never fit."""
         total = request.prompt_tokens + request.output_tokens
         if request.prompt_tokens < 1 or request.output_tokens < 1:
             raise ValueError("a request has at least one prompt token and one output token")
         if total > self.profile.max_context:
             raise ValueError(f"{total} tokens of prompt and reply, but a context holds {self.profile.max_context}")
         request.arrived_at = now
-        request.ready_at = now + self.profile.api_overhead_s
+        busy = self.profile.api_request_s + self.profile.api_token_s * request.prompt_tokens
+        self._api_free_at = max(now, self._api_free_at) + busy
+        request.ready_at = self._api_free_at + self.profile.api_overhead_s
         self._arriving.append(request)
 
     def next_event(self) -> float | None:

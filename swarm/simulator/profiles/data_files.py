@@ -26,6 +26,12 @@ def constants() -> dict[str, dict[str, Any]]:
     return table
 
 
+@cache
+def accuracy() -> dict[str, Any]:
+    """`accuracy.json`: `pooled` errors by kind, and those of `classes`."""
+    return _resource("accuracy.json")
+
+
 def fitted_profiles() -> list[dict[str, Any]]:
     """`profiles.json`: entries as `swarm.simulator.profiles.profiles.parse` reads them."""
     entries: list[dict[str, Any]] = _resource("profiles.json")["profiles"]

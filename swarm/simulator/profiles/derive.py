@@ -58,7 +58,13 @@ def derive(
     kv = kv_fields(s, tp, 1 if fmt.fp8_kv else KV_BYTES[kv_cache_dtype])
     budget = tp * (memory_utilization * known[gpu]["memory_gib"] * 2**30 - RUNTIME_BYTES)
     machine = Machine(gpu=gpu, tp=tp, link=link, p2p=p2p, engine=engine, power_limit_w=power_limit_w)
-    reached = efficiencies(machine, quant=fmt.name, moe=s.experts is not None, values=values)
+    reached = efficiencies(
+        machine,
+        quant=fmt.name,
+        moe=s.experts is not None,
+        recurrent=1 - len(s.attention) / len(s.mixers),
+        values=values,
+    )
     seqs = HYBRID_SEQS if s.state_bytes else reached["max_num_seqs"]
     while s.state_bytes and seqs > 1 and seqs * s.state_bytes > (budget - weights.total) / 2:
         seqs //= 2

@@ -3,6 +3,7 @@
 They are in `efficiencies.json`, by kind and generation of the GPU, format of the weights and link between GPUs.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -107,7 +108,8 @@ def link_fields(machine: Machine, values: Mapping[str, float] | None = None) -> 
     return {
         "link": link,
         "p2p": machine.resolved_p2p,
-        "allreduce_us": constant(f"allreduce_us.{link}", machine.gpu, values),
+        # Between two GPUs; more take as many rounds as it takes for what one has to reach all.
+        "allreduce_us": constant(f"allreduce_us.{link}", machine.gpu, values) * math.log2(machine.tp),
         "allreduce_bytes_per_s": share * machine.figures.get(f"{link}_bytes_per_s", 31.5e9),
     }
 
@@ -141,29 +143,36 @@ def flops_fields(machine: Machine, quant: str, values: Mapping[str, float] | Non
 
 
 def efficiencies(
-    machine: Machine, *, quant: str, moe: bool, values: Mapping[str, float] | None = None
+    machine: Machine, *, quant: str, moe: bool, recurrent: float = 0.0, values: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
-    """All fields of a profile that are neither the model's sizes nor the GPU's data sheet."""
+    """All fields of a profile that are neither the model's sizes nor the GPU's data sheet.
+
+    `recurrent`: share of the layers that have a recurrent state in the place of attention; they take more launches.
+    """
 
     def known(name: str) -> float:
         return constant(name, machine.gpu, values)
 
     tokens, seqs = step_limits(machine.gpu)
+    slower = known("format_weights.fp8") if quant == "fp8" else 1.0
     return {
         "quant": quant,
         "max_num_batched_tokens": tokens,
         "max_num_seqs": seqs,
-        "eta_weights": known("eta_weights"),
+        "eta_weights": known("eta_weights") * slower,
         "eta_lm_head_single": known("eta_weights"),
         "eta_lm_head_batched": known("eta_lm_head_batched"),
-        "eta_experts": known("eta_experts"),
+        "eta_experts": known("eta_experts") * slower,
         "eta_kv": known("eta_kv"),
-        "layer_overhead_us": known("layer_overhead_us.moe" if moe else "layer_overhead_us.dense"),
+        "layer_overhead_us": known("layer_overhead_us.moe" if moe else "layer_overhead_us.dense")
+        + recurrent * known("recurrent_overhead_us"),
         "roofline_power": known("roofline_power"),
         "routing_power": known("routing_power"),
         "eager_gap_us": 0,
         "eager_launch_us": 0,
         "api_overhead_s": known("api_overhead_s"),
+        "api_request_s": known("api_request_s"),
+        "api_token_s": known("api_token_s"),
         **flops_fields(machine, quant, values),
         **link_fields(machine, values),
         **engine_fields(machine, values),

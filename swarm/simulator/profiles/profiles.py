@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from swarm.simulator.profiles import by_name
 from swarm.simulator.profiles.data_files import fitted_profiles, gpus, models
+from swarm.simulator.profiles.options import MACHINE_OPTIONS, applied
 
 Admission = Literal["full_prompt", "first_chunk"]
 KVDtype = Literal["", "auto", "fp8"]
@@ -88,6 +89,10 @@ class Profile:
     """Bytes per second of an all-reduce's ring; 0: no limit, only `allreduce_us`."""
     cpu_per_request_us: float = 0.0
     """CPU time per decoding request and step, where the engine prepares a step only once the one before has ended."""
+    api_request_s: float = 0.0
+    """What the API does for one request after the other, before the queue; `api_overhead_s` goes on beside it."""
+    api_token_s: float = 0.0
+    """The same for each token of a prompt, cached or not: its text becomes tokens."""
     quant: str = ""
     """Format of the weights, such as `awq`; empty: not known. It decides how far predictions may be trusted."""
     link: str = ""
@@ -111,6 +116,9 @@ class Profile:
     `bounded_attention_width`: `attention_layers * q_heads * head_dim`."""
     bounded_attention_width: int = 0
     """The same sum over the layers whose attention is bounded to `window` tokens."""
+    decode_error: float = 0.0
+    """How far off its tok/s may be, where that was found by measuring; 0: as others of its kind (`accuracy`)."""
+    ttft_error: float = 0.0
     provenance: str = "assumed"
     note: str = ""
 
@@ -150,6 +158,10 @@ class Profile:
             fits = self.kv_tokens // self.block_size * self.block_size
         return min(self.max_model_len, fits)
 
+    def api_seconds(self, prompt_tokens: int) -> float:
+        """From a request's arrival at an idle API to the engine's queue."""
+        return self.api_overhead_s + self.api_request_s + self.api_token_s * prompt_tokens
+
     @property
     def architecture(self) -> Literal["moe", "dense"]:
         return "moe" if self.experts else "dense"
@@ -177,7 +189,8 @@ def load(name_or_path: str, **overrides: Any) -> Profile:
     `by_name.short`), with some fields replaced.
 
     A file holds one object with `Profile`'s fields; the GPU's figures may be left out where `gpu` is a known one.
-    Overrides that are None are left out. Raises ValueError saying which field of what is wrong.
+    Overrides that are None are left out; those of the machine (`options.MACHINE_OPTIONS`) change what follows of them,
+    unless that is overridden too. Raises ValueError saying which field of what is wrong.
     """
     if name_or_path.endswith(".json"):
         entry = _read_file(Path(name_or_path))
@@ -191,7 +204,15 @@ def load(name_or_path: str, **overrides: Any) -> Profile:
                 f"{', '.join(packaged)}; or give {by_name.SHORT}, or the path of a .json file"
             )
         entry = packaged[name_or_path]
-    return parse(entry | {key: value for key, value in overrides.items() if value is not None}, where=name_or_path)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    machine = {key: given.pop(key) for key in MACHINE_OPTIONS & given.keys()}
+    if machine:
+        parse(entry, where=name_or_path)
+        try:
+            entry = applied(entry, machine)
+        except ValueError as error:
+            raise ValueError(f"profile {name_or_path}: {error}") from None
+    return parse(entry | given, where=name_or_path)
 
 
 def parse(entry: dict[str, Any], where: str) -> Profile:
@@ -270,6 +291,10 @@ _MAY_BE_ZERO = frozenset(
         "selected_kv_bytes_per_token",
         "attention_width",
         "bounded_attention_width",
+        "api_request_s",
+        "api_token_s",
+        "decode_error",
+        "ttft_error",
     }
 )
 
