@@ -35,7 +35,7 @@ from swarm.simulator.profiles.profiles import Profile
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "simulator" / "data"
 NOISE = 0.08
-"""Of a point's logarithm, beside which a constant's spread counts."""
+"""Noise of a point's logarithm, beside which a constant's spread counts."""
 PRIORS: dict[str, tuple[float, float]] = {
     "eta_weights": (0.878, 0.1),
     "format_weights.fp8": (1.0, 0.15),
@@ -281,7 +281,7 @@ def profile_of_loop(loop: Loop, values: Mapping[str, float] | None) -> Profile:
 
 
 def ttft_p95(loop: Loop, profile: Profile) -> float:
-    """What the engine makes of the loop."""
+    """Seconds, by the engine."""
     engine, left, now, waits = Engine(profile), loop.requests, 0.0, []
     for _ in range(min(loop.streams, left)):
         engine.submit(Request(loop.prompt, loop.output), now)
@@ -338,7 +338,7 @@ def _as_shipped(profile: Profile) -> Profile:
 
 
 def accuracy(errors: Sequence[Error]) -> dict:
-    """What `swarm.simulator.profiles.accuracy` reads: by class, and of all, how far off four of five were."""
+    """The document that `swarm.simulator.profiles.accuracy` reads: by class, and of all, how far off four of five were."""
     classes = defaultdict(list)
     for one in errors:
         streams = "" if one.kind == "prefill" else band(one.streams, STREAMS)

@@ -43,7 +43,7 @@ GENERAL = (
     *("allreduce_bytes_per_s", "cpu_per_request_us", "quant", "link", "p2p", "engine", "power_limit_w"),
 )
 DECODE_ERROR = 0.025
-"""Of the fitted profiles, up to four requests: no configuration's mean error is above it."""
+"""Decode error of the fitted profiles, up to four requests: no configuration's mean error is above it."""
 # The overheads of the dense model stay: its one configuration cannot tell them from the reading of its weights.
 PARAMETERS = {
     "eta_weights": Bounds(0.8, 0.2, 1),

@@ -34,7 +34,7 @@ class Target:
     model: str | None
     gpus: Annotated[int, msgspec.Meta(ge=1)]
     errors: tuple[ErrorBand, ...] = ()
-    """Of its predictions, the narrowest bands first."""
+    """Errors of its predictions, the narrowest bands first."""
 
 
 @dataclass(frozen=True)

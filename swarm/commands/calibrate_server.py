@@ -26,13 +26,13 @@ from swarm.simulator.profiles.ridge import Solution, solve
 from swarm.text import counted
 
 NOISE = {"decode": 0.01, "prefill": 0.03}
-"""Of the logarithm of a step or a wait."""
+"""Noise of the logarithm of a step or a wait."""
 ENOUGH = 6
 """Answers of one kind, of which more do not count more."""
 TOLD = 0.5
 """A constant whose spread the answers leave above this share is not told by them."""
 LEAST_ERROR = {"decode": 0.05, "ttft": 0.10}
-"""What a calibrated profile promises at least, at loads that it did not see."""
+"""The least that a calibrated profile may be off, at loads that it did not see."""
 SPREADS = {
     "layer_overhead_us": 0.7,
     "eta_weights": 0.4,
@@ -150,7 +150,7 @@ def fit_answers(base: Profile, answers: Answers, where: str, pool_told: bool) ->
 
 
 def unknown(found: ServerCalibration) -> list[str]:
-    """What two minutes cannot tell of this server, a sentence each: its profile has it from where it started."""
+    """Sentences on all that two minutes cannot tell of this server: its profile has it from where it started."""
     untold = [MEANINGS[one.name] for one in found.constants if not one.told]
     lines = [f"{', '.join(untold)}: together they answer as the server does, apart they may not"] if untold else []
     lines += found.left_out

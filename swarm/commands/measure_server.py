@@ -24,7 +24,7 @@ SHORT = 300
 """Tokens of the prompt in front of a reply, where the context should not count."""
 BUDGET_S = 120.0
 LONGEST_S = 45.0
-"""Of one question: a longer one is left out."""
+"""Seconds that one question may take: a longer one is left out."""
 MARGIN = 64
 """Tokens that a server's template may add."""
 _WORDS = (
@@ -35,7 +35,7 @@ _WORDS = (
 
 @dataclass
 class Answers:
-    """What a server showed. `left_out`: questions that were not asked, and why; a sentence each."""
+    """All that a server showed. `left_out`: questions that were not asked, and why; a sentence each."""
 
     stretches: list[Stretch] = field(default_factory=list)
     prefills: list[Prefill] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Questions:
         return self.answers
 
     def _lengths(self) -> list[int]:
-        """Of the cold prompts: as planned, and where the server's limit is below one, as long as that allows."""
+        """Lengths of the cold prompts: as planned, and where the server's limit is below one, as long as that allows."""
         if self._limit is None:
             return list(PROMPTS)
         room = int((self._limit - REPLY - SHORT - MARGIN) / 1.1)

@@ -15,7 +15,7 @@ from swarm.simulator.engine.cost import CostModel
 from swarm.simulator.profiles.profiles import Profile
 
 LEAST_GAPS = 8
-"""Of a stretch: shorter ones say more of the network than of the engine."""
+"""Gaps of a stretch: shorter ones say more of the network than of the engine."""
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,11 @@ def observed(level: int, streams: Sequence[Stream]) -> tuple[list[Stretch], list
 
 
 def step(cost: CostModel, stretch: Stretch) -> float:
-    """What the model makes of a stretch: seconds of a step."""
+    """Seconds of a step of a stretch, by the model."""
     return cost.terms(stretch.decodes, stretch.context).total
 
 
 def ttft(cost: CostModel, profile: Profile, prefill: Prefill) -> float:
-    """What the model makes of a prefill that is alone: the time before the queue, and a step for each chunk."""
+    """Seconds of a prefill that is alone, by the model: the time before the queue, and a step for each chunk."""
     prompt = prefill.cached + prefill.cold
     return profile.api_seconds(prompt) + cost.prefill_alone(prefill.cached, prompt, profile.max_num_batched_tokens)

@@ -70,7 +70,7 @@ def off(stage: StageResults) -> str:
 
 
 def trust(results: Results) -> list[str]:
-    """What the errors of a prediction mean, and where only a measurement helps."""
+    """Lines on the meaning of a prediction's errors, and on where only a measurement helps."""
     stages = [(target.name, stage) for target in results.targets for stage in target.stages if stage.expected_error]
     if not stages:
         return []

@@ -35,8 +35,18 @@ def predicted(tmp_path_factory):
 
 def probe(agents, slo, value):
     holds = parse_slo(slo).holds(value)
+    verdict = "holds" if holds else "fails"
     objective = Objective(slo=slo, value=value, ci95=None, holds=holds, sure=None)
-    return Probe(agents=agents, trials=1, valid=True, invalid_reasons=[], holds=holds, sure=None, values=[objective])
+    return Probe(
+        agents=agents,
+        trials=1,
+        valid=True,
+        invalid_reasons=[],
+        holds=holds,
+        verdict=verdict,
+        sure=None,
+        values=[objective],
+    )
 
 
 def error(tokens_per_s, ttft_s):
@@ -114,7 +124,16 @@ def test_where_all_that_was_tried_holds_the_highest_level_is_the_end():
 def test_nothing_is_said_without_errors_and_nothing_holds_without_a_value():
     slo = "ttft_s.p95 < 2.0"
     nothing = Objective(slo=slo, value=None, ci95=None, holds=False, sure=None)
-    one = Probe(agents=1, trials=1, valid=True, invalid_reasons=[], holds=False, sure=None, values=[nothing])
+    one = Probe(
+        agents=1,
+        trials=1,
+        valid=True,
+        invalid_reasons=[],
+        holds=False,
+        verdict="undecided",
+        sure=None,
+        values=[nothing],
+    )
     assert agents_between({1: one}, [parse_slo(slo)], {}) is None
     assert agents_between({1: one}, [parse_slo(slo)], {1: error(0.1, 0.1)}) == (0, 0)
 

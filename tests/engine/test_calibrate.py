@@ -45,7 +45,7 @@ def measured(folder, name, levels=(1, 2, 4, 8), **stage):
         "targets": [{"name": "it", "architecture": profiles.load(name).architecture, "simulate": str(truth)}],
         "agents": {"levels": list(levels)},
         "tasks": ["lru-cache", "merge-sort"],
-        "stage": {"warmup": "10s", "duration": "90s", "trials": 1} | stage,
+        "stage": {"warmup": "10s", "duration": "180s", "trials": 1} | stage,
     }
     file.write_text(yaml.safe_dump(settings))
     return predict_scenario(load_scenario(file), folder / "run", None).directory

@@ -35,7 +35,7 @@ def test_levels_that_were_not_fitted_on_are_predicted_within_two_percent():
         by_level, True
     )
     assert values["eta_weights"] == pytest.approx(0.878, abs=0.02)
-    assert values["moe.layer_overhead_us"] == pytest.approx(64.1, abs=6)
+    assert values["moe.layer_overhead_us"] == pytest.approx(56.6, abs=6)
 
 
 def test_a_fit_finds_a_line_and_its_intervals_hold_the_truth():

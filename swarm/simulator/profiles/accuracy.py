@@ -32,7 +32,7 @@ class Expected:
     """Relative errors. `points`: of the class that `decode` is from, or of all where `pooled`."""
 
     decode: float
-    """Of tok/s while requests decode."""
+    """Error of tok/s while requests decode."""
     ttft: float
     points: int
     pooled: bool
@@ -49,7 +49,7 @@ def band(value: float, ends: Sequence[int]) -> str:
 
 
 def expected(profile: Profile, streams: float, context: float) -> Expected:
-    """What to expect of a prediction with `streams` requests at once, each of `context` tokens.
+    """Errors to expect of a prediction with `streams` requests at once, each of `context` tokens.
 
     A calibrated profile says its own errors. One that was fitted to published runs has theirs, up to four requests and
     within the contexts that they had.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 ROUNDS = 60
 STEP = 1e-4
-"""Of a parameter, for its derivative."""
+"""Change of a parameter, for its derivative."""
 SMALL = 1e-6
 """A round that gains less than this share ends the search."""
 MOST = 12.0
