@@ -338,7 +338,7 @@ def _as_shipped(profile: Profile) -> Profile:
 
 
 def accuracy(errors: Sequence[Error]) -> dict:
-    """The document that `swarm.simulator.profiles.accuracy` reads: by class, and of all, how far off four of five were."""
+    """The document that `swarm.simulator.profiles.accuracy` reads: how far off four of five points were."""
     classes = defaultdict(list)
     for one in errors:
         streams = "" if one.kind == "prefill" else band(one.streams, STREAMS)

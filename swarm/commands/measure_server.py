@@ -73,7 +73,7 @@ class Questions:
         return self.answers
 
     def _lengths(self) -> list[int]:
-        """Lengths of the cold prompts: as planned, and where the server's limit is below one, as long as that allows."""
+        """Lengths of the cold prompts: as planned, and where the server's limit is below one, as far as it goes."""
         if self._limit is None:
             return list(PROMPTS)
         room = int((self._limit - REPLY - SHORT - MARGIN) / 1.1)

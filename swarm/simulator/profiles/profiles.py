@@ -90,7 +90,7 @@ class Profile:
     cpu_per_request_us: float = 0.0
     """CPU time per decoding request and step, where the engine prepares a step only once the one before has ended."""
     api_request_s: float = 0.0
-    """Seconds that the API works on one request after the other, before the queue; `api_overhead_s` goes on beside it."""
+    """Seconds that the API works on one request after the other, before the queue; `api_overhead_s` is beside it."""
     api_token_s: float = 0.0
     """The same for each token of a prompt, cached or not: its text becomes tokens."""
     quant: str = ""
