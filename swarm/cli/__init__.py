@@ -12,6 +12,7 @@ from swarm.cli.capacity import capacity
 from swarm.cli.check import check
 from swarm.cli.compare import compare
 from swarm.cli.doctor import doctor
+from swarm.cli.grouped import Grouped
 from swarm.cli.history import history
 from swarm.cli.init import init
 from swarm.cli.predict import predict
@@ -30,9 +31,11 @@ app = typer.Typer(
     rich_markup_mode=None,  # its help costs 0.2 s more to print
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="How many coding agents can this model on this GPU really carry, and what happens to each when more join?",
-    epilog="Exit codes: 0 valid, 2 usage or scenario, 3 invalid stage, 4 failed threshold, 5 backend unreachable, "
-    "130 interrupted, 1 a bug of ours.",
+    cls=Grouped,
+    help="How many concurrent coding agents can your GPU serve, and how much slower does each get as you add more?",
+    epilog="Start with: swarm run http://127.0.0.1:8000/v1 (`swarm COMMAND --help` has an example of each command). "
+    "Exit codes: 0 valid, 2 usage or scenario, 3 invalid stage, 4 failed threshold or regression, 5 no server, "
+    "130 interrupted, 1 internal error (please report).",
 )
 for command in (
     run,

@@ -17,19 +17,24 @@ def calibrate(
         str, typer.Argument(metavar="URL|RUN", help="A running server's address, or the directory of a measured run.")
     ],
     profile: Annotated[
-        str | None, typer.Option(help="To start from; default: the served model's, or what the run's target simulated.")
+        str | None, typer.Option(help="Profile to start from; default: the served model's, or the simulated one.")
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Of the run, where it has several.")] = None,
+    target: Annotated[str | None, typer.Option(help="Which target of the run, if it has several.")] = None,
     out: Annotated[Path | None, typer.Option(help="Default: <profile>-calibrated.json.")] = None,
     model: Model = None,
     api_key_env: KeyEnv = None,
     seed: Seed = None,
     yes: Yes = False,
 ) -> None:
-    """Fit a profile to a running server in two minutes, or to a run, so that `predict` answers for that machine."""
+    """Fit a profile for `swarm predict` to a server or a measured run.
+
+    A server takes two minutes. Needs swarm-load[fit].
+
+    Example: swarm calibrate http://127.0.0.1:8000/v1
+    """
     if is_url(measured):
         if target is not None:
-            raise UsageError("--target: is of a run; a server is one target")
+            raise UsageError("--target: goes with a run; a server is one target")
         _server(measured, profile, out, model, api_key_env, seed, yes)
         return
     if model is not None or api_key_env is not None or seed is not None:

@@ -67,7 +67,9 @@ def capacity(
     engine: Engine = "local",
     address: Address = None,
 ) -> None:
-    """Find the maximum number of agents that meet an SLO, in at most 16 stages per target; ends with a sentence each.
+    """Find the maximum number of agents that meet an SLO.
+
+    Takes at most 16 stages per target, and ends with one sentence per target.
 
     Example: swarm capacity http://127.0.0.1:8000/v1 --slo 'ttft.p95 < 2s' --slo 'itl.p99 < 50ms'
     """

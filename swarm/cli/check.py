@@ -37,7 +37,12 @@ def check(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     summary: Annotated[bool, typer.Option("--summary", help="Print one line and no more.")] = False,
 ) -> None:
-    """Hold a run against its thresholds, a baseline and the nights before it; exit 4 when something got worse."""
+    """Check a run against thresholds, a baseline and recent history.
+
+    Exits with 4 on a regression.
+
+    Example: swarm check runs/tonight --baseline runs/last-week
+    """
     from swarm.analysis.compare import gates
     from swarm.analysis.headline import entry_of
     from swarm.recording import history as past

@@ -16,7 +16,12 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables, for a pull request.")] = False,
 ) -> None:
-    """Compare runs, target by target, level by level, trial by trial: what differs in them, and what that changed."""
+    """Compare runs: their settings, and what changed.
+
+    Pairs targets, levels and trials; the first run is the baseline.
+
+    Example: swarm compare runs/before runs/after
+    """
     import json
 
     from swarm.analysis.compare.runs import compare_runs

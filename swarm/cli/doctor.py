@@ -12,7 +12,12 @@ def doctor(
     url: Annotated[str | None, typer.Argument(metavar="[URL]", help="A server's address, with /v1.")] = None,
     route: Annotated[str, typer.Option(help="litellm or direct.")] = "litellm",
 ) -> None:
-    """Measure how much load this machine can generate accurately and, given a URL, what that server supports (10 s)."""
+    """Measure what load this machine can generate accurately.
+
+    Given a URL, also reports what that server supports. Takes 10 seconds.
+
+    Example: swarm doctor http://127.0.0.1:8000/v1
+    """
     from swarm.client import eventloop
     from swarm.commands.doctor import report_health
 

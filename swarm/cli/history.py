@@ -22,7 +22,10 @@ def history(
     csv: Annotated[bool, typer.Option("--csv", help="Print all numbers as CSV.")] = False,
     add: Annotated[list[Path] | None, typer.Option(metavar="RUN", help="Add a run directory; repeatable.")] = None,
 ) -> None:
-    """List, filter, plot and export the runs so far."""
+    """List, filter, plot and export the runs so far.
+
+    Example: swarm history --plot ttft_s.p50
+    """
     from swarm.analysis.headline import entry_of
     from swarm.recording import history as past
     from swarm.recording.rundir import write_whole

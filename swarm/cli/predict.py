@@ -30,7 +30,12 @@ def predict(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Predict a scenario: the same run in virtual time, on the contention model; needs no GPU and no waiting."""
+    """Predict a run in virtual time; needs no GPU and no waiting.
+
+    The contention model takes the place of the server.
+
+    Example: swarm predict scenario.yaml --agents 1,4,8
+    """
     from swarm.commands.predict import predict_scenario
 
     how = Ending.of(quiet, as_json, columns)

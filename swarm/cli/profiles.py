@@ -7,11 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
+from swarm.cli.grouped import Grouped
 from swarm.errors import UsageError
 
 MOST_CONFIG_BYTES = 16 << 20
 
-app = typer.Typer(rich_markup_mode=None, help="List, show and add the models that can be simulated.")
+app = typer.Typer(
+    cls=Grouped,
+    rich_markup_mode=None,
+    help="List, show and add the models that can be simulated.",
+    epilog="Example: swarm profiles show moe-30b-a3b-awq-1x3090 --context 32k",
+)
 
 
 @app.callback(invoke_without_command=True)

@@ -50,7 +50,12 @@ def record(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the address and the trace.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Record a coding agent: a proxy between it and its model that writes every turn to a trace, until interrupted."""
+    """Record a coding agent as a trace, through a proxy.
+
+    Every turn between the agent and its model is written, until interrupted.
+
+    Example: swarm record --upstream http://127.0.0.1:8000/v1 --out mine.jsonl
+    """
     from swarm.client.base import Connection
     from swarm.commands.record import record as record_until_stopped
     from swarm.commands.record import upstream_base, upstream_key

@@ -22,9 +22,11 @@ def report(
     openmetrics: Annotated[Path | None, typer.Option(help="Write time-stamped series for Prometheus.")] = None,
     out: NoMerging = None,
 ) -> None:
-    """Read run directories again: recompute the results from the recorded files, and show them.
+    """Show recorded runs, recomputed from their files.
 
-    Exits as the runs did, 3 before 4; with 0 for one that was killed or interrupted, as its rest is what was asked for.
+    Exits as the runs did, 3 before 4; with 0 for a run that was killed or interrupted.
+
+    Example: swarm report runs/four-agents-20260131T101500Z --markdown
     """
     import json
 

@@ -63,7 +63,9 @@ def run(
     address: Address = None,
     shards: NoShards = None,
 ) -> None:
-    """Load a server or run a scenario, level by level; ends with a verdict, a table and the run directory.
+    """Load a server or run a scenario, level by level.
+
+    Ends with a verdict, a table and the run directory.
 
     Example: swarm run http://127.0.0.1:8000/v1 --concurrency 1,4,8
     """

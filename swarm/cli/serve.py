@@ -19,7 +19,7 @@ def serve(
         str | None, typer.Option(metavar="FILE|YAML", help="Faults to inject: '[{kind: reset, rate: 2%}]', or a file.")
     ] = None,
 ) -> None:
-    """Serve the embedded simulated vLLM on 127.0.0.1 until interrupted.
+    """Serve a simulated vLLM on 127.0.0.1 until interrupted.
 
     Example: swarm serve --profile moe-30b-a3b-awq-1x3090 --port 8000
     """

@@ -69,7 +69,9 @@ def soak(
     engine: Engine = "local",
     address: Address = None,
 ) -> None:
-    """Load one target for hours: windows, checkpoints, drift; ends with a verdict and the run directory.
+    """Load one target for hours and look for drift.
+
+    Windows, checkpoints and drift; ends with a verdict and the run directory.
 
     Example: swarm soak http://127.0.0.1:8000/v1 --agents 8 --duration 8h
     """

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from swarm.cli.ending import PIPED_WIDTH
+from swarm.cli.grouped import Grouped
 from swarm.cli.safe_stdio import console
 from swarm.errors import UsageError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from swarm.trace.format import Trace
 
 
-class _FileOrCommand(TyperGroup):
+class _FileOrCommand(Grouped):
     """`swarm trace FILE` is `swarm trace show FILE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -30,6 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Show a trace (`swarm trace FILE`); import agents' own logs; cut, merge and anonymise traces.",
+    epilog="Example: swarm trace cut mine.jsonl --turns 1-20 --out short.jsonl",
 )
 
 File = Annotated[

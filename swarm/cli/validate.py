@@ -4,7 +4,10 @@ from swarm.cli.common import ScenarioPath, Settings
 
 
 def validate(scenario: ScenarioPath, settings: Settings = None) -> None:
-    """Check a scenario, its tasks or its trace, and print it with every default filled in."""
+    """Check a scenario and print it with every default filled in.
+
+    Example: swarm validate scenario.yaml
+    """
     from swarm.engine.dry_run import tasks_of
     from swarm.scenario.load import dump_scenario, load_scenario
 

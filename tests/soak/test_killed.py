@@ -57,8 +57,9 @@ def test_kill_9_and_sigterm_lose_nothing_and_the_soak_goes_on_to_its_verdict(pro
 
     stopped = started(project, "soak", "--resume", "night", out="night")
     stopped.send_signal(signal.SIGTERM)
-    stdout, _ = stopped.communicate(timeout=30)
+    stdout, stderr = stopped.communicate(timeout=30)
     assert (stopped.returncode, stdout.splitlines()[-1]) == (130, "night")
+    assert "Interrupted; nothing measured is lost. Continue: swarm soak --resume night" in stderr
     assert not (project / "history.sqlite").exists()  # not a finished run yet
 
     done = swarm("soak", "--resume", "night", cwd=project)
