@@ -60,7 +60,7 @@ class Search(Sink):
     def close(self) -> None: ...
 
     def stages(self, run: str, say: Callable[[str], None]) -> Iterator[StagePlan]:
-        """What to run next; asked again when that stage is over. `run` and the rest are as of `stage_plan`.
+        """Yields the next stage to run; asked again when it is over. `run` and the rest are as of `stage_plan`.
 
         Where an objective compares with one agent, that comes before every trial that has none to be compared with.
         """
@@ -217,7 +217,7 @@ def _model_of(target: Target, profiles: Mapping[str, str]) -> Target | None:
 
 
 def describe_search(scenario: Scenario) -> str:
-    """What a search would take, before it takes it: a line per target."""
+    """Estimates a search before it begins: a line per target."""
     search = Search(scenario)
     assert scenario.capacity
     lines = [

@@ -12,7 +12,7 @@ from functools import lru_cache
 from swarm.results import Probe
 
 MOST_STAGES = 16
-"""Of a search up to `USUAL_MOST` agents: 13 levels at worst and three second looks. Two more each time that doubles."""
+"""Stages of a search up to `USUAL_MOST` agents: 13 levels and three second looks. Two more each time that doubles."""
 USUAL_MOST = 64
 
 
@@ -26,7 +26,7 @@ class Border:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Of a search: where it begins and ends, and how often a level at the border is measured. `based`: every trial of a
+    """Where a search begins and ends, and how often a level at the border is measured. `based`: every trial of a
     level needs one of a single agent, which it is compared with."""
 
     start: int
