@@ -65,7 +65,7 @@ def print_trace(name: str, found: Description, console: Console) -> None:
 
 
 def _prefix(found: Description, say: Callable[[str], None]) -> None:
-    """What broke prefixes, a line for each kind, the costliest first."""
+    """The changes that broke prefixes, a line for each kind, the costliest first."""
     if not found["by_kind"]:
         return
     say(

@@ -153,7 +153,7 @@ def _tokens(prompt: Prompt, sizes: Mapping[str, float]) -> float:
 
 
 def _kind(before: Prompt, now: Prompt, at: int, kept: float, gone: float) -> tuple[Kind, str]:
-    """What was changed at message `at`, and how; `kept` and `gone`: tokens of the prompt before up to it, and after."""
+    """The change at message `at`, and its kind; `kept` and `gone`: tokens of the prompt before up to it, and after."""
     old_tools, new_tools = before.tools, now.tools
     if old_tools and new_tools and old_tools.key != new_tools.key:
         return _tools(old_tools, new_tools)
