@@ -630,6 +630,30 @@ def plain(found: object) -> Any:
     return msgspec.to_builtins(found)
 
 
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """One model on one machine, as `swarm plan` predicts it for so many agents."""
+
+    profile: str
+    model: str | None = None
+    gpu: str | None = None
+    gpus: Amount | None = None
+    fits: Annotated[bool, Meta(description="Whether the model fits on the machine at all.")]
+    holds: Annotated[bool, Meta(description="Whether the agents that were asked for meet the objectives.")] = False
+    carries: Annotated[Amount | None, Meta(description="The most agents that meet them, to within a quarter.")] = None
+    carries_more: Annotated[bool, Meta(description="Whether that is the most that was tried.")] = False
+    next: Annotated[Positive | None, Meta(description="The fewest that were tried and do not meet them.")] = None
+    output_tokens_per_s: Annotated[Size | None, Meta(description="Of the median agent, with the agents asked for.")] = (
+        None
+    )
+    ttft_s_p95: Size | None = None
+    job_s: Annotated[Size | None, Meta(description="Turns of an average job x the time from turn to turn.")] = None
+    jobs_per_h: Size | None = None
+    price_per_h: Size | None = None
+    price_per_job: Size | None = None
+    runs_out: Annotated[str | None, Meta(description="The thing that is exhausted first when agents join.")] = None
+    why: Annotated[str | None, Meta(description="Why there are no numbers; null: there are.")] = None
+
+
 def read_results(document: object) -> Results:
     """The results in a decoded `results.json`. Raises ValueError, which says what is not theirs and where."""
     try:

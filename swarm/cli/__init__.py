@@ -15,6 +15,7 @@ from swarm.cli.doctor import doctor
 from swarm.cli.grouped import Grouped
 from swarm.cli.history import history
 from swarm.cli.init import init
+from swarm.cli.plan import plan
 from swarm.cli.predict import predict
 from swarm.cli.record import record
 from swarm.cli.report import report
@@ -46,6 +47,7 @@ for command in (
     check,
     history,
     predict,
+    plan,
     init,
     validate,
     doctor,

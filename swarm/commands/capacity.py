@@ -26,7 +26,7 @@ from swarm.recording.histograms import bucket
 from swarm.recording.observations import observations
 from swarm.recording.recorder import Sink
 from swarm.recording.records import Published, Record, ServerSample, Stage, StageEnd
-from swarm.results import Probe
+from swarm.results import Probe, StageResults
 from swarm.scaleout.sharing import ALONE, Sharing
 from swarm.scenario.schema import Capacity, Scenario, Simulate, Target, Until
 from swarm.scenario.thresholds import parse_slo
@@ -38,8 +38,12 @@ from swarm.text import counted
 class Search(Sink):
     """A course of stages that depends on what they show, and the sink that sees it."""
 
-    def __init__(self, scenario: Scenario, *, predicted: bool = False) -> None:
+    def __init__(
+        self, scenario: Scenario, *, predicted: bool = False, coarse: float = 0.0, explain: bool = False
+    ) -> None:
+        """`coarse`: as of `Bounds`. `explain`: whether the stages that it keeps know why agents got slower."""
         assert scenario.capacity
+        self._coarse, self._explain = coarse, explain
         self.scenario = scenario
         self._predicted = predicted
         self._plan = scenario.capacity
@@ -49,6 +53,8 @@ class Search(Sink):
         self._trials: dict[str, dict[int, list[Trial]]] = {target.name: {} for target in scenario.targets}
         self.probes: dict[str, dict[int, Probe]] = {target.name: {} for target in scenario.targets}
         """Target -> level -> what `judge` makes of all its trials."""
+        self.results: dict[str, dict[int, StageResults]] = {target.name: {} for target in scenario.targets}
+        """Target -> level -> its numbers over all its trials."""
         self._now: str | None = None
         """The target of the stage that runs."""
         self._began_ns = 0
@@ -89,7 +95,7 @@ class Search(Sink):
 
     def _bounds(self, target: Target) -> Bounds:
         start = self._plan.start.get(target.name, 1)
-        return Bounds(start, self._plan.most, self.scenario.stage.trials, bool(self._relative))
+        return Bounds(start, self._plan.most, self.scenario.stage.trials, bool(self._relative), self._coarse)
 
     def _until(self, level: int, trial: int) -> Until:
         """The window of a stage goes on until it can be judged: a first look takes less than one at the border."""
@@ -120,7 +126,7 @@ class Search(Sink):
                 self._took_s.append((record.t_ns - self._began_ns) / 1e9)
             if isinstance(record, Stage):
                 self._began_ns = record.t_ns
-                trials.append(Trial(record, explain=False))
+                trials.append(Trial(record, explain=self._explain))
             elif isinstance(record, ServerSample):
                 if trials:
                     trials[-1].add_sample(record)
@@ -130,6 +136,7 @@ class Search(Sink):
         if trials:
             alone = islice(chain(self._trials[target.name].get(1, ()), repeat(None)), len(trials))
             found = stage(level, trials, list(alone), target.gpus, _limits(self.scenario))
+            self.results[target.name][level] = found
             self.probes[target.name][level] = judge(found, self._slos, predicted=self._predicted)
 
 

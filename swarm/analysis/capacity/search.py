@@ -33,6 +33,8 @@ class Bounds:
     most: int
     trials: int
     based: bool = False
+    coarse: float = 0.0
+    """The border may be so wide, as a share of the level that holds; 0: neighbours."""
 
     @property
     def stages(self) -> int:
@@ -106,8 +108,9 @@ def _unseen(at: Border, bounds: Bounds, *, seen: bool) -> int | None:
     if at.high is None:
         if at.low >= most:
             return None
-        return min(most, at.low + (at.low - start + 1)) if at.low >= start else start
-    if at.high - at.low <= 1:
+        return min(most, at.low + max(at.low - start + 1, int(bounds.coarse * at.low))) if at.low >= start else start
+    if at.high - at.low <= max(1, int(bounds.coarse * at.low)):
         return None
     middle = (at.low + at.high) // 2
-    return max(middle, at.high - (start - at.high + 1)) if at.high <= start else middle
+    step = max(start - at.high + 1, int(bounds.coarse * at.high))
+    return max(middle, at.high - step) if at.high <= start else middle
