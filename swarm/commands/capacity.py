@@ -16,7 +16,7 @@ from swarm.analysis.stage.stage import stage
 from swarm.analysis.stage.validity import TURNS_PER_AGENT
 from swarm.analysis.trial.trial import Trial
 from swarm.catalogue import metric_of
-from swarm.commands.predict import predict_scenario
+from swarm.commands.predict import predict_scenario, rehearse
 from swarm.commands.run import run_scenario
 from swarm.engine.objectives import of_client, refuse_unmeasurable, unmeasurable
 from swarm.engine.runspec import Outcome
@@ -31,7 +31,6 @@ from swarm.scaleout.sharing import ALONE, Sharing
 from swarm.scenario.schema import Capacity, Scenario, Simulate, Target, Until
 from swarm.scenario.thresholds import parse_slo
 from swarm.scenario.units import format_duration
-from swarm.scratch import scratch
 from swarm.text import counted
 
 
@@ -204,8 +203,7 @@ def predicted(scenario: Scenario, profiles: Mapping[str, str], show: TextIO | No
     wanted = scenario.capacity.model_copy(update={"slo": slos})
     alone = scenario.model_copy(update={"targets": known, "stage": once, "capacity": wanted})
     search = Search(alone, predicted=True)
-    with scratch() as folder:
-        predict_scenario(search.scenario, folder / "predicted", None, course=search)
+    rehearse(search.scenario, search)
     found = {name: max(1, border(probes).low) for name, probes in search.probes.items()}
     if show:
         told = ", ".join(f"{name} {agents}" for name, agents in found.items())

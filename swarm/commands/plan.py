@@ -1,7 +1,7 @@
 """`swarm plan`: models on machines, predicted side by side for so many agents, in as many processes as there are cores.
 
 A candidate is searched coarsely: one agent, the agents asked for, and a few levels more until one does not meet the
-objectives. Nothing is written but in a scratch folder.
+objectives. Nothing is written.
 """
 
 import multiprocessing
@@ -11,23 +11,26 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 
+from msgspec import structs
+
 from swarm.analysis.capacity.search import border
 from swarm.commands.capacity import Search
-from swarm.commands.predict import predict_scenario
+from swarm.commands.predict import rehearse
 from swarm.engine.dry_run import mean_turn
 from swarm.engine.objectives import refuse_unmeasurable, unmeasurable
 from swarm.errors import SwarmError, UsageError
 from swarm.results import Cause, Planned, StageResults
-from swarm.scenario.quick import TRACE_CONTEXT, workload_settings
+from swarm.scenario.quick import context_for, workload_settings
 from swarm.scenario.schema import Capacity, Scenario
-from swarm.scratch import scratch
 from swarm.simulator.profiles import profiles
 from swarm.simulator.profiles.profiles import Profile
 
 COARSE = 0.25
 """The most agents are known to within this share."""
-MOST_TIMES, MOST_CANDIDATES = 4, 200
+MOST_TIMES, MOST_CANDIDATES = 2, 200
 """The search ends at so many times the agents asked for."""
+LOST_HITS = 0.03
+"""So much less of the prompts found in the prefix cache than with one agent means that it overflows."""
 WARMUP_S, WINDOW_S = 5.0, 10.0
 """Shorter than in a run: virtual time has no noise, and windows grow until there are ten turns per agent."""
 
@@ -58,7 +61,7 @@ def combinations(models: Sequence[str], gpus: Sequence[str], quants: Sequence[st
 def plan(
     candidates: Sequence[str], wanted: Wanted, tell: Callable[[str], None], processes: int | None = None
 ) -> list[Planned]:
-    """Every candidate (a profile's name or file), the best first. Raises UsageError for a load that nothing predicts."""
+    """Every candidate (a profile's name or file), the best first. UsageError for a load that cannot be predicted."""
     if not 0 < len(candidates) <= MOST_CANDIDATES:
         raise UsageError(f"give 1 to {MOST_CANDIDATES} profiles, not {len(candidates)}")
     _check(wanted)
@@ -91,8 +94,7 @@ def _check(wanted: Wanted) -> None:
 def _scenario(wanted: Wanted, candidate: str, most_tokens: int | None = None) -> Scenario:
     chosen = workload_settings(wanted.workload) if wanted.workload else {}
     agents = {key.removeprefix("agents."): value for key, value in chosen.items() if key.startswith("agents.")}
-    if "trace" in agents:
-        agents["context"] = min(TRACE_CONTEXT, most_tokens or TRACE_CONTEXT)
+    agents |= context_for(chosen, most_tokens if "agents.trace" in chosen else None)
     try:
         return Scenario.model_validate(
             {
@@ -127,16 +129,17 @@ def _predicted(job: _Job) -> Planned:
                 profile,
             )
         search = Search(scenario, predicted=True, coarse=COARSE, explain=True)
-        with scratch() as folder:
-            predict_scenario(scenario, folder / "run", None, course=search)
+        rehearse(scenario, search)
     except (ValueError, SwarmError) as error:
         return _unfit(job.candidate, str(error))
     return _row(job, profile, scenario, search)
 
 
 def _unfit(candidate: str, why: str, profile: Profile | None = None) -> Planned:
-    known = {"model": profile.model, "gpu": profile.gpu, "gpus": profile.tp} if profile else {}
-    return Planned(profile=candidate, fits=False, runs_out="GPU memory" if profile else None, why=why, **known)
+    row = Planned(profile=candidate, fits=False, why=why)
+    if profile is None:
+        return row
+    return structs.replace(row, model=profile.model, gpu=profile.gpu, gpus=profile.tp, runs_out="GPU memory")
 
 
 def _row(job: _Job, profile: Profile, scenario: Scenario, search: Search) -> Planned:
@@ -162,7 +165,7 @@ def _row(job: _Job, profile: Profile, scenario: Scenario, search: Search) -> Pla
         jobs_per_h=jobs_per_h,
         price_per_h=price_per_h,
         price_per_job=price_per_h / jobs_per_h if price_per_h is not None and jobs_per_h else None,
-        runs_out=_exhausted(stages[at.high], profile) if at.high else None,
+        runs_out=_exhausted(stages[at.high], stages.get(1), profile) if at.high else None,
     )
 
 
@@ -182,11 +185,17 @@ _RESOURCES: dict[Cause, str] = {
 }
 
 
-def _exhausted(stage: StageResults, profile: Profile) -> str | None:
-    """The resource behind the largest cause of the slowdown at the first level that does not meet the objectives.
+def _exhausted(stage: StageResults, alone: StageResults | None, profile: Profile) -> str | None:
+    """The resource behind the slowdown at the first level that does not meet the objectives.
 
-    Prompts that have to be computed again, as the cache no longer holds them, are the KV cache's.
+    Where prompts have to be computed again, as the cache no longer holds them, that is the KV cache, whatever agents
+    wait for then; else the largest cause of the attribution decides.
     """
+    if stage.agents == 1:
+        return "too slow for one"
+    hits, before = stage.prefix_cache_hit_rate, alone.prefix_cache_hit_rate if alone else None
+    if hits is not None and before is not None and before - hits > LOST_HITS:
+        return "KV cache"
     if not stage.attribution:
         return None
     shares = dict(stage.attribution)

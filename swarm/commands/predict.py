@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -17,6 +18,7 @@ from swarm.client.base import Client, Connection
 from swarm.clock import VirtualClock
 from swarm.engine.agent_pool import LocalCrew
 from swarm.engine.compose import recording, stage_spec
+from swarm.engine.dry_run import tasks_of
 from swarm.engine.entering import enter as enter_stage
 from swarm.engine.environment import describe_environment
 from swarm.engine.replay import Prepared, prepare
@@ -101,6 +103,16 @@ def predict_scenario(
         return _in_virtual_time(asked, parts, known, prepared)
 
 
+def rehearse(scenario: Scenario, course: StageSource) -> None:
+    """Runs the stages of a course in virtual time, and nobody but the course sees what happens: no file is written.
+
+    Raises UsageError as `predict_scenario`.
+    """
+    known, tasks = _profiles(scenario), tuple(tasks_of(scenario))
+    asked = RunSpec(scenario, tasks, Path(scenario.name), datetime.now(UTC), None, course=course)
+    _in_virtual_time(asked, PARTS, known, _prepared(scenario), kept=False)
+
+
 def continue_prediction(asked: RunSpec, parts: Parts = PARTS) -> Outcome:
     """Predicts the next part of a soak."""
     return _in_virtual_time(asked, parts, _profiles(asked.scenario), _prepared(asked.scenario))
@@ -121,8 +133,9 @@ def _prepared(scenario: Scenario) -> dict[str, Prepared]:
 
 
 def _in_virtual_time(
-    asked: RunSpec, parts: Parts, known: Mapping[str, Profile], prepared: dict[str, Prepared]
+    asked: RunSpec, parts: Parts, known: Mapping[str, Profile], prepared: dict[str, Prepared], *, kept: bool = True
 ) -> Outcome:
+    """`kept`: whether what happens is recorded in the run directory."""
     asked = replace(asked, file_bytes=parts.file_bytes)
     tools: Tools = ReplayTools()
     if not prepared:
@@ -132,7 +145,7 @@ def _in_virtual_time(
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(start_s)) as runner:
         loop = cast(VirtualLoop, runner.get_loop())
         servers = {name: parts.server(profile, loop) for name, profile in known.items()}
-        return runner.run(_predict(asked, parts, servers, prepared, tools))
+        return runner.run(_predict(asked, parts, servers, prepared, tools, kept=kept))
 
 
 def _profiles(scenario: Scenario) -> dict[str, Profile]:
@@ -157,12 +170,21 @@ def _profile(scenario: Scenario, target: Target) -> Profile:
 
 
 async def _predict(
-    asked: RunSpec, parts: Parts, servers: dict[str, VirtualServer], prepared: dict[str, Prepared], tools: Tools
+    asked: RunSpec,
+    parts: Parts,
+    servers: dict[str, VirtualServer],
+    prepared: dict[str, Prepared],
+    tools: Tools,
+    *,
+    kept: bool,
 ) -> Outcome:
     clock, stop = VirtualClock(asked.started.timestamp()), Stop()
     async with AsyncExitStack() as stack:
         stack.enter_context(on_signals(stop))
-        recorder = await stack.enter_async_context(recording(asked, clock, stop, flush_s=FLUSH_S))
+        if kept:
+            recorder = await stack.enter_async_context(recording(asked, clock, stop, flush_s=FLUSH_S))
+        else:
+            recorder = Recorder([asked.course] if asked.course else [])
         run = _Prediction(asked, parts, servers, prepared, tools, recorder, clock, stop)
         salt = f"{asked.name}{asked.part.salt if asked.part else ''}"
         for number, of, plan in asked.stages(salt, partial(_say, asked.show)):

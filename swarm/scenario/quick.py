@@ -1,6 +1,7 @@
 """A scenario without a file: from a server's address and a few options to the document that a file would have been."""
 
 import re
+from collections.abc import Mapping
 from itertools import accumulate, repeat, takewhile
 from operator import mul
 from pathlib import Path
@@ -66,23 +67,27 @@ def script_names() -> tuple[str, ...]:
 
 
 def server_document(
-    api_base: str, model: str, *, key_env: str | None, most_tokens: int | None, chosen: dict[str, Any]
+    api_base: str, model: str, *, key_env: str | None, most_tokens: int | None, chosen: Mapping[str, Any]
 ) -> Document:
     """The scenario of a run on one server. `most_tokens`: the server's limit of prompt and reply; None: it tells none.
-    `chosen`: the workload's keys, as a replay and sessions have long contexts."""
+    `chosen`: the keys of the workload, as of `workload_settings`."""
     name = slug(model)
-    preset = PRESETS.get(chosen.get("agents.session", ""))
-    wanted = preset.context if preset else SCRIPT_CONTEXT
-    context = min(wanted, most_tokens or wanted)
-    if "agents.trace" in chosen:
-        context = most_tokens or TRACE_CONTEXT
-    data = {
+    data: dict[str, Any] = {
         "name": name,
         "targets": [{"name": name.replace(".", "-"), **server_keys(api_base, model, key_env)}],
-        "agents": {"levels": list(LEVELS), "context": context},
+        "agents": {"levels": list(LEVELS), **context_for(chosen, most_tokens)},
         "stage": STAGE | {"until": dict(STAGE["until"])},  # type: ignore[call-overload]
     }
     return Document(Path(api_base), data, {}, {(key,): "defaults for a server" for key in data})
+
+
+def context_for(chosen: Mapping[str, Any], most_tokens: int | None) -> dict[str, int]:
+    """`agents.context` for a workload, as far as the server takes it: sessions and replays have long ones."""
+    if "agents.trace" in chosen:
+        return {"context": most_tokens or TRACE_CONTEXT}
+    preset = PRESETS.get(chosen.get("agents.session", ""))
+    wanted = preset.context if preset else SCRIPT_CONTEXT
+    return {"context": min(wanted, most_tokens or wanted)}
 
 
 def server_keys(api_base: str, model: str, key_env: str | None) -> dict[str, str]:
