@@ -26,7 +26,7 @@ JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """Errors that decoding a server's JSON raises."""
 
 _EXCERPT = 300  # characters of a server's own words
-_ERRORS = ("error", "error_message", "error_msg", "errorMessage")
+_ERRORS = ("error", "errors", "error_message", "error_msg", "errorMessage")
 _WORDS = (*_ERRORS, "message", "msg", "detail")
 _CODES = ("code", "error_code", "errorCode", "status_code", "statusCode", "error_type", "errorType")
 _WELL = (None, "", 0, 200, "0", "200", "ok", "OK", "success")
@@ -46,7 +46,18 @@ def error_in(event: bytes) -> str | None:
         document = loose_json.loads(event)
     except JSON_ERRORS:
         return None
-    return error_text(event) if isinstance(document, dict) and _is_error(document) else None
+    if not isinstance(document, dict):
+        return None
+    if inner := _error_of_choice(document.get("choices")):
+        return error_text(loose_json.dumps({"error": inner}).encode(errors="replace"))
+    return error_text(event) if _is_error(document) else None
+
+
+def _error_of_choice(choices: Any) -> Any:
+    """The error that one of the choices, or its delta, holds."""
+    found = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    found += [choice["delta"] for choice in found if isinstance(choice.get("delta"), dict)]
+    return next((error for each in found if (error := each.get("error"))), None)
 
 
 def _is_error(document: dict[str, Any]) -> bool:

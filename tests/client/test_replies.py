@@ -96,6 +96,7 @@ ERRORS = [
     {"object": "error", "message": WORDS},
     {"status": "failed", "msg": WORDS},
     {"detail": WORDS},
+    {"errors": [{"message": WORDS}]},
     delta(content="a") | {"error": {"message": WORDS}},
 ]
 
@@ -108,6 +109,18 @@ def test_an_error_under_any_key_is_in_band_with_the_servers_words(error: Any) ->
         assert (seen.failure.kind, seen.content) == ("in_band", "a")
         assert WORDS in seen.failure.message
     assert WORDS in error_text(msgspec.json.encode(error)), "and so in the body of a refusal"
+
+
+def test_an_error_inside_a_choice_or_its_delta_is_in_band_although_the_choice_says_that_all_is_well() -> None:
+    said = {"index": 0, "delta": {"content": "b"}, "finish_reason": "stop"}
+    for choice in (said | {"error": {"message": WORDS}}, said | {"delta": {"content": "b", "error": WORDS}}):
+        for together in (False, True):
+            seen = read(event(delta(content="a")), event({"choices": [choice]}), DONE, together=together)
+            assert seen.failure is not None
+            assert (seen.failure.kind, seen.content) == ("in_band", "a")
+            assert WORDS in seen.failure.message
+    fine = said | {"error": None, "delta": {"content": "b", "error": None}}
+    assert read(event({"choices": [fine]}), DONE).failure is None
 
 
 @pytest.mark.parametrize(

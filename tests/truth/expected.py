@@ -118,7 +118,7 @@ def _whole(reply: Reply | Refusal, idle_ms: int, timeout_ms: int, until: float) 
                 return _put_together(this, parts, "malformed", said.at, reply)
         before = this.completion
         _count(this, reply, said, counted)
-        if this.completion != before:
+        if this.completion not in (before, None):  # a count that cannot be brings nothing
             grown = said.at
         if isinstance(said, Done) and said.form != "whole" and this.stamps and reply.end.at - grown >= idle_ms:
             break  # it is only known from the end of the body
@@ -154,7 +154,7 @@ def _count(this: Found, reply: Reply, said: object, counted: int) -> None:
     else:
         carries = {"none": False, "end": at_end, "finish": isinstance(said, Finish)}[reply.usage]
     if carries:
-        this.prompt = reply.prompt
+        this.prompt = reply.prompt or None
         this.cached = reply.cached if (reply.cached or 0) <= reply.prompt else None
         this.completion = counted + reply.unseen * last
         if last and reply.absurd is not None:

@@ -39,11 +39,13 @@ class Delta(msgspec.Struct, gc=False):
     thinking_blocks: Any = None
     refusal: str | None = None
     function_call: Function | None = None
+    error: Any = None
 
 
 class Choice(msgspec.Struct, gc=False):
     delta: Delta | None = None
     finish_reason: str | None = None
+    error: Any = None
 
 
 class PromptDetails(msgspec.Struct, gc=False):
@@ -62,6 +64,13 @@ class Chunk(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     usage: Usage | None = None
     error: Any = None
+
+    @property
+    def usual(self) -> bool:
+        """There are choices, and no error in any place."""
+        if self.error or not self.choices:
+            return False
+        return not any(one.error or (one.delta is not None and one.delta.error) for one in self.choices)
 
 
 decode = msgspec.json.Decoder(Chunk).decode

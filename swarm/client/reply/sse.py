@@ -123,7 +123,7 @@ class ChatStream:
             chunk = chunks.decode(event)
         except JSON_ERRORS:
             chunk = None
-        if chunk is not None and chunk.choices and not chunk.error and type(event) is bytes:
+        if chunk is not None and chunk.usual and type(event) is bytes:
             self.take(chunk, stamp_ns)
         else:
             self._odd_event(event, stamp_ns)
@@ -252,7 +252,7 @@ class ChatStream:
         """Holds the counts against each other and against what was asked for."""
         seen = self._seen
         prompt, completion, cached = seen.prompt_tokens or 0, seen.completion_tokens, seen.cached_tokens or 0
-        if prompt > self._most_prompt:
+        if seen.prompt_tokens == 0 or prompt > self._most_prompt:
             self._doubt({"prompt_tokens": str(prompt)})
         if cached > prompt:
             self._doubt({"cached_tokens": f"{cached} of {prompt} prompt tokens"})
@@ -281,6 +281,6 @@ def _chunks(reads: Sequence[tuple[bytes, int, int]]) -> list[Chunk] | None:
         several = chunks.decode_all(b"[%b]" % joined)
     except JSON_ERRORS:
         return None
-    if len(several) == len(reads) and all(chunk.choices and not chunk.error for chunk in several):
+    if len(several) == len(reads) and all(chunk.usual for chunk in several):
         return several
     return None
