@@ -1,9 +1,13 @@
 """Sizes counted from public config.json files against what the models' cards say, and keys that must not be ignored."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nonsense import DEPTH, FUZZ, anything, places, replaced
 
 from swarm.simulator.models.shape import shape
 from swarm.simulator.models.weights import stored, weight_format
@@ -244,3 +248,22 @@ def test_a_model_with_a_window_in_every_layer_keeps_no_more_than_the_window():
     profile = profiles.parse(derive(config("mistralai/Mistral-7B-v0.1"), model="m", gpu="rtx4090"), "m")
     assert profile.blocks_of(30_000) == profile.blocks_of(8_000) == (4096 + 16) // 16
     assert profile.max_context == 32_768
+
+
+STORED = [
+    {"quant_method": "compressed-tensors", "config_groups": {"g": {"targets": ["Linear"], "weights": INT4}}},
+    {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"-:a": {}}, "extra_config": {"a": {"bits": 16}}},
+    {"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8", "ignore": ["lm_head"]},
+    {"quant_method": "fp8", "weight_block_size": [128, 128], "modules_to_not_convert": ["re:.*gate$", "*x*"]},
+]
+
+
+@settings(FUZZ, max_examples=300 * DEPTH)
+@given(st.sampled_from(sorted(PUBLIC)), st.sampled_from(STORED), st.data())
+def test_a_config_with_any_odd_values_is_read_or_refused_and_nothing_else(name, quantization, data):
+    odd = {**config(name), "quantization_config": quantization}
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from([path for path in places(odd) if path]))
+        odd = replaced(odd, path, data.draw(st.integers(-2, 3) | anything))
+    with contextlib.suppress(ValueError):
+        assert stored(shape(odd), weight_format(odd, None)).total > 0

@@ -89,6 +89,13 @@ class Config:
     def count(self, key: str, default: int | None = None) -> int:
         return self.first((key,), default)
 
+    def size(self, key: str) -> int:
+        """A whole number above 0."""
+        value = self.count(key)
+        if not value:
+            raise ValueError(f"config.json: {key} must be above 0")
+        return value
+
     def first(self, keys: tuple[str, ...], default: int | None = None) -> int:
         """The whole number at the first of `keys` that is there. All of them count as taken."""
         found: dict[str, int] = {}

@@ -79,8 +79,10 @@ def _dense_width(c: Config, has_experts: bool) -> int:
         return width  # Granite 4 without experts
     width = c.first(("intermediate_size", "ffn_hidden_size", "ffn_dim"))
     if c.get("block_auto_adjust_ff_dim"):  # LFM2: two thirds of it, rounded up
-        multiple = c.count("block_multiple_of", 256)
-        width = -(-int(2 * width / 3 * float(c.get("block_ffn_dim_multiplier", 1.0))) // multiple) * multiple
+        multiple, factor = c.count("block_multiple_of", 256) or 1, c.get("block_ffn_dim_multiplier", 1.0)
+        if not isinstance(factor, int | float) or not 0 < factor < 100:
+            raise ValueError(f"config.json: block_ffn_dim_multiplier must be a number above 0, not {factor!r:.60}")
+        width = -(-int(2 * width / 3 * factor) // multiple) * multiple
     return width
 
 

@@ -32,6 +32,8 @@ def mixers(c: Config) -> list[Mixer]:
     heads = c.counts("num_attention_heads_per_layer") or [c.count("num_attention_heads")] * len(kinds)
     if len(heads) != len(kinds):
         raise ValueError(f"config.json: num_attention_heads_per_layer has {len(heads)} entries for {len(kinds)} layers")
+    if not all(heads):
+        raise ValueError("config.json: num_attention_heads must be above 0")
     c.skip("num_attention_heads", "num_key_value_heads", "head_dim", "conv_L_cache")  # of layers that there may not be
     if "window" in kinds and not c.first(("sliding_window", "sliding_window_size", "attention_chunk_size"), 0):
         raise ValueError(

@@ -67,6 +67,8 @@ def mamba2(c: Config) -> Mixer:
     hidden = c.count("hidden_size")
     heads, dim = c.first(("mamba_num_heads", "mamba_n_heads")), c.first(("mamba_head_dim", "mamba_d_head"), 0)
     expand = c.first(("mamba_expand", "expand"), 2)
+    if not heads:
+        raise ValueError("config.json: mamba_num_heads or mamba_n_heads must be above 0")
     inner = heads * (dim or hidden * expand // heads)
     states = c.first(("ssm_state_size", "mamba_d_state"))
     conv = inner + 2 * c.first(("n_groups", "mamba_n_groups")) * states

@@ -95,7 +95,7 @@ class Shape:
 def shape(config: Mapping[str, Any]) -> Shape:
     """The shape that a `config.json` describes. ValueError naming the key that is missing or not modelled."""
     c = Config(config)
-    hidden = c.count("hidden_size")
+    hidden = c.size("hidden_size")
     found = mixers(c)
     layers = _layers(c, found)
     limits = {mixer.window or mixer.selected for mixer in found} - {0}
@@ -104,7 +104,7 @@ def shape(config: Mapping[str, Any]) -> Shape:
     result = Shape(
         model_type=c.model_type,
         hidden=hidden,
-        vocab=c.count("vocab_size"),
+        vocab=c.size("vocab_size"),
         tied=c.flag("tie_word_embeddings"),
         max_context=c.first(("max_position_embeddings", "model_max_length", "seq_length", "max_seq_len")),
         layers=layers,
@@ -112,8 +112,8 @@ def shape(config: Mapping[str, Any]) -> Shape:
     )
     c.skip("quantization_config", "compression_config")  # read in `weights`
     c.refuse_untaken()
-    if not hidden or not result.vocab or not result.max_context:
-        raise ValueError("config.json: hidden_size, vocab_size and max_position_embeddings must be above 0")
+    if not result.max_context:
+        raise ValueError("config.json: max_position_embeddings must be above 0")
     kinds = Counter((network.experts, network.topk, network.expert_params) for network in result.sparse)
     if len(kinds) > 1:
         raise ValueError("config.json: layers with different experts are not modelled")

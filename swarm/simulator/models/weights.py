@@ -195,6 +195,14 @@ def _whole(said: Mapping[str, Any], key: str, default: int) -> int:
     return value
 
 
+def _part(said: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An object in the object; empty where it is absent."""
+    value = said.get(key) or {}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"config.json: quantization_config.{key} must be an object")
+    return value
+
+
 def _grouped_integers(said: Mapping[str, Any], name: str) -> Format:
     """AWQ, GPTQ, AutoRound: for each group of weights a 16-bit scale and a zero of as many bits as a weight."""
     bits, group = _whole(said, "bits", _whole(said, "w_bit", 4)), _whole(said, "group_size", _GROUP)
@@ -206,12 +214,11 @@ def _grouped_integers(said: Mapping[str, Any], name: str) -> Format:
         raise ValueError("config.json: quantization_config.modules_in_block_to_quantize is not modelled")
     overhead = 0.0 if group < 1 else (2 + bits / 8) / group
     kept = [*_kept(said)]
-    for pattern, change in (said.get("dynamic") or {}).items():
+    for pattern in _part(said, "dynamic"):
         if not pattern.startswith("-:"):
             raise ValueError(f"config.json: quantization_config.dynamic has {pattern!r:.60}, which is not modelled")
         kept.append("re:" + pattern[2:])
-        del change
-    for module, change in (said.get("extra_config") or {}).items():
+    for module, change in _part(said, "extra_config").items():
         width = change.get("bits", bits) if isinstance(change, Mapping) else bits
         if width == 16:
             kept.append(module)
@@ -222,11 +229,10 @@ def _grouped_integers(said: Mapping[str, Any], name: str) -> Format:
 
 
 def _compressed_tensors(said: Mapping[str, Any]) -> Format:
-    groups = said.get("config_groups")
-    if not isinstance(groups, Mapping) or not groups:
+    groups = _part(said, "config_groups")
+    if not groups:
         raise ValueError("config.json: missing quantization_config.config_groups")
-    sparsity = said.get("sparsity_config") or {}
-    if sparsity.get("format", "dense") != "dense":
+    if _part(said, "sparsity_config").get("format", "dense") != "dense":
         raise ValueError("config.json: quantization_config.sparsity_config is not modelled")
     found = tuple(_compressed_group(name, group) for name, group in groups.items())
     everything = [group for group in found if not group.targets]
@@ -274,7 +280,7 @@ def _modelopt(said: Mapping[str, Any]) -> Format:
     algorithm = part.get("quant_algo")
     if algorithm is None and part.get("config_groups"):
         return _compressed_tensors(part)
-    if algorithm not in _MODELOPT:
+    if not isinstance(algorithm, str) or algorithm not in _MODELOPT:
         raise ValueError(f"config.json: quantization_config.quant_algo = {algorithm!r:.60} is not modelled")
     name, size = _MODELOPT[algorithm]
     fp8_kv = part.get("kv_cache_quant_algo") == "FP8" or _fp8_kv(part)
