@@ -584,6 +584,17 @@ METRICS: list[Metric] = [
         columns=(Column(head="cached", unit="prompt", extra=True),),
     ),
     Metric(
+        key="prefix_cache_best_hit_rate",
+        label="best possible cached prompt",
+        title="Best possible prefix-cache hit rate",
+        help="Share of the prompt tokens that a cache which forgets nothing would have had, as far as lengths tell: a "
+        "prompt that grew begins with the one before it.",
+        unit="%",
+        scale=100,
+        digits=0,
+        most=1.0,
+    ),
+    Metric(
         key="tokens",
         label="tokens",
         help="Tokens in the window, as the server counts them.",

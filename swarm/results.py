@@ -119,6 +119,9 @@ class AgentResults(msgspec.Struct, frozen=True, kw_only=True):
     turns: Amount
     jobs: Amount
     errors: Amount
+    prefix_cache_hit_rate: Annotated[
+        Share | None, Meta(description="Of its prompt tokens; null: the server does not tell cached tokens.")
+    ] = None
 
 
 class Warmup(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,6 +214,7 @@ Code = Literal[
     "agents_kept_away",
     "base_invalid",
     "broke_off",
+    "cache_missed",
     "chunks_read_late",
     "client_not_watched",
     "content_filter",
@@ -293,6 +297,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_job: Size | None
     warmup: Warmup
     prefix_cache_hit_rate: Share | None = None
+    prefix_cache_best_hit_rate: Share | None = None
     tokens: Tokens
     jobs: Jobs
     errors: dict[ErrorKind, Positive]

@@ -58,6 +58,7 @@ def test_one_agent_at_work(only_stage: Analysed) -> None:
         "turns": 10,
         "jobs": 5,
         "errors": 0,
+        "prefix_cache_hit_rate": 0.8,
     }
     assert (stage["fairness_jain"], stage["retention"], stage["contention"]) == (1.0, 1.0, 0.0)
     assert (stage["decode_retention"], stage["slowdown"]) == (1.0, 1.0)

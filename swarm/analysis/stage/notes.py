@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from swarm.analysis.plan import Limits
-from swarm.analysis.stage.totals import enough_jobs, tool_errors, total
+from swarm.analysis.stage.totals import best_hit_rate, enough_jobs, tool_errors, total
 from swarm.analysis.trial.client import processes, timing_of
 from swarm.analysis.trial.jobs import ENOUGH_PER_AGENT
 from swarm.analysis.trial.trial import Trial
@@ -16,6 +16,8 @@ from swarm.text import counted, milliseconds, percent
 
 FIRST_TOKENS = 8
 """More tokens than this in a first chunk came before it: speculative decoding makes fewer in one step."""
+CACHE_MISSED = 0.05
+"""Share of the prompt tokens, prefilled again, that is worth a note."""
 Note = tuple[Code, str]
 
 
@@ -26,6 +28,7 @@ def notes(agents: int, trials: Sequence[Trial], limits: Limits) -> list[Finding]
         *_on_jobs(agents, trials),
         *_on_calls(trials),
         *_on_replies(trials),
+        *_on_cache(trials),
         *_on_counters(trials),
         *_on_windows(agents, trials),
         *(_on_client(trials, limits) if limits.real_time else ()),
@@ -104,6 +107,20 @@ def _on_replies(trials: Sequence[Trial]) -> Iterator[Note]:
     if uncounted := sum(trial.requests.uncounted for trial in trials):
         text = f"{counted(uncounted, 'request')} left out of all rates because the server did not count the tokens"
         yield "usage_missing", text
+
+
+def _on_cache(trials: Sequence[Trial]) -> Iterator[Note]:
+    cached = sum(trial.requests.cached_tokens or 0 for trial in trials)
+    prompt = sum(trial.requests.prompt_tokens or 0 for trial in trials)
+    told = any(trial.requests.cached_tokens is not None for trial in trials)
+    best = best_hit_rate(trials)
+    if told and best is not None and (missed := best - cached / prompt) >= CACHE_MISSED:
+        yield (
+            "cache_missed",
+            f"prefix cache: {percent(cached / prompt)} of the prompt tokens were cached where {percent(best)} could "
+            f"have been; the other {percent(missed)} were prefilled again, as the server's cache gave them up, or "
+            "prompts changed near their beginning",
+        )
 
 
 def _on_counters(trials: Sequence[Trial]) -> Iterator[Note]:

@@ -13,7 +13,7 @@ from swarm.analysis.stage.degradation import degradation
 from swarm.analysis.stage.intervals import intervals
 from swarm.analysis.stage.notes import notes
 from swarm.analysis.stage.shards import shards
-from swarm.analysis.stage.totals import enough_jobs, tool_errors, total
+from swarm.analysis.stage.totals import best_hit_rate, enough_jobs, tool_errors, total
 from swarm.analysis.stage.validity import too_few_turns, trial_reasons
 from swarm.analysis.stats.distribution import Distribution, mean
 from swarm.analysis.trial.agents import idle_ns, jain, per_agent, rates, shares, spread, thinking, together
@@ -149,6 +149,7 @@ def _entry(
         tokens_per_job=_tokens_per_job(timed) if enough else None,
         warmup=_warmup(warmup([trial.output for trial in timed])),
         prefix_cache_hit_rate=_hit_rate(tokens),
+        prefix_cache_best_hit_rate=best_hit_rate(timed),
         tokens=tokens,
         jobs=_jobs(timed),
         errors=total(trial.requests.errors for trial in timed),

@@ -23,3 +23,9 @@ def enough_jobs(trials: Sequence[Trial], agents: int) -> bool:
 def tool_errors(trials: Sequence[Trial]) -> dict[str, int]:
     lost = Counter(lost=sum(trial.requests.lost_calls for trial in trials))
     return total([*(trial.tool_errors for trial in trials), +lost])
+
+
+def best_hit_rate(trials: Sequence[Trial]) -> float | None:
+    """The best possible prefix-cache hit rate, as far as lengths tell (`Requests.reusable_tokens`); None: no counts."""
+    prompt = sum(trial.requests.prompt_tokens or 0 for trial in trials)
+    return sum(trial.requests.reusable_tokens for trial in trials) / prompt if prompt else None

@@ -37,6 +37,9 @@ class Agent:
     """Nanoseconds of its long waits to try a failed request again."""
     failure: str = ""
     """The error of its last failed request."""
+    prompt_tokens: int = 0
+    """Those of requests whose cached tokens the server told."""
+    cached_tokens: int = 0
     spent: Counter[str] = field(default_factory=Counter)
     """Where the time of its jobs went that touch the window, whole jobs."""
 
@@ -47,6 +50,9 @@ class Agent:
     def add_attempt(self, attempt: Attempt, ended: bool, started: bool) -> None:
         """`ended`, `started`: whether its end and its first token lie in the window."""
         self.errors += ended and attempt.error is not None
+        if ended and attempt.prompt_tokens is not None and attempt.cached_tokens is not None:
+            self.prompt_tokens += attempt.prompt_tokens
+            self.cached_tokens += attempt.cached_tokens
         if attempt.error is not None:
             self.failure = attempt.message or attempt.error
         if started and attempt.first_token_ns is not None:
@@ -65,6 +71,12 @@ class Agent:
     def thinks(self) -> bool:
         """Whether most of its time was a pause that the scenario or the trace wants."""
         return bool(self.spent) and self.spent.most_common(1)[0][0] == "think"
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of its prompt tokens that were cached; None where it is not known, or the counts cannot be."""
+        known = self.prompt_tokens and self.cached_tokens <= self.prompt_tokens
+        return self.cached_tokens / self.prompt_tokens if known else None
 
     @property
     def rate(self) -> float | None:
@@ -92,6 +104,8 @@ def together(trials: Sequence[dict[int, Agent]]) -> dict[int, Agent]:
             into.turns += agent.turns
             into.jobs += agent.jobs
             into.errors += agent.errors
+            into.prompt_tokens += agent.prompt_tokens
+            into.cached_tokens += agent.cached_tokens
             into.uncounted += agent.uncounted
     return pooled
 
@@ -109,6 +123,7 @@ def per_agent(agents: dict[int, Agent]) -> list[AgentResults]:
                 turns=agent.turns,
                 jobs=agent.jobs,
                 errors=agent.errors,
+                prefix_cache_hit_rate=agent.hit_rate,
             )
         )
     return rows

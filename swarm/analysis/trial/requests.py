@@ -29,6 +29,11 @@ class Requests:
         """Complete replies that ended at a limit and not where they were planned to."""
         self.prompt_tokens: float | None = None
         self.cached_tokens: float | None = None
+        self.reusable_tokens = 0
+        """Prompt tokens that a cache which forgets nothing would have had: those of the prompt before, where a prompt
+        of the same agent and variant grew, or what the server had if that is more."""
+        self._prompts: dict[tuple[int | None, str, str], int] = {}
+        """Tokens of the last prompt of each conversation."""
         self._completion: float | None = None
         self.uncounted = 0
         """Requests with tokens that the server did not count: left out of all rates."""
@@ -43,8 +48,10 @@ class Requests:
         if self._window.overlap(attempt.t_ns, attempt.end_ns):
             self._completion = plus(self._completion, tokens)
             self.uncounted += tokens is None
+        reusable = self._reusable(attempt)
         if not self._window.holds(attempt.end_ns):
             return
+        self.reusable_tokens += reusable
         if attempt.first_tokens is not None:
             self.first_tokens[attempt.first_tokens] += 1
         if attempt.doubts:
@@ -61,6 +68,15 @@ class Requests:
             self.ended_for_tools += ended_for_tools(attempt)
             self.lost_calls += lost_calls(attempt)
             self.truncated += attempt.finish_reason == "length" and _short_of_plan(attempt)
+
+    def _reusable(self, attempt: Attempt) -> int:
+        if attempt.prompt_tokens is None:
+            return 0
+        talk = attempt.agent, attempt.task, attempt.variant
+        before = self._prompts.get(talk, 0)
+        self._prompts[talk] = attempt.prompt_tokens
+        grown = before if attempt.prompt_tokens > before else 0
+        return min(attempt.prompt_tokens, max(grown, attempt.cached_tokens or 0))
 
 
 def _short_of_plan(attempt: Attempt) -> bool:
