@@ -1,4 +1,4 @@
-"""Writes the predictions that docs show anew: each block of text behind a `swarm predict` command in docs/contention.md.
+"""Writes the predictions that docs show anew: each text block behind a `swarm predict` command in docs/contention.md.
 
     python -m bench.predicted_docs            some minutes on a core; then read the prose around what has changed
     python -m bench.predicted_docs --check    writes nothing, and exits with 1 where a page shows something else

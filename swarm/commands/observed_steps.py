@@ -142,4 +142,4 @@ def step(cost: CostModel, stretch: Stretch) -> float:
 def ttft(cost: CostModel, profile: Profile, prefill: Prefill) -> float:
     """Seconds of a prefill that is alone, by the model: the time before the queue, and a step for each chunk."""
     prompt = prefill.cached + prefill.cold
-    return profile.api_seconds(prompt) + cost.prefill_alone(prefill.cached, prompt, profile.max_num_batched_tokens)
+    return profile.api_seconds(prompt) + cost.prefill_alone(prefill.cached, prompt, profile.chunk_tokens)

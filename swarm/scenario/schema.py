@@ -82,6 +82,8 @@ class Simulate(_Section):
     max_num_batched_tokens: Count | None = None
     max_model_len: Tokens | None = None
     kv_tokens: Tokens | None = None
+    enable_prefix_caching: bool | None = None
+    long_prefill_token_threshold: Count | None = None
     link: Literal["nvlink", "pcie"] | None = None
     p2p: bool | None = None
     engine: str | None = None

@@ -56,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-num-batched-tokens", type=int, help="most tokens in a step")
     parser.add_argument("--max-model-len", type=int, help="longest context, prompt and reply")
     parser.add_argument("--kv-tokens", type=int, help="size of the KV cache")
+    parser.add_argument("--enable-prefix-caching", type=_switch, help="true or false")
+    parser.add_argument("--long-prefill-token-threshold", type=int, help="most tokens of one prompt in one step")
     parser.add_argument("--link", help="between the GPUs: nvlink or pcie")
     parser.add_argument("--p2p", type=_switch, help="whether GPUs reach each other over PCIe: true or false")
     parser.add_argument("--engine", help="version of vLLM")

@@ -232,6 +232,8 @@ class Engine:
             raise ValueError("a request has at least one prompt token and one output token")
         if total > self.profile.max_context:
             raise ValueError(f"{total} tokens of prompt and reply, but a context holds {self.profile.max_context}")
+        if not self.profile.enable_prefix_caching:
+            request.hashes = ()
         request.arrived_at = now
         busy = self.profile.api_request_s + self.profile.api_token_s * request.prompt_tokens
         self._api_free_at = max(now, self._api_free_at) + busy
@@ -369,7 +371,7 @@ class Engine:
         budget = self.profile.max_num_batched_tokens - len(self._decoding)
         for request in list(self._prefilling):
             if budget and request in self._running:
-                tokens = min(budget, self._known(request) - request.computed)
+                tokens = min(budget, self._known(request) - request.computed, self.profile.chunk_tokens)
                 self._give_back(request, request.computed)
                 if self._make_room(self._missing_blocks(request, request.computed + tokens), request, step):
                     self._schedule_chunk(request, tokens, step)
@@ -382,7 +384,7 @@ class Engine:
                 break
             self._waiting.popleft()
             step.admitted.append(request)
-            tokens = min(budget, self._known(request) - request.computed)
+            tokens = min(budget, self._known(request) - request.computed, self.profile.chunk_tokens)
             self._schedule_chunk(request, tokens, step)
             budget -= tokens
 
@@ -406,8 +408,9 @@ class Engine:
         if request.scheduled_at is None:
             request.scheduled_at = now
             request.cached_tokens = cached
-            self.cache_queries += known
-            self.cache_hits += cached
+            if self.profile.enable_prefix_caching:
+                self.cache_queries += known
+                self.cache_hits += cached
         return True
 
     def _to_admit(self, tokens: int, cached_blocks: int, budget: int) -> int:
@@ -445,7 +448,7 @@ class Engine:
             request.first_token_at = step.end
             request.preempted_early_s = request.preempted_s
             request.prefill_alone_s = self.cost.prefill_alone(
-                request.cached_tokens or 0, request.prompt_tokens, self.profile.max_num_batched_tokens
+                request.cached_tokens or 0, request.prompt_tokens, self.profile.chunk_tokens
             )
             step.first.append(request)
             self.prompt_tokens += request.prompt_tokens

@@ -89,6 +89,10 @@ class Profile:
     """Bytes per second of an all-reduce's ring; 0: no limit, only `allreduce_us`."""
     cpu_per_request_us: float = 0.0
     """CPU time per decoding request and step, where the engine prepares a step only once the one before has ended."""
+    enable_prefix_caching: bool = True
+    """Whether later prompts find the blocks of earlier ones, as vLLM's option says."""
+    long_prefill_token_threshold: int = 0
+    """Most tokens of one prompt in one step, as vLLM's option; 0: as many as the step has."""
     api_request_s: float = 0.0
     """Seconds that the API works on one request after the other, before the queue; `api_overhead_s` is beside it."""
     api_token_s: float = 0.0
@@ -157,6 +161,11 @@ class Profile:
         if fits < self.window:  # not even a whole window's tokens in both kinds of layers
             fits = self.kv_tokens // self.block_size * self.block_size
         return min(self.max_model_len, fits)
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Most tokens of one prompt in one step."""
+        return min(self.max_num_batched_tokens, self.long_prefill_token_threshold or self.max_num_batched_tokens)
 
     def api_seconds(self, prompt_tokens: int) -> float:
         """From a request's arrival at an idle API to the engine's queue."""
@@ -291,6 +300,7 @@ _MAY_BE_ZERO = frozenset(
         "selected_kv_bytes_per_token",
         "attention_width",
         "bounded_attention_width",
+        "long_prefill_token_threshold",
         "api_request_s",
         "api_token_s",
         "decode_error",

@@ -226,7 +226,9 @@ def exposition(engine: Engine, metrics: Metrics, model_name: str) -> str:
     for name, values in metrics.histograms.items():
         histogram(name, _HELP[name], values)
     p = engine.profile
-    cache = f',block_size="{p.block_size}",enable_prefix_caching="True",num_gpu_blocks="{p.kv_blocks}"'
+    cache = (
+        f',block_size="{p.block_size}",enable_prefix_caching="{p.enable_prefix_caching}",num_gpu_blocks="{p.kv_blocks}"'
+    )
     simple("gauge", "vllm:cache_config_info", "The KV cache's configuration.", 1, cache)
     lines.append(
         "# HELP process_start_time_seconds Start time of the server.\n# TYPE process_start_time_seconds gauge\n"
