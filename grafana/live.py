@@ -42,6 +42,14 @@ NOW = Row(
             width=24,
         ),
         Panel(
+            "Workload",
+            "What the agents do: lengths of prompts and replies, turns, tools, contexts.",
+            "short",
+            [(f"max by (workload) (swarm_run_info{{{RUN}}})", "{{workload}}")],
+            kind="states",
+            width=24,
+        ),
+        Panel(
             "Agents at work",
             "Agents that are neither starting, stopped nor crashed.",
             "short",

@@ -127,13 +127,14 @@ ROWS = [
             ),
             Panel(
                 "What ran",
-                "Versions of swarm, of its checkout and of the server.",
+                "The agents' work, and versions of swarm, of its checkout and of the server.",
                 "short",
                 [
                     (
-                        "max by (run, swarm_version, git) (last_over_time("
+                        "max by (run, workload, swarm_version, git) (last_over_time("
                         'swarm_run_info{scenario=~"$scenario"}[$__range]))'
-                        " * on (run) group_right(swarm_version, git) max by (run, target, model, server_version)"
+                        " * on (run) group_right(workload, swarm_version, git)"
+                        " max by (run, target, model, server_version)"
                         ' (last_over_time(swarm_target_info{target=~"$target"}[$__range]))',
                         "",
                     )

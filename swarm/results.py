@@ -426,6 +426,7 @@ class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str | None
     verdict: str
     predicted: bool
+    workload: str | None = None
 
 
 class ComparedSetting(msgspec.Struct, frozen=True, kw_only=True):
@@ -622,6 +623,9 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
         Literal["script", "model", "trace"],
         Meta(description="Who decided what the agents did; with `model`, levels are not compared on equal work."),
     ]
+    workload: Annotated[
+        str | None, Meta(description="Agents' work in one line: lengths, turns, tools, contexts; null: an older run.")
+    ] = None
     targets: list[TargetResults]
     comparison: Annotated[list[Comparison], Meta(description="Targets side by side, by name.")]
     crossings: list[Crossing]

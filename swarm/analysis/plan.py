@@ -80,14 +80,16 @@ class Plan:
     thresholds: tuple[str, ...]
     soak: SoakPlan | None = None
     capacity: CapacityPlan | None = None
+    workload: str | None = None
+    """The agents' work in one line; None: an older run, which does not say it."""
 
 
 def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Plan:
     """The plan in a resolved scenario (as `scenario.yaml` holds it) and the run's environment.
 
-    Of the environment it reads `predicted`, and, where it has them, `started_at` (ISO 8601), `targets.NAME.model`, the
-    model that a target turned out to serve, and `targets.NAME.expected_errors` of a prediction. Raises UsageError when
-    the scenario is not a resolved one.
+    Of the environment it reads `predicted`, and, where it has them, `workload`, `started_at` (ISO 8601),
+    `targets.NAME.model`, the model that a target turned out to serve, and `targets.NAME.expected_errors` of a
+    prediction. Raises UsageError when the scenario is not a resolved one.
     """
     try:
         facts = environment.get("targets") or {}
@@ -111,6 +113,7 @@ def plan_from(scenario: Mapping[str, Any], environment: Mapping[str, Any]) -> Pl
             thresholds=_readable(scenario.get("thresholds", ())),
             soak=_soak(scenario) if scenario.get("soak") else None,
             capacity=_capacity(scenario["capacity"]) if scenario.get("capacity") else None,
+            workload=environment.get("workload"),
         )
         return msgspec.convert(msgspec.to_builtins(plan), Plan)  # checks the type of every field
     except (KeyError, TypeError, ValueError, AttributeError, msgspec.ValidationError, RecursionError) as error:

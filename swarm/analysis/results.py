@@ -62,6 +62,7 @@ def analyse(directory: Path) -> Results:
         predicted=plan.predicted,
         load=digest(rundir.read_scenario(directory)),
         driver=plan.driver,
+        workload=plan.workload,
         targets=targets,
         comparison=comparison,
         crossings=crossings(comparison),

@@ -14,6 +14,7 @@ from typing import Any
 from swarm import __version__
 from swarm.client.base import Connection
 from swarm.client.target.probe import Probe
+from swarm.engine.workload import workload
 from swarm.recording.redaction import Redaction
 from swarm.scenario.schema import Scenario
 
@@ -27,6 +28,7 @@ def describe_environment(
     return {
         "started_at": started.isoformat(timespec="seconds"),
         "predicted": predicted,
+        "workload": workload(scenario),
         "git": commit(),
         "versions": {"swarm": __version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in _LIBRARIES},

@@ -31,6 +31,7 @@ def run_info(run: str, scenario: Mapping[str, Any], environment: Mapping[str, An
             "scenario": scenario["name"],
             "route": scenario.get("route", ""),
             "driver": scenario["agents"].get("driver", "script"),
+            "workload": environment.get("workload") or "",
             "swarm_version": versions.get("swarm", ""),
             "git": environment.get("git") or "",
         },

@@ -15,7 +15,7 @@ MANY = 20
 def to_text(compared: Compared) -> str:
     """For a terminal."""
     lines = [*_aligned([["run", run.name, run.started_at or "-", _standing(run)] for run in compared.runs])]
-    lines += ["", *_differences_text(compared)]
+    lines += [*_workload(compared), "", *_differences_text(compared)]
     for (baseline, candidate), rows in _by_pair(compared):
         cells = [list(COLUMNS), *([str(row.agents), row.metric, *cells_of(row)] for row in rows)]
         lines += ["", f"{candidate} against {baseline}", *_aligned(cells, right={0, 2, 3, 4})]
@@ -25,7 +25,7 @@ def to_text(compared: Compared) -> str:
 def to_markdown(compared: Compared) -> str:
     """For a pull request."""
     lines = [f"- `{run.name}`, {run.started_at or '-'}, {_standing(run)}" for run in compared.runs]
-    lines.append("")
+    lines += [*(f"- {said}" for said in _workload(compared)), ""]
     names = [f"`{run.name}`" for run in compared.runs]
     if compared.differences:
         lines += [_line(["differs", *names]), _line(["---"] * (len(names) + 1))]
@@ -89,6 +89,12 @@ def _value(value: float | None) -> str:
         return "-"
     digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 1 else 4
     return f"{value:,.{digits}f}"
+
+
+def _workload(compared: Compared) -> list[str]:
+    """The work that all runs had; where it differs, it is among the settings that do."""
+    said = {run.workload for run in compared.runs}
+    return [one for one in said if one] if len(said) == 1 else []
 
 
 def _standing(run: ComparedRun) -> str:

@@ -38,6 +38,7 @@ class Run:
 
     name: str
     started: str | None
+    workload: str | None
     badges: list[tuple[str, str]]
     lead: str
     lines: list[str]
@@ -136,6 +137,7 @@ def _run(view: View) -> Run:
     return Run(
         name=view.name,
         started=results.started_at,
+        workload=results.workload,
         badges=badges,
         lead=lead,
         lines=[line for line in sentences(results) if line != lead],

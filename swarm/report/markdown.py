@@ -11,7 +11,8 @@ def to_markdown(results: Results) -> str:
     header = [column.title for column in columns(every(), predicted=results.predicted)]
     ruler = ["---", *["--:"] * (len(header) - 1)]
     cells = rows(results, every(), predicted=results.predicted)
-    lines = ["| " + " | ".join(row) + " |" for row in (header, ruler, *cells)]
+    lines = [results.workload, ""] if results.workload else []
+    lines += ["| " + " | ".join(row) + " |" for row in (header, ruler, *cells)]
     lines += ["", " ".join([SERVED, *trust(results)]), "", *sentences(results)]
     lines += [f"- invalid: {reason}" for reason in reasons(results)]
     lines += [f"- {line}" for line in soak_lines(results)]

@@ -24,6 +24,8 @@ RATE = "tok/s per agent"
 def print_results(results: Results, console: Console, wanted: Sequence[Measured] = ()) -> None:
     """The whole ending of a run. `wanted`: the columns of its table, in the place of the usual ones."""
     _verdict(results, console)
+    if results.workload:
+        console.print(results.workload, style="dim", highlight=False, markup=False)
     console.print()
     known = columns(wanted or usual(), predicted=results.predicted)
     cells = rows(results, wanted or usual(), predicted=results.predicted)

@@ -21,11 +21,11 @@ ROW = {
 UNKNOWN = {"ratio": None, "ci95": None, "significant": None, "baseline_value": None}
 
 
-def compared(*rows, differences=()):
+def compared(*rows, differences=(), workloads=(None, None)):
     run = {"directory": "runs/a", "started_at": None, "verdict": "valid", "predicted": False}
     return objects(
         {
-            "runs": [{"name": "a", **run}, {"name": "b", **run}],
+            "runs": [{"name": name, "workload": one, **run} for name, one in zip("ab", workloads, strict=True)],
             "differences": list(differences),
             "comparison": [ROW | row for row in rows],
             "unpaired": [],
@@ -40,6 +40,14 @@ def test_differences_of_the_configuration_come_before_any_number():
 
 def test_runs_that_are_configured_alike_are_said_to_be():
     assert "The runs are configured alike." in to_text(compared({}))
+
+
+def test_the_work_that_runs_had_stands_above_what_differs_where_it_was_the_same():
+    same = compared({}, workloads=("sessions: 2k shared", "sessions: 2k shared"))
+    for text in (to_text(same), to_markdown(same)):
+        assert text.index("sessions: 2k shared") < text.index("The runs are configured alike.")
+        assert text.count("sessions: 2k shared") == 1
+    assert "sessions" not in to_text(compared({}, workloads=("sessions: 2k shared", "sessions: 3k shared")))
 
 
 def test_less_is_better_of_times_and_more_of_rates():

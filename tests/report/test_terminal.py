@@ -3,6 +3,7 @@
 import re
 from io import StringIO
 
+import msgspec
 import pytest
 from rich.console import Console
 from synthetic import Run
@@ -152,3 +153,11 @@ def test_markdown_has_a_cell_for_every_column_and_the_reasons(results):
     assert lines[1].startswith("| --- | --: |")
     assert lines[3].startswith("| moe | 2! |")
     assert f"- invalid: {results.invalid_reasons[0]}" in lines
+
+
+def test_the_work_of_the_agents_stands_on_a_terminal_and_in_markdown(results):
+    said = "sessions: 2k shared + 200-1k, 18 turns, replies 110 (median), tools 0.095 s, contexts to 8k"
+    told = msgspec.structs.replace(results, workload=said)
+    assert said in printed(told)
+    assert to_markdown(told).startswith(said)
+    assert "sessions" not in printed(results)

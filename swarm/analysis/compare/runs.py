@@ -50,6 +50,7 @@ def compare_runs(directories: Sequence[Path]) -> Compared:
                 started_at=result.started_at,
                 verdict=result.verdict,
                 predicted=result.predicted,
+                workload=result.workload,
             )
             for name, directory, result in zip(names, directories, results, strict=True)
         ],
