@@ -18,6 +18,7 @@ from swarm.client.base import Failure
 from swarm.client.retry import RetryPolicy
 from swarm.clock import VirtualClock
 from swarm.recording import records
+from swarm.recording.observations import lost_calls
 from swarm.recording.redaction import PLACEHOLDER, Redaction
 from swarm.recording.status import AgentStatus
 from swarm.tasks import PlannedCall, ReplyLength, ScriptTurn, Task, load_tasks
@@ -35,6 +36,7 @@ class FakeClient:
     failing: list[Failure] = field(default_factory=list)
     requests: list = field(default_factory=list)
     says: str = "hello"
+    finish: str = "length"
 
     async def complete(self, request, seen):
         self.requests.append(request)
@@ -50,7 +52,7 @@ class FakeClient:
             seen.stamps.append(self.clock.now())
             seen.tokens.append(len(seen.stamps))
             seen.completion_tokens = len(seen.stamps)
-        seen.content, seen.finish_reason = self.says, "length"
+        seen.content, seen.finish_reason = self.says, self.finish
         seen.end_ns = self.clock.now()
 
 
@@ -165,6 +167,15 @@ async def test_chunks_are_recorded_as_gaps_from_the_send():
     assert attempt.chunk_tokens == [1, 1, 1, 1]
     assert (attempt.first_token_ns, attempt.last_token_ns) == pytest.approx((0.51 * SECOND, 0.54 * SECOND), abs=10)
     assert (attempt.planned_tokens, attempt.finish_reason, attempt.error, attempt.aborted) == (4, "length", None, False)
+
+
+async def test_a_script_whose_calls_are_lost_goes_on_as_it_was_written_and_they_are_counted():
+    running = stage(task(turns=3))
+    running.client.finish = "tool_calls"
+    await running.run_for(3.0)
+    job = running.of(records.Job)[0]
+    assert (job.outcome, job.turns, len(running.of(records.Tool)) >= 2) == ("answered", 3, True)
+    assert all(lost_calls(attempt) for attempt in running.of(records.Attempt) if not attempt.aborted)
 
 
 async def test_a_tools_result_is_delivered_at_its_planned_time_although_it_was_ready_before():

@@ -21,6 +21,7 @@ from swarm.clock import VirtualClock
 from swarm.engine.replay import prepare, tasks_of_trace
 from swarm.engine.virtual import VirtualTokenizer
 from swarm.recording import records
+from swarm.recording.observations import lost_calls
 from swarm.recording.status import AgentStatus
 from swarm.scenario.schema import TraceSettings
 from swarm.trace.format import Parent, Trace, write_trace
@@ -29,15 +30,16 @@ from swarm.trace.format import Parent, Trace, write_trace
 class Server:
     """Every reply takes a second, or as long as `took` says of its session."""
 
-    def __init__(self, clock, took):
+    def __init__(self, clock, took, finish):
         self.clock = clock
         self.took = took
+        self.finish = finish
 
     async def complete(self, request, seen):
         seen.send_ns = self.clock.now()
         await asyncio.sleep(self.took.get(request.extra_body["session"], 1.0))
         seen.stamps.append(self.clock.now())
-        seen.prompt_tokens, seen.completion_tokens = FIXED, request.max_tokens
+        seen.prompt_tokens, seen.completion_tokens, seen.finish_reason = FIXED, request.max_tokens, self.finish
         seen.end_ns = self.clock.now()
 
 
@@ -64,7 +66,7 @@ class NamedConversation:
         return request and dataclasses.replace(request, extra_body={"session": self._session})
 
 
-async def replay(path, made, name, agents=4, number=2, seconds=1000.0, took=None):
+async def replay(path, made, name, agents=4, number=2, seconds=1000.0, took=None, finish="stop"):
     """What the agent `number` of `agents` publishes in one job of the session `name`."""
     write_trace(path, made)
     prepared = await prepare(TraceSettings(path=str(path)), 100_000, VirtualTokenizer())
@@ -73,7 +75,7 @@ async def replay(path, made, name, agents=4, number=2, seconds=1000.0, took=None
         header={"run": "r", "shard": 0, "target": "moe", "agents": agents, "trial": 1},
         stage_id="0.0",
         clock=clock,
-        client=Server(clock, took or {}),
+        client=Server(clock, took or {}, finish),
         driver=Named(TraceDriver(prepared.replay, "0" * 16, 100_000)),
         tools=ReplayTools(),
         retry=RetryPolicy(0),
@@ -114,6 +116,14 @@ async def test_a_wait_is_told_as_the_tool_that_was_called(tmp_path):
     assert (tool.name, tool.ok, tool.planned_ns, tool.overran) == ("Bash", True, 7 * SECOND, False)
     assert (tool.t_ns, tool.end_ns) == (1 * SECOND, 8 * SECOND)
     assert sends(published, "one") == [0, 8]
+
+
+async def test_lost_calls_are_counted_and_the_session_goes_on_as_it_was_recorded(tmp_path):
+    made = trace(session("one", [["s0", "u1"], ["s0", "u1", "a1", "t1"]], pause_s=7, calls=["Bash"]))
+    published = await replay(tmp_path / "a.jsonl", made, "one", finish="tool_calls")
+    assert [lost_calls(each) for each in of(published, records.Attempt)] == [True, True]
+    assert sends(published, "one") == [0, 8]
+    assert [(job.outcome, job.turns) for job in of(published, records.Job)] == [("answered", 2)]
 
 
 FAMILY = trace(
