@@ -650,6 +650,16 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     holds: Annotated[bool, Meta(description="Whether the agents that were asked for meet the objectives.")] = False
     carries: Annotated[Amount | None, Meta(description="The most agents that meet them, to within a quarter.")] = None
     carries_more: Annotated[bool, Meta(description="Whether that is the most that was tried.")] = False
+    carries_low: Annotated[
+        Amount | None, Meta(description="The most if the numbers are as much worse as the prediction's errors.")
+    ] = None
+    carries_high: Annotated[
+        Amount | None,
+        Meta(description="Likewise if they are as much better; at most the highest level that was tried."),
+    ] = None
+    expected_error: Annotated[ExpectedError | None, Meta(description="Of the numbers with the agents asked for.")] = (
+        None
+    )
     next: Annotated[Positive | None, Meta(description="The fewest that were tried and do not meet them.")] = None
     output_tokens_per_s: Annotated[Size | None, Meta(description="Of the median agent, with the agents asked for.")] = (
         None

@@ -5,7 +5,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 GROUPS = {
-    "Measure": ("run", "soak", "capacity", "predict"),
+    "Measure": ("run", "soak", "capacity", "predict", "plan"),
     "Look at results": ("report", "compare", "check", "history"),
     "Get ready": ("init", "validate", "doctor", "profiles", "calibrate"),
     "Servers and traces": ("serve", "record", "trace"),

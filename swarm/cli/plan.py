@@ -33,7 +33,9 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Predict which models on which machines carry so many agents within an SLO: a ranked table; needs no GPU.
+    """Predict which models on which machines carry so many agents within an SLO.
+
+    Prints a ranked table; needs no GPU.
 
     Example: swarm plan --agents 8 --slo 'ttft.p95 < 2s' --price rtx3090=0.25
     """

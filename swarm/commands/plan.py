@@ -11,18 +11,21 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 
-from msgspec import structs
+import msgspec
 
 from swarm.analysis.capacity.search import border
+from swarm.analysis.expected_errors import agents_between, of_stage
+from swarm.analysis.plan import ErrorBand
 from swarm.commands.capacity import Search
 from swarm.commands.predict import rehearse
 from swarm.engine.dry_run import mean_turn
 from swarm.engine.objectives import refuse_unmeasurable, unmeasurable
 from swarm.errors import SwarmError, UsageError
-from swarm.results import Cause, Planned, StageResults
+from swarm.results import Cause, ExpectedError, Planned, StageResults
 from swarm.scenario.quick import context_for, workload_settings
 from swarm.scenario.schema import Capacity, Scenario
-from swarm.simulator.profiles import profiles
+from swarm.scenario.thresholds import parse_slo
+from swarm.simulator.profiles import accuracy, profiles
 from swarm.simulator.profiles.profiles import Profile
 
 COARSE = 0.25
@@ -139,7 +142,7 @@ def _unfit(candidate: str, why: str, profile: Profile | None = None) -> Planned:
     row = Planned(profile=candidate, fits=False, why=why)
     if profile is None:
         return row
-    return structs.replace(row, model=profile.model, gpu=profile.gpu, gpus=profile.tp, runs_out="GPU memory")
+    return msgspec.structs.replace(row, model=profile.model, gpu=profile.gpu, gpus=profile.tp, runs_out="GPU memory")
 
 
 def _row(job: _Job, profile: Profile, scenario: Scenario, search: Search) -> Planned:
@@ -147,6 +150,10 @@ def _row(job: _Job, profile: Profile, scenario: Scenario, search: Search) -> Pla
     at, here = border(probes), stages.get(job.wanted.agents)
     job_s = _job_time(here, mean_turn(scenario).per_job) if here else None
     jobs_per_h = wanted.agents * 3600 / job_s if job_s else None
+    slos = [parse_slo(text) for text in wanted.slos]
+    errors = _errors(stages, profile)
+    # It draws lines between levels, and the coarse search may stop a little below such a line.
+    between = agents_between(probes, slos, errors)
     price = (wanted.prices or {}).get(profile.gpu)
     price_per_h = None if price is None else price * profile.tp
     return Planned(
@@ -158,6 +165,9 @@ def _row(job: _Job, profile: Profile, scenario: Scenario, search: Search) -> Pla
         holds=wanted.agents in probes and probes[wanted.agents].holds,
         carries=at.low,
         carries_more=at.high is None,
+        carries_low=between and min(between[0], at.low),
+        carries_high=between and max(between[1], at.low),
+        expected_error=errors.get(wanted.agents),
         next=at.high,
         output_tokens_per_s=here.agent_output_tokens_per_s.p50 if here else None,
         ttft_s_p95=here.latency["ttft_s"].p95 if here else None,
@@ -167,6 +177,12 @@ def _row(job: _Job, profile: Profile, scenario: Scenario, search: Search) -> Pla
         price_per_job=price_per_h / jobs_per_h if price_per_h is not None and jobs_per_h else None,
         runs_out=_exhausted(stages[at.high], stages.get(1), profile) if at.high else None,
     )
+
+
+def _errors(stages: Mapping[int, StageResults], profile: Profile) -> dict[int, ExpectedError]:
+    """How far off the numbers of each level may be."""
+    bands = msgspec.convert(accuracy.bands(profile), tuple[ErrorBand, ...])
+    return {level: error for level, stage in stages.items() if (error := of_stage(stage, bands))}
 
 
 def _job_time(stage: StageResults, turns: float) -> float | None:

@@ -35,14 +35,23 @@ def to_text(rows: Sequence[Planned], agents: int, slos: Sequence[str]) -> str:
         ).rstrip()
         for line in (*heads, *body)
     ]
+    errors = [row.expected_error for row in rows if row.expected_error]
+    rates, waits = [one.tokens_per_s for one in errors], [one.ttft_s for one in errors]
+    off = f" Four of five predictions are within {_span(rates)} (tok/s) and {_span(waits)} (TTFT)." if errors else ""
     why = [f"{row.profile}: {row.why}" for row in rows if row.why]
-    return "\n".join([_answer(rows, agents, slos), "", *text, "", *why, NOTE])
+    return "\n".join([_answer(rows, agents, slos), "", *text, "", *why, f"{NOTE}{off}"])
 
 
 NOTE = (
     "Predicted by the contention model, not measured. agents: the most within the SLO, to within a quarter (+: as many "
-    "as were tried); the numbers beside it are those with the agents asked for."
+    "as were tried), and the range within the prediction's error. The other numbers are with the agents asked for."
 )
+
+
+def _span(shares: Sequence[float]) -> str:
+    """ "8%", or "8% to 12%" over several profiles."""
+    low, high = f"{min(shares) * 100:.0f}%", f"{max(shares) * 100:.0f}%"
+    return low if low == high else f"{low} to {high}"
 
 
 def _answer(rows: Sequence[Planned], agents: int, slos: Sequence[str]) -> str:
@@ -57,11 +66,10 @@ def _answer(rows: Sequence[Planned], agents: int, slos: Sequence[str]) -> str:
 
 
 def _cells(row: Planned) -> tuple[str, ...]:
-    carries = "-" if row.carries is None else f"{row.carries}{'+' if row.carries_more else ''}"
     return (
         row.profile,
         "yes" if row.holds else "no",
-        carries,
+        _carried(row),
         _number(row.output_tokens_per_s),
         _number(row.ttft_s_p95),
         _number(row.job_s),
@@ -70,6 +78,16 @@ def _cells(row: Planned) -> tuple[str, ...]:
         _number(row.price_per_job),
         row.runs_out or "-",
     )
+
+
+def _carried(row: Planned) -> str:
+    """ "13 (9-16)": the most agents, and the range within the prediction's error."""
+    if row.carries is None:
+        return "-"
+    most = f"{row.carries}{'+' if row.carries_more else ''}"
+    if row.carries_low is None or row.carries_high is None:
+        return most
+    return f"{most} ({row.carries_low}-{row.carries_high})"
 
 
 def _number(value: float | None) -> str:

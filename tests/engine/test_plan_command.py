@@ -1,6 +1,7 @@
 """`swarm plan`: models on machines side by side, in virtual time."""
 
 import json
+import re
 
 import pytest
 from small_runs import called
@@ -38,6 +39,16 @@ def test_each_row_tells_what_the_agents_get_and_what_a_job_costs(rows):
         assert row.price_per_job == pytest.approx(0.30 / row.jobs_per_h)
         assert (row.gpu, row.gpus) == ("rtx3090", 1)
     assert dense.runs_out is not None
+
+
+def test_each_row_tells_how_far_the_prediction_may_be_off(rows):
+    for row in rows[:2]:
+        assert 0 < row.expected_error.tokens_per_s < 1
+        assert row.carries_low <= row.carries <= row.carries_high
+    text = to_text(rows, 3, [SLO])
+    assert f" ({rows[0].carries_low}-{rows[0].carries_high})" in text
+    assert re.search(r"Four of five predictions are within \d+%( to \d+%)? \(tok/s\) and \d+%", text)
+    assert (rows[3].carries_low, rows[3].expected_error) == (None, None)
 
 
 def test_a_model_that_does_not_fit_and_an_unknown_one_have_a_reason_and_no_numbers(rows):
