@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from swarm.simulator.engine.cost import CostModel, bounded_attention, prefill_attention
-from swarm.simulator.profiles import data_files, profiles
+from swarm.simulator.profiles import accuracy, data_files, profiles
 from swarm.simulator.profiles.profiles import Profile
 
 LEVELS = (1, 4, 8, 16)
@@ -25,6 +25,9 @@ class Level:
     total_tokens_per_s: float | None
     ttft_s: float | None
     """From a request's arrival to its first token, nothing of its prompt cached, while the others decode."""
+    decode_error: float
+    """How far off the rates may be, as a share, and so `ttft_error` (`swarm.simulator.profiles.accuracy`)."""
+    ttft_error: float
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,11 @@ def size(profile: Profile, context: int, levels: Sequence[int] = LEVELS) -> Sizi
 
 
 def _level(profile: Profile, count: int, context: int, fits: bool) -> Level:
+    error = accuracy.expected(profile, count, context)
     if not fits:
-        return Level(count, None, None, None)
-    rate = decode_rate(profile, count, context)
-    return Level(count, rate, count * rate, time_to_first_token(profile, count, context))
+        return Level(count, None, None, None, error.decode, error.ttft)
+    rate, ttft = decode_rate(profile, count, context), time_to_first_token(profile, count, context)
+    return Level(count, rate, count * rate, ttft, error.decode, error.ttft)
 
 
 def decode_rate(profile: Profile, requests: int, context: int) -> float:
@@ -111,6 +115,8 @@ def describe(profile: Profile, contexts: Sequence[int], levels: Sequence[int] = 
     long = [f"{context:,}" for context in contexts if context > profile.max_context]
     if long:
         lines.append(f"contexts of {', '.join(long)} tokens: a request has at most {profile.max_context:,} here")
+    advice = _advice(profile, found)
+    lines.append(f"error: four of five predictions should be within it{f'; {advice}' if advice else ''}")
     return "\n".join([*lines, *_published(profile)])
 
 
@@ -148,6 +154,12 @@ def as_json(profile: Profile, contexts: Sequence[int], levels: Sequence[int] = L
     }
 
 
+def _advice(profile: Profile, found: Sequence[Sizing]) -> str | None:
+    """Advice where a kind of machine or load has too few published points."""
+    asked = (accuracy.expected(profile, level.concurrency, one.context) for one in found for level in one.levels)
+    return next((one.advice for one in asked if one.advice), None)
+
+
 def _kept(profile: Profile) -> str:
     text = f"{profile.kv_tokens:,} tokens of {profile.kv_bytes_per_token / 1024:.4g} KiB"
     if profile.window_kv_bytes_per_token:
@@ -158,15 +170,15 @@ def _kept(profile: Profile) -> str:
 
 def _at_context(found: Sizing) -> Iterator[str]:
     yield f"contexts of {found.context:,} tokens: {found.agents} fit at once, if they share nothing"
-    yield f"  prefill: {found.prefill_tokens_per_s:,.0f} tok/s"
-    yield "  agents at once  tok/s per agent  tok/s total  TTFT, nothing cached"
+    yield f"  prefill: {found.prefill_tokens_per_s:,.0f} tok/s{_error(found.levels[0].ttft_error)}"
+    yield "  agents at once  tok/s per agent  tok/s total   error  TTFT, nothing cached   error"
     for level in found.levels:
         if level.decode_tokens_per_s is None or level.total_tokens_per_s is None or level.ttft_s is None:
             yield f"  {level.concurrency:14}       do not fit"
             continue
         yield (
             f"  {level.concurrency:14}  {level.decode_tokens_per_s:15.1f}  {level.total_tokens_per_s:11.1f}  "
-            f"{level.ttft_s:19.2f} s"
+            f"{_error(level.decode_error)}  {level.ttft_s:18.2f} s  {_error(level.ttft_error)}"
         )
 
 
@@ -194,6 +206,10 @@ def _published(profile: Profile) -> Iterator[str]:
             )
             if "reason" in one:
                 yield f"  why: {one['reason']}"
+
+
+def _error(share: float) -> str:
+    return f"±{share:.0%}".rjust(6)
 
 
 def _gib(size_bytes: int) -> str:

@@ -52,6 +52,9 @@ def test_show_prints_each_context_and_level_that_was_asked_for_also_as_json():
     assert (level["concurrency"], level["total_tokens_per_s"]) == (4, 4 * level["decode_tokens_per_s"])
     assert f"{level['decode_tokens_per_s']:.1f}" in shown
     assert f"{level['ttft_s']:.2f} s" in shown
+    assert level["decode_error"] > 0
+    assert level["ttft_error"] > 0
+    assert f"±{level['decode_error']:.0%}" in shown
     assert found["memory"]["weights_bytes"] == profiles.load("gemma-3-27b@h100").weights_bytes
 
 

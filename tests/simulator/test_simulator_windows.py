@@ -7,6 +7,7 @@ from virtual import drive, profile
 
 from swarm.simulator.engine.cost import CostModel, bounded_attention, prefill_attention
 from swarm.simulator.engine.scheduler import Engine, Request
+from swarm.simulator.profiles import profiles
 
 FULL = profile()
 PART = FULL.kv_bytes_per_token * 3 // 4
@@ -95,3 +96,11 @@ def test_a_prompt_longer_than_the_pool_is_served_where_all_layers_have_a_window(
     drive(Engine(model), [(0.0, request)])
     assert request.preemptions == 0
     assert request.generated == 400
+
+
+def test_an_fp8_kv_cache_halves_what_windows_and_indexes_keep_too():
+    for name in ("gemma-3-27b@h100", "glm-5@8xb200:fp8"):
+        usual, half = profiles.load(name), profiles.load(name, kv_cache_dtype="fp8")
+        for field in ("kv_bytes_per_token", "window_kv_bytes_per_token", "selected_kv_bytes_per_token"):
+            assert getattr(half, field) == getattr(usual, field) // 2
+        assert half.kv_tokens == pytest.approx(2 * usual.kv_tokens, rel=0.01)

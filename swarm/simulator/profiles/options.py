@@ -38,7 +38,8 @@ def applied(entry: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, A
         if wanted not in KV_VALUE_BYTES:
             raise ValueError(f"kv_cache_dtype must be one of {', '.join(KV_VALUE_BYTES)}, not {wanted!r}")
         before, after = KV_VALUE_BYTES[now], KV_VALUE_BYTES[wanted]
-        changed["kv_bytes_per_token"] = entry["kv_bytes_per_token"] * after // before
+        for name in ("kv_bytes_per_token", "window_kv_bytes_per_token", "selected_kv_bytes_per_token"):
+            changed[name] = entry.get(name, 0) * after // before
         changed["kv_tokens"] = entry["kv_tokens"] * before // after
         changed["kv_cache_dtype"] = wanted
     return changed
