@@ -38,6 +38,14 @@ def significant(value: float, digits: int = 3) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def left(seconds: float) -> str:
+    """How long it will take: 45 s, 3 min 20 s, 2 h 5 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def percent(share: float, digits: int = 3) -> str:
     """A share of 1 in percent: 12.3%."""
     return f"{significant(share * 100, digits)}%"

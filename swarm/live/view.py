@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from swarm import text
 from swarm.clock import Clock
 from swarm.recording.recorder import Sink
 from swarm.recording.records import AgentEnd, Attempt, ClientSample, Published, ShardLost, Stage
@@ -19,6 +20,8 @@ from swarm.recording.status import AgentStatus
 from swarm.recording.timing import TimingError
 
 FRAME_S = 0.5
+BAR = 30
+"""Characters of the progress bar."""
 PLAIN_S = 10.0
 _PART_ENDS = re.compile(r"(?<=\S)(?:, |  )")
 _COLOURS = {"prefill": "35", "decode": "36", "tool": "33", "back-off": "31", "crashed": "31;1"}
@@ -97,7 +100,8 @@ class LiveView(Sink):
             self._drawn = len(lines)
         elif now >= self._next_plain_ns:
             self._next_plain_ns = now + round(PLAIN_S * 1e9)
-            parts = [_headline(self._stage, now), _totals(self._stage), *_itself(self._stage)]
+            parts = [_headline(self._stage, now), _progress(self._stage, now)[1], _totals(self._stage)]
+            parts += _itself(self._stage)
             self._out.write(shown("  ".join(parts)) + "\n")
         self._out.flush()
 
@@ -114,11 +118,13 @@ class LiveView(Sink):
 
 def _frame(stage: StageView, now: int, height: int) -> list[str]:
     rows = [_row(status) for status in stage.statuses]
-    room = max(1, height - 5)
+    room = max(1, height - 6)
     if len(rows) > room:
         rows = [*rows[: room - 1], f"  ... and {len(rows) - room + 1} more agents"]
     head = "  agent  state     turn   tok/s  context  jobs  task"
-    return [_headline(stage, now), head, *rows, *(f"  {line}" for line in (_totals(stage), *_itself(stage)))]
+    share, told = _progress(stage, now)
+    ends = (f"  {line}" for line in (_totals(stage), *_itself(stage)))
+    return [_headline(stage, now), f"{_bar(share)} {told}", head, *rows, *ends]
 
 
 def _row(status: AgentStatus) -> str:
@@ -148,19 +154,30 @@ def _coloured(line: str) -> str:
 
 def _headline(stage: StageView, now: int) -> str:
     if now < stage.window_start_ns:
-        phase, left = "warm-up", stage.window_start_ns - now
+        phase, rest = "warm-up", stage.window_start_ns - now
     elif now < stage.window_end_ns:
-        phase, left = "measuring", stage.window_end_ns - now
+        phase, rest = "measuring", stage.window_end_ns - now
     else:
-        phase, left = "finishing", 0
+        phase, rest = "finishing", 0
+    return f"stage {stage.number}/{stage.count}  {stage.label}  {phase}, {text.left(rest / 1e9)} left"
+
+
+def _progress(stage: StageView, now: int) -> tuple[float, str]:
+    """The share of the run's time that is over, and that in words, with the time left."""
     run_s = max(0, stage.window_end_ns - now) / 1e9 + stage.later_s
-    return f"stage {stage.number}/{stage.count}  {stage.label}  {phase}, {left / 1e9:.0f} s left (run: {run_s:.0f} s)"
+    share = max(0.0, now / 1e9) / max(1e-9, now / 1e9 + run_s)
+    return share, f"{share:.0%} of the run, {text.left(run_s)} left"
+
+
+def _bar(share: float) -> str:
+    full = round(share * BAR)
+    return f"[{'#' * full}{'-' * (BAR - full)}]"
 
 
 def _totals(stage: StageView) -> str:
     rates = [rate for status in stage.statuses if (rate := _output_rate(status)) is not None]
     running = sum(status.state == "model" for status in stage.statuses)
-    mean = f"{sum(rates) / len(rates):.1f} tok/s per agent" if rates else "no answer yet"
+    mean = f"{sum(rates) / len(rates):.1f} tok/s per agent" if rates else "no reply yet"
     return f"{running} in flight, {stage.requests} requests, {stage.errors} errors, {mean}"
 
 
@@ -172,13 +189,13 @@ def _itself(stage: StageView) -> list[str]:
     timing, cpu_ns = TimingError.of(samples), sum(sample.cpu_ns for sample in samples)
     busiest = max(sample.cpu_ns / (sample.end_ns - sample.t_ns) for sample in samples)
     error, lag = timing.p99_s(), timing.lag_p99_s()
-    who = "swarm itself" if len(samples) == 1 else f"the busiest of {len(samples)} shards"
+    who = "load generator" if len(samples) == 1 else f"busiest of {len(samples)} shards"
     parts = [f"{who}: {busiest:.0%} of a core"]
     if lag is not None:
         parts.append(f"lag {lag * 1000:.1f} ms")
     if error is not None:
-        parts.append(f"times right to {error * 1000:.2g} ms ({'kernel' if timing.by_kernel else 'user'} stamps)")
-        parts.append(f"{cpu_ns / timing.chunks / 1000:.0f} us a chunk")
+        parts.append(f"timing error {text.milliseconds(error, 2)} ({'kernel' if timing.by_kernel else 'user'} stamps)")
+        parts.append(f"{cpu_ns / timing.chunks / 1000:.0f} us per chunk")
         parts.append(f"{timing.coalesced / timing.chunks:.1%} coalesced")
     return [", ".join(parts)]
 

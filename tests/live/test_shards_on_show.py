@@ -24,5 +24,5 @@ def test_it_tells_of_the_busiest_shard_and_of_a_lost_one():
     view.draw()
     lost, line = out.getvalue().splitlines()
     assert lost == "shard 1 (process 101) was lost with 1 agent: its process was killed (SIGKILL)"
-    assert "the busiest of 2 shards: 60% of a core, lag 0.1 ms, times right to 0.05 ms (kernel stamps)" in line
+    assert "busiest of 2 shards: 60% of a core, lag 0.1 ms, timing error 0.05 ms (kernel stamps)" in line
     assert "350 us a chunk" in line

@@ -30,15 +30,23 @@ def test_what_is_left_of_the_run_holds_the_window_that_has_not_begun():
     view = LiveView(out, StoppedClock(stage.at(-2)))
     view.begin(StageView("moe, 1 agent", 1, 2, stage.at(0), stage.at(16), [AgentStatus(0)], later_s=18))
     view.draw()
-    assert "warm-up, 2 s left (run: 36 s)" in out.getvalue()
+    assert "warm-up, 2 s left  0% of the run, 36 s left" in out.getvalue()
+
+
+def test_a_terminal_shows_a_bar_of_the_whole_run_and_the_time_left_of_it():
+    out = Terminal()
+    view = LiveView(out, StoppedClock(ns(50)))
+    view.begin(StageView("moe, 1 agent", 1, 2, ns(40), ns(60), [AgentStatus(0)], later_s=140))
+    view.draw()
+    assert f"[{'#' * 8}{'-' * 22}] 25% of the run, 2 min 30 s left" in out.getvalue()
 
 
 @pytest.mark.parametrize(
     ("columns", "line"),
     [
-        (60, "  swarm itself: 60% of a core, lag 0.1 ms"),
-        (90, "  swarm itself: 60% of a core, lag 0.1 ms, times right to 0.05 ms (kernel stamps)"),
-        (110, "  swarm itself: 60% of a core, lag 0.1 ms, times right to 0.05 ms (kernel stamps), 600 us a chunk"),
+        (60, "  load generator: 60% of a core, lag 0.1 ms"),
+        (90, "  load generator: 60% of a core, lag 0.1 ms, timing error 0.05 ms (kernel stamps)"),
+        (110, "  load generator: 60% of a core, lag 0.1 ms, timing error 0.05 ms (kernel stamps), 600 us per chunk"),
     ],
 )
 def test_a_narrow_terminal_leaves_out_whole_parts_of_a_line(columns, line, monkeypatch):
