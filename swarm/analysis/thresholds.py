@@ -1,10 +1,11 @@
-"""Thresholds held against the results."""
+"""Thresholds checked against the results."""
 
 from collections.abc import Sequence
 
 from swarm import results
 from swarm.analysis.lookup import lookup
 from swarm.analysis.stats.distribution import INFINITY
+from swarm.catalogue import Number, metric_of
 from swarm.results import TargetResults
 from swarm.scenario.thresholds import Threshold, parse_threshold
 
@@ -21,6 +22,17 @@ def evaluate(expressions: Sequence[str], targets: Sequence[TargetResults]) -> li
         if not meant:
             rows.append(_row(threshold, threshold.target, None))
     return rows
+
+
+def value_of(row: results.Threshold) -> str:
+    """The value that a threshold was checked against, with its unit."""
+    if row.value is None:
+        return "no value"
+    try:
+        asked = parse_threshold(row.expression)
+    except ValueError:  # of another version's results
+        return str(row.value)
+    return Number(metric_of(asked.key), asked.stat).shown(row.value)
 
 
 def _value(threshold: Threshold, target: TargetResults) -> float | None:

@@ -1,4 +1,4 @@
-"""`swarm doctor`: in ten seconds, what this machine can honestly drive, and whether everything is as it should be."""
+"""`swarm doctor`: in ten seconds, what load this machine can generate accurately, and what is wrong with it."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from swarm.scenario.credentials import plain_address
 from swarm.scenario.schema import ClientSettings, Simulate
 from swarm.scratch import scratch
 from swarm.simulator.engine.constant_rate import steady
-from swarm.text import listed
+from swarm.text import counted, listed
 
 TOKENS_PER_S = 100.0
 PROMPT_BYTES = 16_000
@@ -138,7 +138,7 @@ async def report_health(api_base: str | None, route: str, out: TextIO, parts: Pa
             wrong += said.ok is False
         styled(out, _line(said, out.isatty() and "NO_COLOR" not in os.environ) + "\n")
         out.flush()
-    print(f"\n{wrong} thing{'s' * (wrong > 1)} to put right." if wrong else "\nNothing is wrong.", file=out)
+    print(f"\n{counted(wrong, 'problem')} to fix." if wrong else "\nNo problems found.", file=out)
     return not wrong
 
 
@@ -166,7 +166,7 @@ async def diagnose(api_base: str | None, route: Route, parts: Parts = PARTS) -> 
         if not drives:
             yield _stamps(drive)
             yield f"\nReading streams of {TOKENS_PER_S:.0f} tok/s, route {route}"
-            yield "        agents   times right to       lag   CPU, of a core     a token"
+            yield "        agents   timing error         lag   CPU, of a core   per token"
         drives.append(drive)
         yield _told(drive, limits)
     yield ""
@@ -188,9 +188,9 @@ async def _target(api_base: str) -> AsyncIterator[Finding]:
         "/metrics": facts.metrics,
     }
     if kept := [what for what, has in able.items() if has]:
-        yield Finding(True, f"honours {', '.join(kept)}")
+        yield Finding(True, f"supports {', '.join(kept)}")
     for what in (what for what, has in able.items() if not has):
-        yield Finding(None, f"does not honour {what}")
+        yield Finding(None, f"does not support {what}")
     for note in facts.notes:
         yield Finding(None, note)
 
@@ -266,18 +266,18 @@ def _capacity(drives: Sequence[Drive], limits: ClientSettings) -> list[Finding]:
     if honest:
         found.append(_promise(honest[-1], limits, limited=honest[-1] is not last))
         if not all(drive.kept_up for drive in honest):
-            found.append(Finding(None, "the simulated server beside it could not keep up, so more may be possible"))
+            found.append(Finding(None, "the simulated server could not keep up, so more agents may be possible"))
     if not last.honest(limits) and (last.cpu_share <= limits.max_cpu or not honest):
-        blamed = f"{others}; stop them, and ask again" if others else "something on this machine holds it up"
+        blamed = f"{others}; close them and run doctor again" if others else "something on this machine slows it down"
         found.append(
             Finding(
                 False,
-                f"{last.streams} agents cannot be driven honestly now: tried twice, times right to "
+                f"{last.streams} agents are too many now (tried twice): timing error "
                 f"{last.timing_error_s * 1000:.3g} ms, {last.cpu_share:.0%} of a core: {blamed}",
             )
         )
     elif others:
-        found.append(Finding(None, f"{others}: with less beside it more may be possible"))
+        found.append(Finding(None, f"{others}: without them more agents may be possible"))
     return found
 
 
@@ -287,8 +287,8 @@ def _promise(best: Drive, limits: ClientSettings, *, limited: bool) -> Finding:
         tokens_per_s = min(tokens_per_s, best.tokens_per_s)
     agents = ", ".join(f"{tokens_per_s / rate:,.0f} agents at {rate} tok/s" for rate in (50, 100, 200))
     seen = (
-        f"{best.tokens_per_s:,.0f} tok/s of {best.streams} agents were read with times right to "
+        f"{best.tokens_per_s:,.0f} tok/s of {best.streams} agents were read with a timing error of "
         f"{best.timing_error_s * 1000:.2g} ms and {best.cpu_share:.0%} of a core"
     )
     why = seen if limited else f"{limits.max_cpu:.0%} of a core; {seen}"
-    return Finding(True, f"one process can honestly drive about {agents}: {why}")
+    return Finding(True, f"one process can accurately drive about {agents}: {why}")

@@ -75,4 +75,4 @@ def load_summary(scenario: Scenario) -> str:
     stages = len(schedule(scenario, ""))
     minutes = stages * (scenario.stage.warmup + scenario.stage.longest) / 60
     at_most = "at most " if scenario.stage.until else ""
-    return f"{scenario.name}: {stages} stage{'s' * (stages > 1)}, {at_most}{minutes:.1f} min of load in all"
+    return f"{scenario.name}: {stages} stage{'s' * (stages > 1)}, {at_most}{minutes:.1f} min of load in total"

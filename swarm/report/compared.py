@@ -53,11 +53,11 @@ def conclusions(compared: Compared) -> Iterator[str]:
         share = f"{len(differing)} of {len(known)}"
         yield f"{share} comparisons differ significantly (95% t interval of the trial-paired log ratio)."
         if len(known) >= MANY:
-            yield f"Of {len(known)} comparisons without any true difference about {len(known) / 20:.0f} would."
+            yield f"By chance alone, about {len(known) / 20:.0f} of {len(known)} would."
     elif any(row.predicted for row in rows):
         yield "Predicted: ratios of the contention model, without intervals."
     else:
-        yield "Significance is not known: that takes three trials of both, in valid stages."
+        yield "Significance unknown: it takes three valid trials of both."
     if invalid := sorted({row.agents for row in rows if not row.valid}):
         yield f"Invalid at level {listed(invalid)}: not compared there."
     yield from (f"Not compared: {one}." for one in compared.unpaired)

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from itertools import groupby
 
+from swarm.recording.records import SIGNALS
 from swarm.results import Results, Soak
+from swarm.text import counted
 
 SHOWN = 8
 """Stretches of disturbed windows that are named one by one."""
@@ -20,8 +22,8 @@ def soak_lines(results: Results) -> list[str]:
 def _headline(soak: Soak) -> str:
     windows = len(soak.windows)
     return (
-        f"soak ({soak.pattern}): {_hours(soak.measured_s)} measured of {_hours(soak.planned_s)}, "
-        f"{windows} windows of {soak.window_s:g} s, {soak.undisturbed} of them undisturbed"
+        f"soak ({soak.pattern}): {_hours(soak.measured_s)} of {_hours(soak.planned_s)} measured, "
+        f"{counted(windows, 'window')} of {soak.window_s:g} s, {soak.undisturbed} undisturbed"
     )
 
 
@@ -29,9 +31,9 @@ def _parts(soak: Soak) -> Iterator[str]:
     for number, part in enumerate(soak.parts, 1):
         if part.ended == "finished" and number == 1:
             continue
-        lost = f"; lost: {part.lost}" if part.lost else "; nothing measured was lost"
-        how = "killed" if part.ended == "killed" else part.ended
-        yield f"part {number}: {_hours(part.measured_s)} from {_hours(part.t_s)} on, {how}{lost}"
+        lost = f"; lost: {part.lost}" if part.lost else "; nothing lost"
+        how = f"interrupted ({part.ended})" if part.ended in SIGNALS else part.ended
+        yield f"part {number}, from {_hours(part.t_s)} on: {how} after {_hours(part.measured_s)}{lost}"
 
 
 def _disturbances(soak: Soak) -> Iterator[str]:
@@ -43,7 +45,7 @@ def _disturbances(soak: Soak) -> Iterator[str]:
             found.append(f"at {_hours(stretch[0].t_s)}: {why}{windows}")
     yield from found[:SHOWN]
     if len(found) > SHOWN:
-        yield f"and {len(found) - SHOWN} more disturbed stretches; see soak.windows in results.json"
+        yield f"and {len(found) - SHOWN} more disturbances; see soak.windows in results.json"
 
 
 def _drift(soak: Soak) -> Iterator[str]:
@@ -53,7 +55,7 @@ def _drift(soak: Soak) -> Iterator[str]:
             yield f"{'WORSE' if row.worse else 'changed'}: {row.text}"
     quiet = [row.text.partition(":")[0] for row in soak.drift if not row.finding and not row.why_not]
     if quiet:
-        yield f"no change of {', '.join(quiet)}"
+        yield f"no change in {', '.join(quiet)}"
     untold: dict[str, list[str]] = {}
     for row in soak.drift:
         if row.why_not:

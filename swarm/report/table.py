@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 from swarm.analysis.lookup import lookup
-from swarm.catalogue import METRICS, Column, Metric, Number, metric_of, number_of, numbers
+from swarm.analysis.thresholds import value_of
+from swarm.catalogue import METRICS, Column, Metric, number_of, numbers
 from swarm.errors import UsageError
 from swarm.results import Finding, Results, StageResults, Threshold, stage_name
-from swarm.scenario.thresholds import parse_threshold
 from swarm.text import MOST_SETTINGS, listed
 
 FIRST = " (values from the first stage listed)"
@@ -83,13 +83,8 @@ def trust(results: Results) -> list[str]:
 
 def judged(threshold: Threshold) -> str:
     """The expression of a threshold and the value that it was checked against, with its unit."""
-    if threshold.value is None:
-        value = "no value"
-    else:
-        asked = parse_threshold(threshold.expression)
-        value = Number(metric_of(asked.key), asked.stat).shown(threshold.value)
     whose = f"{threshold.target}: " if threshold.expression.startswith("*") else ""
-    return f"{whose}{threshold.expression} ({value})"
+    return f"{whose}{threshold.expression} ({value_of(threshold)})"
 
 
 def notes(results: Results) -> list[str]:

@@ -14,7 +14,7 @@ from swarm.trace.prefix import WORDS
 Description = dict[str, Any]
 """As of `swarm.trace.statistics.describe`."""
 _ROWS: tuple[tuple[str, str, int], ...] = (
-    ("turns a session", "turns_per_session", 0),
+    ("turns per session", "turns_per_session", 0),
     ("prompt, tokens", "prompt_tokens", 0),
     ("new in it, tokens", "new_tokens", 0),
     ("reply, tokens", "reply_tokens", 0),
@@ -34,7 +34,7 @@ def print_trace(name: str, found: Description, console: Console) -> None:
     say("")
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", no_wrap=True)
-    for column in (*_COLUMNS, "mean", "in all"):
+    for column in (*_COLUMNS, "mean", "total"):
         table.add_column(column, justify="right", no_wrap=True)
     for title, key, digits in _ROWS:
         if spread := found[key]:
@@ -44,14 +44,11 @@ def print_trace(name: str, found: Description, console: Console) -> None:
     say("")
     cache = found["cache"]
     best, by_message, again = (cache[key] for key in ("best_by_block", "best_by_message", "best_of_a_replay"))
-    recorded = "" if cache["recorded"] is None else f"; the server told {percent(cache['recorded'], 1)}"
-    finer = "" if by_message == best else f" ({percent(by_message, 1)} message by message)"
-    say(
-        f"A cache that forgets nothing could have {percent(best, 1)} of the prompt tokens, in blocks of 16"
-        f"{finer}{recorded}."
-    )
+    recorded = "" if cache["recorded"] is None else f" (the server reported {percent(cache['recorded'], 1)})"
+    finer = "" if by_message == best else f"; {percent(by_message, 1)} without blocks of 16 tokens"
+    say(f"Best possible prefix-cache hit rate: {percent(best, 1)}{recorded}{finer}.")
     if again != best:
-        say(f"A replay can reach {percent(again, 1)}: the history's replies are then other text than was written.")
+        say(f"A replay can reach {percent(again, 1)}, because other text replaces the recorded replies.")
     _prefix(found["prefix"], say)
     if found["calls"]:
         say(f"Calls: {listed(f'{count} {tool}' for tool, count in found['calls'].items())}.")

@@ -42,7 +42,7 @@ def test_two_trials_that_are_both_slower_fail_and_one_is_not_judged(tmp_path: Pa
         after = made(tmp_path / f"after-{trials}", trials=trials, slower=1.3)
         found, said = check(after, before)
         assert found == 4, said
-        assert ("one trial cannot be surely worse" in said) == (trials == 1)
+        assert ("one trial each is too few" in said) == (trials == 1)
         assert check(after, before, "--tolerance", "5%")[0] == 4
 
 
@@ -55,7 +55,7 @@ def invalid(run: Run) -> None:
 UNCOMPARED: dict[str, tuple[Callable[[Run], object], str]] = {
     "one trial": (
         lambda run: run.healthy(),
-        "one trial cannot be surely worse; run 2 or more of both, or give --tolerance (5 ",
+        "one trial each is too few; run at least 2 of both, or pass --tolerance 5% (5 ",
     ),
     "another target": (
         lambda run: (run.targets.clear(), run.targets.update(new="moe"), run.healthy(target="new")),

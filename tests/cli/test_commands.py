@@ -109,7 +109,7 @@ def test_a_dry_run_tells_time_requests_and_tokens_and_leaves_nothing_behind(tmp_
     done = called("run", ROOT / "scenarios/four-agents.yaml", "--dry-run", "--agents", "1,4,8", cwd=tmp_path)
     assert done.returncode == 0
     first, *targets, order = done.stdout.splitlines()
-    assert first == "four-agents: 6 stages, at most 6.3 min of load in all"
+    assert first == "four-agents: 6 stages, at most 6.3 min of load in total"
     assert [line.split(":")[0].strip() for line in targets] == ["moe", "dense"]
     assert all("requests" in line and "prompt tokens" in line and "completion tokens" in line for line in targets)
     assert order.strip() == "order: moe@1 dense@1 dense@4 moe@4 moe@8 dense@8"  # another target begins at each level

@@ -37,13 +37,13 @@ async def test_it_tells_what_the_machine_can_drive_and_what_a_server_honours():
     assert said[:4] == [
         f"Server {server.url}/v1",
         "  ok    serves moe-30b-a3b-awq-1x3090, context 32,768 tokens",
-        "  ok    honours token counts, token counts with every chunk, pinned reply lengths, tools, tool choice, "
+        "  ok    supports token counts, token counts with every chunk, pinned reply lengths, tools, tool choice, "
         "cached prompt tokens, /metrics",
         "",
     ]
     rows = [line for line in said if " ms " in line and " us" in line]
     assert [row.split()[1] for row in rows] == ["1", "2"]
-    assert said[-1] in ("Nothing is wrong.", "1 thing to put right.")
+    assert said[-1] in ("No problems found.", "1 problem to fix.")
 
 
 async def first_findings(number, open_sandbox):
@@ -84,9 +84,9 @@ def test_the_capacity_is_what_the_cpu_limit_allows_at_the_cost_of_a_token():
     assert told(drive(8), drive(32), drive(128)) == [
         (
             True,
-            "one process can honestly drive about 320 agents at 50 tok/s, 160 agents at 100 tok/s, 80 agents at "
-            "200 tok/s: 80% of a core; 12,800 tok/s of 128 agents were read with times right to 0.05 ms and 20% of a "
-            "core",
+            "one process can accurately drive about 320 agents at 50 tok/s, 160 agents at 100 tok/s, 80 agents at "
+            "200 tok/s: 80% of a core; 12,800 tok/s of 128 agents were read with a timing error of 0.05 ms and 20% of "
+            "a core",
         )
     ]
 
@@ -95,19 +95,19 @@ def test_beyond_a_step_that_took_too_much_cpu_nothing_is_promised_and_the_number
     assert told(drive(8), drive(32, timing_error_s=0.00007, cpu_share=0.5), drive(128, cpu_share=0.9)) == [
         (
             True,
-            "one process can honestly drive about 64 agents at 50 tok/s, 32 agents at 100 tok/s, 16 agents at "
-            "200 tok/s: 3,200 tok/s of 32 agents were read with times right to 0.07 ms and 50% of a core",
+            "one process can accurately drive about 64 agents at 50 tok/s, 32 agents at 100 tok/s, 16 agents at "
+            "200 tok/s: 3,200 tok/s of 32 agents were read with a timing error of 0.07 ms and 50% of a core",
         )
     ]
 
 
 def test_times_that_were_wrong_with_cpu_to_spare_are_something_to_put_right():
     promised, (ok, text) = told(drive(8), drive(32, timing_error_s=0.2))
-    assert promised[1].startswith("one process can honestly drive about 16 agents at 50 tok/s")
+    assert promised[1].startswith("one process can accurately drive about 16 agents at 50 tok/s")
     assert (ok, text) == (
         False,
-        "32 agents cannot be driven honestly now: tried twice, times right to 200 ms, 20% of a core: something on "
-        "this machine holds it up",
+        "32 agents are too many now (tried twice): timing error 200 ms, 20% of a core: something on "
+        "this machine slows it down",
     )
 
 
@@ -115,10 +115,10 @@ def test_other_processes_are_named_as_the_cause_or_as_what_takes_room():
     busy = Use(own=0.2, others=1.25, cores=2)
     *_, (ok, text) = told(drive(8), drive(32, timing_error_s=0.02, use=busy))
     assert not ok
-    assert text.endswith("20% of a core: other processes used 1.2 of 2 cores meanwhile; stop them, and ask again")
+    assert text.endswith("20% of a core: other programs used 1.2 of 2 cores meanwhile; close them and run doctor again")
     assert told(drive(8), drive(128, use=busy))[1] == (
         None,
-        "other processes used 1.2 of 2 cores meanwhile: with less beside it more may be possible",
+        "other programs used 1.2 of 2 cores meanwhile: without them more agents may be possible",
     )
     assert len(told(drive(8), drive(128, use=Use(own=0.2, others=0.4, cores=2)))) == 1
 
@@ -126,7 +126,7 @@ def test_other_processes_are_named_as_the_cause_or_as_what_takes_room():
 def test_a_machine_that_drives_nothing_honestly_fails():
     ((ok, text),) = told(drive(8, cpu_share=0.9))
     assert not ok
-    assert text.startswith("8 agents cannot be driven honestly now: tried twice, ")
+    assert text.startswith("8 agents are too many now (tried twice): ")
 
 
 @pytest.mark.parametrize(("bad", "shown"), [({2}, "ok ok ok"), ({2, 3}, "ok note")])
@@ -143,12 +143,12 @@ async def test_a_step_that_failed_is_tried_once_more_and_no_larger_one_after_it_
     assert " ".join(rows) == shown
     assert len(tried) == (4 if len(bad) == 1 else 3)
     assert healthy == (len(bad) == 1)
-    assert ("Nothing is wrong." in out.getvalue()) == healthy
+    assert ("No problems found." in out.getvalue()) == healthy
 
 
 def test_a_server_that_could_not_keep_up_is_said():
     """128 agents should have brought 12,800 tok/s."""
     assert told(drive(128, tokens_per_s=11_600))[1:] == []
     assert told(drive(128, tokens_per_s=11_400))[1:] == [
-        (None, "the simulated server beside it could not keep up, so more may be possible")
+        (None, "the simulated server could not keep up, so more agents may be possible")
     ]

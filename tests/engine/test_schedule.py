@@ -65,10 +65,10 @@ def test_every_stage_of_every_run_has_a_salt_of_its_own_and_of_one_length(scenar
 
 
 def test_the_load_is_as_long_as_its_stages(scenario):
-    assert load_summary(scenario) == "scenario: 8 stages, 1.9 min of load in all"
+    assert load_summary(scenario) == "scenario: 8 stages, 1.9 min of load in total"
 
 
 def test_a_window_that_may_end_early_makes_the_load_at_most_as_long(scenario):
     until = Until(metric="output_tokens_per_s", max="58s")
     changed = scenario.model_copy(update={"stage": scenario.stage.model_copy(update={"until": until})})
-    assert load_summary(changed) == "scenario: 8 stages, at most 8.0 min of load in all"
+    assert load_summary(changed) == "scenario: 8 stages, at most 8.0 min of load in total"

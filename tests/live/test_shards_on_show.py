@@ -25,4 +25,4 @@ def test_it_tells_of_the_busiest_shard_and_of_a_lost_one():
     lost, line = out.getvalue().splitlines()
     assert lost == "shard 1 (process 101) was lost with 1 agent: its process was killed (SIGKILL)"
     assert "busiest of 2 shards: 60% of a core, lag 0.1 ms, timing error 0.05 ms (kernel stamps)" in line
-    assert "350 us a chunk" in line
+    assert "350 us per chunk" in line

@@ -81,7 +81,7 @@ def test_a_stage_that_is_invalid_is_told():
 def test_many_comparisons_are_warned_of_chance():
     text = to_text(compared(*[{}] * 40))
     assert "40 of 40 comparisons differ significantly" in text
-    assert "Of 40 comparisons without any true difference about 2 would." in text
+    assert "By chance alone, about 2 of 40 would." in text
 
 
 def test_markdown_is_one_table_of_settings_and_one_of_numbers():

@@ -60,7 +60,7 @@ def test_the_second_night_in_a_row_fails_and_the_first_only_warns():
     first, second = nights([*usual, 0.0097])["ITL p50"], nights([*usual, 0.0097, 0.0096])["ITL p50"]
     assert (first.status, second.status) == ("passed", "failed")
     assert "a second in a row fails" in first.text
-    assert "0.0096; the median of 6 runs is 0.009, the limit 0.00945" in second.text
+    assert "9.6 ms; median of 6 runs 9 ms, limit 9.45 ms" in second.text
     assert nights([*usual, 0.0097, 0.0093])["ITL p50"].status == "passed"
     assert nights([*usual, 0.0080, 0.0080])["ITL p50"].status == "passed"
 
@@ -69,7 +69,7 @@ def test_one_slow_night_does_not_move_the_limit_and_too_few_nights_judge_nothing
     assert nights([0.009] * 6 + [0.02] + [0.009] * 3 + [0.0099, 0.0099])["ITL p50"].status == "failed"
     few = nights([0.009] * ENOUGH_NIGHTS + [0.02])["ITL p50"]
     assert few.status == "skipped"
-    assert "6 comparable valid runs before it are needed, and there are 5" in few.text
+    assert "needs 6 comparable valid earlier runs, found 5" in few.text
 
 
 def test_quiet_months_seldom_see_a_false_alarm_and_a_tenth_slower_is_found_on_the_second_night():
@@ -96,13 +96,13 @@ def test_only_valid_runs_of_the_same_load_model_engine_and_hardware_are_compared
         checks = judge(NOTHING, None, tonight, changed)
         return next(check.text for check in checks if check.name.endswith("ITL p50"))
 
-    assert "the median of 9 runs" in compared(past)
+    assert "median of 9 runs" in compared(past)
     others: list[dict[str, Any]] = [{"scenario": "s2"}, {"hardware": "gpu"}, {"predicted": True}]
     stages = [{"engine": "0.12"}, {"model": "other"}, {"agents": 8}, {"valid": False}, {"target": "dense"}]
     for change in others:
-        assert "there are 0" in compared([replace(each, **change) for each in past])
+        assert "found 0" in compared([replace(each, **change) for each in past])
     for change in stages:
-        assert "there are 0" in compared([replace(each, stages=(replace(each.stages[0], **change),)) for each in past])
+        assert "found 0" in compared([replace(each, stages=(replace(each.stages[0], **change),)) for each in past])
 
 
 def test_an_invalid_night_is_neither_a_regression_nor_a_pass():
@@ -148,15 +148,15 @@ def test_against_a_baseline_it_must_be_worse_by_more_than_the_tolerance_and_sure
     (found,) = (check for check in checks if check.name.endswith("ITL p50"))
     assert found.status == status
     if status == "failed":
-        assert "0.01, and 0.009 in the baseline: +11.1% (5% are allowed)" in found.text
+        assert "10 ms, baseline 9 ms: +11.1% (limit 5%)" in found.text
 
 
 @pytest.mark.parametrize(
     ("tolerance", "status", "text"),
     [
-        (None, "skipped", "one trial cannot be surely worse; run 2 or more of both, or give --tolerance"),
-        (0.05, "failed", "0.01, and 0.009 in the baseline: +11.1% (5% are allowed)"),
-        (0.2, "passed", "0.01, and 0.009 in the baseline: +11.1% (20% are allowed)"),
+        (None, "skipped", "one trial each is too few; run at least 2 of both, or pass --tolerance 5%"),
+        (0.05, "failed", "10 ms, baseline 9 ms: +11.1% (limit 5%)"),
+        (0.2, "passed", "10 ms, baseline 9 ms: +11.1% (limit 20%)"),
     ],
 )
 def test_one_trial_against_one_is_judged_only_by_a_tolerance_that_was_asked_for(tolerance, status, text):

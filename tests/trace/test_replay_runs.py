@@ -127,7 +127,7 @@ def test_a_replay_in_real_time_and_its_commands(recorded, tmp_path):
     assert called("trace", "cut", "small.jsonl", "--out", "small.jsonl", cwd=tmp_path).returncode == 2
     shown = called("trace", "small.jsonl", "--svg", "small.svg", cwd=tmp_path)
     assert "2 sessions, 6 turns" in shown.stdout
-    assert "A cache that forgets nothing could have" in shown.stdout
+    assert "Best possible prefix-cache hit rate:" in shown.stdout
     assert (tmp_path / "small.svg").read_text().count("<svg") == 5
     assert json.loads(called("trace", "small.jsonl", "--json", cwd=tmp_path).stdout)["turns"] == 6
     scenario = {

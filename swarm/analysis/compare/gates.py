@@ -13,6 +13,7 @@ from typing import Literal
 from swarm.analysis.headline import finite
 from swarm.analysis.soak.drift import BLOCK, ENOUGH, START_UP
 from swarm.analysis.stats import rank_tests
+from swarm.analysis.thresholds import value_of
 from swarm.catalogue import Number, gated
 from swarm.recording.history import Entry, StageEntry
 from swarm.results import Results, StageResults
@@ -103,8 +104,7 @@ def _validity(results: Results) -> Iterable[Check]:
 
 def _thresholds(results: Results) -> Iterable[Check]:
     for row in results.thresholds:
-        value = row.reason or f"it is {row.value:g}" if row.value != "inf" else "it is infinite"
-        yield Check("threshold", f"{row.target}: {row.expression}", _status(row.passed), str(value))
+        yield Check("threshold", f"{row.target}: {row.expression}", _status(row.passed), value_of(row))
 
 
 def _drift(results: Results) -> Iterable[Check]:
@@ -143,7 +143,7 @@ def _nothing_compared(skipped: Sequence[Check]) -> Check:
         "baseline",
         "comparison",
         "failed",
-        f"nothing was compared with the baseline: {told}; --allow-uncompared lets that pass",
+        f"nothing was compared with the baseline: {told}; pass --allow-uncompared to accept that",
     )
 
 
@@ -158,7 +158,7 @@ def _against_baseline(
     if not old or not new:
         return Check("baseline", title, "skipped", "not measured in both")
     if asked is None and min(len(old), len(new)) < ENOUGH_TO_DIFFER:
-        why = f"one trial cannot be surely worse; run {ENOUGH_TO_DIFFER} or more of both, or give --tolerance"
+        why = f"one trial each is too few; run at least {ENOUGH_TO_DIFFER} of both, or pass --tolerance 5%"
         return Check("baseline", title, "skipped", why)
     sign = 1 if number.metric.better == "lower" else -1
     before, after = ([sign * math.log(value) for value in values] for values in (old, new))
@@ -166,8 +166,8 @@ def _against_baseline(
     limit = _allowed(number, TOLERANCE if asked is None else asked)
     worse = change.value > math.log1p(limit) and change.low > 0
     text = (
-        f"{_shown(median(new))}, and {_shown(median(old))} in the baseline: {math.expm1(sign * change.value):+.1%} "
-        f"({limit:.0%} are allowed)"
+        f"{number.shown(median(new))}, baseline {number.shown(median(old))}: {math.expm1(sign * change.value):+.1%} "
+        f"(limit {limit:.0%})"
     )
     return Check("baseline", title, _status(not worse), text)
 
@@ -224,21 +224,17 @@ def _against_nights(
         return Check("nights", title, "skipped", "not measured")
     last, past = latest_first[:1], latest_first[1 : NIGHTS + 1]
     if len(past) < ENOUGH_NIGHTS:
-        needed = f"{ENOUGH_NIGHTS + 1} comparable valid runs before it are needed, and there are {len(latest_first)}"
+        needed = f"needs {ENOUGH_NIGHTS + 1} comparable valid earlier runs, found {len(latest_first)}"
         return Check("nights", title, "skipped", needed)
     middle, sign = median(past), 1 if number.metric.better == "lower" else -1
     margin = max(SPREADS * rank_tests.mad(past), _allowed(number, tolerance) * middle)
     beyond = [sign * (value - middle) > margin for value in (tonight, *last)]
-    limit = _shown(middle + sign * margin)
-    text = f"{_shown(tonight)}; the median of {len(past)} runs is {_shown(middle)}, the limit {limit}"
+    limit = number.shown(middle + sign * margin)
+    text = f"{number.shown(tonight)}; median of {len(past)} runs {number.shown(middle)}, limit {limit}"
     if beyond[0] and not beyond[1]:
-        text += "; beyond it for the first night: a second in a row fails"
+        text += "; first night beyond the limit: a second in a row fails"
     return Check("nights", title, _status(not all(beyond)), text)
 
 
 def _allowed(number: Number, tolerance: float) -> float:
     return 2 * tolerance if number.tail else tolerance
-
-
-def _shown(value: float) -> str:
-    return f"{value:.4g}"

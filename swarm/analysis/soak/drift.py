@@ -187,7 +187,7 @@ def _text(number: Number, found: rank_tests.Estimate, since_h: float, until_h: f
         "share": (f"{abs(found.value):.1%}", f"{low:.1%} to {high:.1%}"),
         "points": (f"{abs(found.value) * 100:.2g} points", f"{low * 100:.2g} to {high * 100:.2g}"),
         "per_window": (f"{abs(found.value):.3g}", f"{low:.3g} to {high:.3g}"),
-        "bytes": (f"{abs(found.value) / MIB:.2g} MiB an hour", f"{low / MIB:.2g} to {high / MIB:.2g}"),
+        "bytes": (f"{abs(found.value) / MIB:.2g} MiB/h", f"{low / MIB:.2g} to {high / MIB:.2g}"),
     }[_rule(number).unit]
     when = f"at {since_h:.1f} h" if stepped else f"steadily, from {since_h:.1f} h to {until_h:.1f} h"
     return f"{number.label} {verb} by {size} {when} (99%: {between})"
