@@ -183,6 +183,11 @@ def test_a_format_that_is_not_modelled_is_refused_by_its_key(quantization, key):
         ("mamba_d_ssm", 4096),
         ("compress_ratios", [4, 128]),
         ("ffn_config", {"moe_num_experts": 16}),
+        ("ffn_dim_multiplier", 1.3),
+        ("mlp_expansion_factor", 2),
+        ("expert_dtype", "fp4"),
+        ("dense_attention_every_n_layers", 2),
+        ("use_cla", True),
     ],
 )
 def test_a_key_that_may_change_a_size_and_is_not_known_is_refused_by_name(key, value):

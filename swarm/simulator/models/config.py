@@ -26,9 +26,9 @@ _OTHER_PART = re.compile(
 )
 """Parts that see or hear, and draft layers for speculative decoding, which vLLM loads only when asked to."""
 _NO_SIZE = re.compile(
-    r"(_eps|_epsilon|_bias|_dropout|_theta|_coef|_coeff|_alpha|_softcapping|_token_index|_token_id|_multipliers?|_jitter"
-    r"|_noise|_range|_kernels|_dtype|_std|_rank_id|_temperature|_impl|_overlap|_prob|_scale|_scaling_factor"
-    r"|_factor|_act|_activation|_limits?|_weight|_weights|_norm|_norms|layernorms?|_norm_type|_backend)$"
+    r"(_eps|_epsilon|_bias|_dropout|_theta|_coef|_coeff|_alpha|_softcapping|_token_index|_token_id|_jitter"
+    r"|_noise|_kernels|_std|_temperature|_impl|_overlap|_prob|_scale|_scaling_factor"
+    r"|_act|_activation|_limits?|_weight|_weights|_norm|_norms|layernorms?|_norm_type|_backend)$"
 )
 """Ends of names that set how something is computed, not how much of it there is."""
 

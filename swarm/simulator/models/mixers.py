@@ -59,7 +59,7 @@ def _indexed(c: Config, layers: int) -> list[bool]:
 
 
 def layer_kinds(c: Config) -> list[str]:
-    """`full`, `window`, `delta`, `mamba`, `conv` or `both` for each mixer, in order."""
+    """`full`, `window`, `delta`, `mamba` or `conv` for each mixer, in order."""
     blocks = c.words("layers_block_type")
     layers = c.first(("num_hidden_layers", "n_layers", "num_layers"), len(blocks) or None)
     if not 0 < layers <= 1024:
@@ -70,6 +70,8 @@ def layer_kinds(c: Config) -> list[str]:
     if blocks and set(blocks) & {"moe", "mlp"}:
         _known_blocks(blocks)
         return [_KINDS[block] for block in blocks if block not in ("moe", "mlp")]
+    if c.get("use_cla"):  # Hunyuan-Large
+        raise ValueError("config.json: use_cla (layers that share keys and values) is not modelled")
     if c.get("mamba_d_ssm"):  # Falcon-H1
         raise ValueError("config.json: mamba_d_ssm (attention and Mamba in the same layer) is not modelled")
     return list(_kinds(c, layers, blocks))
