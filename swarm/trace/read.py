@@ -14,7 +14,8 @@ from swarm.trace.documents import Lost, documents
 from swarm.trace.edit import merge
 from swarm.trace.format import Source, Trace, read_trace
 from swarm.trace.importers import aiperf, claude_code, codex, conversations, opencode, openhands, otel, swe_agent, weka
-from swarm.trace.importers.draft import Draft, fields, items, replace, word
+from swarm.trace.importers.draft import Draft, replace
+from swarm.trace.importers.values import fields, items, word
 from swarm.trace.read_events import read_events
 from swarm.trace.read_messages import CONVERSATION, read_messages
 from swarm.trace.read_mooncake import read_mooncake

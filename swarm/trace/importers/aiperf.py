@@ -10,18 +10,8 @@ from itertools import groupby
 from typing import Any
 
 from swarm.trace.format import TraceMessage
-from swarm.trace.importers.draft import (
-    Draft,
-    Session,
-    Times,
-    Usage,
-    assistant,
-    count_of,
-    fields,
-    items,
-    scaled_ns,
-    word,
-)
+from swarm.trace.importers.draft import Draft, Session, Times, Usage
+from swarm.trace.importers.values import assistant, count_of, fields, items, scaled_ns, word
 
 BLOCK_TOKENS = 512
 NOTES = (

@@ -13,12 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarm.trace.format import Parent
-from swarm.trace.importers.draft import (
-    Draft,
+from swarm.trace.importers.draft import Draft, Session, Times, Usage
+from swarm.trace.importers.values import (
     Message,
-    Session,
-    Times,
-    Usage,
     assistant,
     called,
     count_of,

@@ -9,19 +9,8 @@ said what (`value`).
 from collections.abc import Iterator
 from typing import Any
 
-from swarm.trace.importers.draft import (
-    NO_COUNTS,
-    Draft,
-    Message,
-    Session,
-    Times,
-    fields,
-    items,
-    result,
-    scaled_ns,
-    texts,
-    word,
-)
+from swarm.trace.importers.draft import NO_COUNTS, Draft, Session, Times
+from swarm.trace.importers.values import Message, fields, items, result, scaled_ns, texts, word
 from swarm.trace.read_messages import plain_messages
 
 NO_TIMES = "it has no times: how long tools and thinking took is unknown, and replayed as none"

@@ -15,21 +15,8 @@ from typing import Any
 from swarm.errors import UsageError
 from swarm.trace.documents import Lost, documents
 from swarm.trace.format import Parent
-from swarm.trace.importers.draft import (
-    Draft,
-    Session,
-    Times,
-    Usage,
-    assistant,
-    called,
-    count_of,
-    fields,
-    items,
-    kind_of,
-    result,
-    scaled_ns,
-    word,
-)
+from swarm.trace.importers.draft import Draft, Session, Times, Usage
+from swarm.trace.importers.values import assistant, called, count_of, fields, items, kind_of, result, scaled_ns, word
 
 NOTES = ("calls for titles are not in the log",)
 _MS = 1e6

@@ -8,11 +8,8 @@ beside the events. Both are asked for without streaming.
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.trace.importers.draft import (
-    Draft,
-    Session,
-    Times,
-    Usage,
+from swarm.trace.importers.draft import Draft, Session, Times, Usage
+from swarm.trace.importers.values import (
     assistant,
     called,
     count_of,

@@ -11,21 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from swarm.trace.format import Parent
-from swarm.trace.importers.draft import (
-    Draft,
-    Message,
-    Session,
-    Times,
-    Usage,
-    assistant,
-    called,
-    count_of,
-    fields,
-    items,
-    kind_of,
-    texts,
-    word,
-)
+from swarm.trace.importers.draft import Draft, Session, Times, Usage
+from swarm.trace.importers.values import Message, assistant, called, count_of, fields, items, kind_of, texts, word
 
 UNSAID = (
     "it has no messages: of two prompts of a session, the longer is taken to go on from the shorter one and its reply",

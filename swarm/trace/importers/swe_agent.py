@@ -9,19 +9,8 @@ time and the `usage` of the server's response (docs/usage/output_files.md there)
 from collections.abc import Iterator
 from typing import Any
 
-from swarm.trace.importers.draft import (
-    NO_COUNTS,
-    Draft,
-    Message,
-    Session,
-    Times,
-    Usage,
-    count_of,
-    fields,
-    items,
-    scaled_ns,
-    word,
-)
+from swarm.trace.importers.draft import NO_COUNTS, Draft, Session, Times, Usage
+from swarm.trace.importers.values import Message, count_of, fields, items, scaled_ns, word
 from swarm.trace.read_messages import plain_messages
 
 STEPS = (

@@ -10,7 +10,8 @@ from collections.abc import Hashable
 from typing import Any
 
 from swarm.trace.format import Parent, TraceTurn
-from swarm.trace.importers.draft import Draft, Session, Times, Usage, count_of, fields, items, replace, scaled_ns, word
+from swarm.trace.importers.draft import Draft, Session, Times, Usage, replace
+from swarm.trace.importers.values import count_of, fields, items, scaled_ns, word
 
 NOTES = (
     "it has no contents: prompts are made up, with the recorded lengths and shared blocks",
