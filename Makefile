@@ -23,7 +23,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/.core  ## Install, and run four simulated coding agents (SCENARIO=... for another)
+run: $(VENV)/.core  ## Install, and run four simulated coding agents for two and a half minutes (SCENARIO=... for another)
 	@$(BIN)/swarm run $(SCENARIO)
 
 lock: $(VENV)/bin/python  ## Renew requirements/*.txt: the newest versions that pyproject.toml allows, with their hashes

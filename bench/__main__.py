@@ -32,6 +32,7 @@ BENCHES = {
         ("bench/simulator_slip.py", "--grow", "1,8,64,256,1000"), "the simulated server against the number of streams"
     ),
     "prediction": Bench(("-m", "bench.prediction", "scale"), "predictions from 1 to 1,000 agents: speed and memory"),
+    "prompts": Bench(("-m", "bench.long_prompts"), "what prompts of 200,000 tokens cost the load loop"),
     "agreement": Bench(("-m", "bench.prediction", "agree"), "a run in real time against its prediction"),
     "fidelity": Bench(
         ("-m", "bench.fidelity"), "how true the times are, beside peers", ROOT / "docs" / "fidelity.md", True

@@ -3,6 +3,8 @@
     python -m bench.prediction agree [--seconds 300]    one stage in real time, and predicted: the differences
     python -m bench.prediction scale [--agents 1,8,100,1000]    virtual seconds per real second, memory per agent
 
+With --session claude-code (or another preset) agents work through sessions, whose contexts are as long as real ones.
+
 `agree` holds them to 2% in throughput and 5% in p50 and p95 of TTFT and ITL, and exits with 1 beyond it. It wants a
 machine with nothing else to do, and five minutes: in one, the p95 of TTFT is that of a hundred requests.
 """
@@ -23,6 +25,7 @@ from swarm.simulator.profiles import profiles
 
 SWARM = [sys.executable, "-c", "from swarm.cli import main; main()"]
 MOE = "moe-30b-a3b-awq-2x3090-nvlink"
+KV_TOKENS = 10_000_000
 LIMITS = {
     "output tok/s": (("throughput", "output_tokens_per_s"), 0.02),
     "TTFT p50": (("latency", "ttft_s", "p50"), 0.05),
@@ -32,7 +35,9 @@ LIMITS = {
 }
 
 
-def scenario(agents: int, seconds: float, profile: str, **target: Any) -> dict[str, Any]:
+def scenario(agents: int, seconds: float, profile: str, session: str | None, **target: Any) -> dict[str, Any]:
+    """`session`: a preset; None: the bundled tasks."""
+    work = {"script": "session", "session": session} if session else {}
     return {
         "name": "bench",
         "targets": [
@@ -43,17 +48,17 @@ def scenario(agents: int, seconds: float, profile: str, **target: Any) -> dict[s
             }
         ],
         "route": "direct",
-        "agents": {"levels": [agents]},
+        "agents": {"levels": [agents]} | work,
         "stage": {"warmup": "10s", "duration": f"{seconds:g}s", "trials": 1},
     }
 
 
-def agree(agents: int, seconds: float, profile: str) -> int:
+def agree(agents: int, seconds: float, profile: str, session: str | None) -> int:
     """Prints measured, predicted and their ratio."""
     stages = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bench.yaml"
-        file.write_text(yaml.safe_dump(scenario(agents, seconds, profile)))
+        file.write_text(yaml.safe_dump(scenario(agents, seconds, profile, session)))
         for command in ("run", "predict"):
             out = Path(folder) / command
             subprocess.run(
@@ -77,7 +82,7 @@ def _at(stage: Any, path: tuple[str, ...]) -> float:
     return float(stage)
 
 
-def scale(levels: list[int], seconds: float) -> None:
+def scale(levels: list[int], seconds: float, session: str | None) -> None:
     """One stage of each level, each in a process of its own. KV cache and batch are those of a large machine, so that
     all agents are really served."""
     baseline = None
@@ -85,7 +90,7 @@ def scale(levels: list[int], seconds: float) -> None:
     for agents in levels:
         with tempfile.TemporaryDirectory() as folder:
             file, out = Path(folder) / "bench.yaml", Path(folder) / "out"
-            big = scenario(agents, seconds, MOE, kv_tokens=10_000_000, max_num_seqs=1024)
+            big = scenario(agents, seconds, MOE, session, kv_tokens=KV_TOKENS, max_num_seqs=1024, max_model_len=200_000)
             file.write_text(yaml.safe_dump(big))
             real_s, cpu_s, peak_kib = _measured([*SWARM, "predict", str(file), "-q", "--out", str(out)])
             stage = json.loads((out / "results.json").read_text())["targets"][0]["stages"][0]
@@ -117,10 +122,12 @@ def main() -> int:
     parser.add_argument("--agents", default=None, help="agree: one number (4); scale: several (1,8,100,1000)")
     parser.add_argument("--profile", default=MOE, help="of agree")
     parser.add_argument("--seconds", type=float, default=None, help="window; agree: 300, scale: 600")
+    parser.add_argument("--session", default=None, help="a preset of session workloads; default: the bundled tasks")
     asked = parser.parse_args()
     if asked.what == "agree":
-        return agree(int(asked.agents or 4), asked.seconds or 300, asked.profile)
-    scale([int(level) for level in (asked.agents or "1,8,100,1000").split(",")], asked.seconds or 600)
+        return agree(int(asked.agents or 4), asked.seconds or 300, asked.profile, asked.session)
+    levels = [int(level) for level in (asked.agents or "1,8,100,1000").split(",")]
+    scale(levels, asked.seconds or 600, asked.session)
     return 0
 
 

@@ -211,8 +211,10 @@ class VirtualClient:
     async def complete(self, request: ChatRequest, seen: Observation) -> None:
         seen.send_ns = self._clock.now()
         try:
-            chat = protocol.parse(msgspec.json.encode(body_of(request, self._connection)))
-            reply, work = plan(chat, self._server.profile)
+            # In one go, as nobody needs the parsed prompt while the reply is served, and it may be a megabyte.
+            body = msgspec.json.encode(body_of(request, self._connection))
+            reply, work = plan(protocol.parse(body), self._server.profile)
+            del body
         except ApiError as refused:
             seen.failure = failures.from_status(refused.status, {}, refused.body(), self._connection.api_base)
             seen.end_ns = self._clock.now()
