@@ -1,5 +1,7 @@
 """Models and accelerators by the names that people type."""
 
+from pathlib import Path
+
 import pytest
 
 from swarm.simulator import naming
@@ -28,6 +30,12 @@ def test_there_are_forty_models_and_thirty_accelerators_each_with_its_source():
     assert all(catalogue.find(name).source.startswith("huggingface.co/") for name in catalogue.names())
     assert len(gpus()) >= 30
     assert all(len(figures["source"]) > 10 for figures in gpus().values())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/simulator.md"])
+def test_the_docs_count_them_right(page):
+    text = Path(__file__).parents[2].joinpath(page).read_text("utf-8")
+    assert f"{len(catalogue.names())} models and {len(gpus())} accelerators" in text
 
 
 @pytest.mark.parametrize("name", catalogue.names())

@@ -1,12 +1,11 @@
 """The number format of a model's weights: chosen by name, or read from the `quantization_config` of its config.json."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from swarm.simulator.models.config import NESTED
+from swarm.simulator.models.patterns import matches, names_of
 from swarm.simulator.models.shape import Shape
 
 _GROUP = 128
@@ -21,11 +20,6 @@ BYTES_PER_WEIGHT = {
 }
 """By the names that `--quant` takes. AWQ and GPTQ: 4 bits, and for each group of 128 weights a 16-bit scale and a
 4-bit zero; NVFP4 has an 8-bit scale for 16 weights, MXFP4 for 32. Embedding, lm_head and router stay 16-bit in all."""
-_PREFIXES = ("model.", "model.language_model.", "language_model.model.", "backbone.")
-_OTHER_NAMES = {
-    "mlp": ("mlp", "feed_forward", "block_sparse_moe", "mixer"),
-    "self_attn": ("self_attn", "mixer", "attn"),
-}
 _METHODS_4_BIT = ("awq", "gptq", "gptqmodel", "auto_awq", "auto_gptq", "auto-round", "autoround", "intel/auto-round")
 
 
@@ -54,11 +48,11 @@ class Format:
         """Bytes of one weight of a module, such as `self_attn.q_proj`, in that layer."""
         if self.experts_only and not module.startswith("mlp.experts"):
             return 2.0
-        names = list(_names(layer, module))
-        if any(_matches(pattern, names) for pattern in self.kept):
+        names = list(names_of(layer, module))
+        if any(matches(pattern, names) for pattern in self.kept):
             return 2.0
         for group in self.groups:
-            if not group.targets or any(_matches(pattern, names) for pattern in group.targets):
+            if not group.targets or any(matches(pattern, names) for pattern in group.targets):
                 return group.bytes_per_weight
         return 2.0
 
@@ -290,35 +284,3 @@ def _modelopt(said: Mapping[str, Any]) -> Format:
 def _fp8_kv(said: Mapping[str, Any]) -> bool:
     scheme = said.get("kv_cache_scheme")
     return isinstance(scheme, Mapping) and scheme.get("num_bits") == 8
-
-
-def _names(layer: int, module: str) -> Iterator[str]:
-    """The names that a module may have in a checkpoint, from `layers.` on; of experts, the first one's."""
-    first, _, rest = module.partition(".")
-    rest = rest.replace("experts.", "experts.0.", 1) if rest.startswith("experts.") else rest
-    for name in _OTHER_NAMES.get(first, (first,)):
-        yield f"layers.{layer}.{name}.{rest}"
-
-
-def _matches(pattern: str, names: list[str]) -> bool:
-    """As transformers, ModelOpt and compressed-tensors name modules: whole, by an end or part, `*`, or `re:`."""
-    if pattern.startswith("re:"):
-        expression = _expression(pattern[3:])
-        return any(expression.match(prefix + name) for name in names for prefix in _PREFIXES)
-    start = pattern.find("layers.")
-    short = pattern[start:] if start >= 0 else pattern
-    if "*" in short:
-        return any(
-            fnmatchcase(name, glob) for name in names for glob in (short, f"{short}.*", f"*.{short}", f"*.{short}.*")
-        )
-    return any(f".{short}." in f".{name}." for name in names)
-
-
-def _expression(text: str) -> re.Pattern[str]:
-    """ValueError for one that is broken, or that could take for ever: repeated groups, more than a few wildcards."""
-    if len(text) > 400 or re.search(r"\)[*+{]", text) or len(re.findall(r"[*+]", text)) > 6:
-        raise ValueError(f"config.json: quantization_config has the pattern {text!r:.60}, which is too complex")
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise ValueError(f"config.json: quantization_config has the pattern {text!r:.60}: {error}") from None
