@@ -427,6 +427,8 @@ class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
     predicted: bool
     workload: str | None = None
+    label: str | None = None
+    """Given by whoever ran it."""
 
 
 class ComparedSetting(msgspec.Struct, frozen=True, kw_only=True):

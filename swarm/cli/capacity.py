@@ -13,7 +13,9 @@ from swarm.cli.common import (
     Duration,
     Engine,
     KeyEnv,
+    Label,
     Model,
+    Note,
     Out,
     Quiet,
     ScenarioOrUrl,
@@ -25,6 +27,7 @@ from swarm.cli.common import (
     Workload,
     Yes,
     ask_for_public_hosts,
+    labelled,
     load_any,
     overrides,
     server_of,
@@ -55,6 +58,8 @@ def capacity(
         bool, typer.Option("--dry-run", help="Print how many stages the search may take, and stop.")
     ] = False,
     out: Out = None,
+    label: Label = None,
+    note: Note = None,
     settings: Settings = None,
     target: Targets = None,
     duration: Duration = None,
@@ -77,7 +82,7 @@ def capacity(
 
     how = Ending.of(quiet, as_json, columns)
     file, server = server_of(scenario, url, model, api_key_env)
-    given = overrides(settings, None, duration, seed)
+    given = overrides([*(settings or []), *labelled(label, note)], None, duration, seed)
     loaded = with_slos(load_any(file, server, workload, given, target), slo or _from_environment(), max_agents)
     if dry_run:
         print(describe_search(loaded))

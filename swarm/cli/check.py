@@ -46,7 +46,7 @@ def check(
     from swarm.analysis.compare import gates
     from swarm.analysis.headline import entry_of
     from swarm.recording import history as past
-    from swarm.recording.rundir import write_whole
+    from swarm.recording.rundir import find, write_whole
     from swarm.report import checks as shown
     from swarm.scenario.units import parse_share
 
@@ -54,6 +54,7 @@ def check(
         allowed = None if tolerance is None else parse_share(tolerance)
     except ValueError as error:
         raise UsageError(f"--tolerance: {error}") from None
+    run, baseline = find(run), baseline and find(baseline)
     results = analysed(run)
     entry = entry_of(run, results)
     before = past.entries(history or run.resolve().parent / past.FILE)
@@ -63,6 +64,11 @@ def check(
     if junit:
         write_whole(junit, shown.to_junit((results.name, checks)))
     with printing():
+        if not summary:
+            print(
+                shown.compared_with(str(run), str(baseline) if baseline else None, checks) + "\n" * (1 + markdown),
+                end="",
+            )
         if markdown:
             print(shown.to_markdown(line, checks))
         else:

@@ -1,5 +1,6 @@
 """Shared by several commands: the scenario as the command line changes it, results on the screen, the exit code."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,10 @@ PrometheusPort = Annotated[
 ]
 PrometheusHost = Annotated[str | None, typer.Option(metavar="H", help="Where; default 127.0.0.1.")]
 Linger = Annotated[str | None, typer.Option(metavar="30s", help="At the end, wait so long for two more scrapes.")]
+Label = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Short name of this run, for comparisons: what you changed.")
+]
+Note = Annotated[str | None, typer.Option(metavar="TEXT", help="Anything to remember with this run.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the run directory only; on failure also why.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 Columns = Annotated[
@@ -211,6 +216,12 @@ def server_of(
 
 def is_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
+
+
+def labelled(label: str | None, note: str | None) -> list[str]:
+    """What is remembered with a run, as settings of the scenario."""
+    given = {"label": label, "note": note}
+    return [f"{key}={json.dumps(text)}" for key, text in given.items() if text is not None]
 
 
 def prometheus_settings(port: int | None, host: str | None, linger: str | None) -> list[str]:

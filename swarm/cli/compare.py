@@ -11,7 +11,8 @@ from swarm.errors import ExitCode, UsageError
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN RUN...", help="Run directories; the first is the baseline.")
+        list[Path],
+        typer.Argument(metavar="RUN RUN...", help="Run directories, or `latest`; the first is the baseline."),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables, for a pull request.")] = False,
@@ -25,12 +26,13 @@ def compare(
     import json
 
     from swarm.analysis.compare.runs import compare_runs
+    from swarm.recording.rundir import find
     from swarm.report.compared import to_markdown, to_text
     from swarm.results import plain
 
     if as_json and markdown:
         raise UsageError("--json and --markdown: choose one")
-    compared = compare_runs(runs)
+    compared = compare_runs(list(map(find, runs)))
     with printing():
         if as_json:
             print(json.dumps(plain(compared), indent=2))

@@ -6,13 +6,16 @@ from swarm.cli.common import (
     Columns,
     Duration,
     Json,
+    Label,
     Levels,
+    Note,
     Out,
     Quiet,
     ScenarioPath,
     Seed,
     Settings,
     Targets,
+    labelled,
     load,
 )
 from swarm.cli.ending import Ending, finish
@@ -21,6 +24,8 @@ from swarm.cli.ending import Ending, finish
 def predict(
     scenario: ScenarioPath,
     out: Out = None,
+    label: Label = None,
+    note: Note = None,
     settings: Settings = None,
     target: Targets = None,
     agents: Levels = None,
@@ -40,6 +45,8 @@ def predict(
 
     how = Ending.of(quiet, as_json, columns)
     outcome = predict_scenario(
-        load(scenario, settings, target, agents, duration, seed), out, None if how.quiet else sys.stderr
+        load(scenario, [*(settings or []), *labelled(label, note)], target, agents, duration, seed),
+        out,
+        None if how.quiet else sys.stderr,
     )
     finish(outcome, how)

@@ -12,7 +12,10 @@ from swarm.errors import ExitCode, UsageError
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, broken-off ones too.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run directories, a folder of them (its newest), or `latest`."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json; of several runs, a list.")] = False,
     columns: Columns = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
@@ -30,10 +33,11 @@ def report(
     """
     import json
 
-    from swarm.recording.rundir import name_of, write_whole
+    from swarm.recording.rundir import find, name_of, write_whole
     from swarm.report.markdown import to_markdown
 
     how = Ending.of(False, False, columns)
+    runs = list(map(find, runs))
     if as_json and markdown:
         raise UsageError("--json and --markdown: choose one")
     if svg and len(runs) > 1:

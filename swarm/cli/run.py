@@ -12,10 +12,12 @@ from swarm.cli.common import (
     Engine,
     Json,
     KeyEnv,
+    Label,
     Levels,
     Linger,
     Model,
     NoShards,
+    Note,
     Out,
     PrometheusHost,
     PrometheusPort,
@@ -29,6 +31,7 @@ from swarm.cli.common import (
     Workload,
     Yes,
     ask_for_public_hosts,
+    labelled,
     load_any,
     overrides,
     prometheus_settings,
@@ -45,6 +48,8 @@ def run(
     workload: Workload = None,
     api_key_env: KeyEnv = None,
     out: Out = None,
+    label: Label = None,
+    note: Note = None,
     settings: Settings = None,
     target: Targets = None,
     agents: Levels = None,
@@ -71,7 +76,11 @@ def run(
     """
     from swarm.engine.dry_run import describe
 
-    settings = [*(settings or []), *prometheus_settings(prometheus_port, prometheus_host, linger)]
+    settings = [
+        *(settings or []),
+        *labelled(label, note),
+        *prometheus_settings(prometheus_port, prometheus_host, linger),
+    ]
     how = Ending.of(quiet, as_json, columns)
     file, server = server_of(scenario, url, model, api_key_env)
     loaded = load_any(file, server, workload, overrides(settings, agents, duration, seed), target)

@@ -14,9 +14,11 @@ from swarm.cli.common import (
     Engine,
     Json,
     KeyEnv,
+    Label,
     Levels,
     Linger,
     Model,
+    Note,
     Out,
     PrometheusHost,
     PrometheusPort,
@@ -30,6 +32,7 @@ from swarm.cli.common import (
     Workload,
     Yes,
     ask_for_public_hosts,
+    labelled,
     load_any,
     overrides,
     prometheus_settings,
@@ -53,6 +56,8 @@ def soak(
         bool, typer.Option("--predict", help="In virtual time, on the contention model: a night in minutes.")
     ] = False,
     out: Out = None,
+    label: Label = None,
+    note: Note = None,
     settings: Settings = None,
     target: Targets = None,
     agents: Levels = None,
@@ -80,7 +85,11 @@ def soak(
     from swarm.commands.soak import resume_soak, run_soak
 
     how = Ending.of(quiet, as_json, columns)
-    settings = [*(settings or []), *prometheus_settings(prometheus_port, prometheus_host, linger)]
+    settings = [
+        *(settings or []),
+        *labelled(label, note),
+        *prometheus_settings(prometheus_port, prometheus_host, linger),
+    ]
     changed = any((settings, target, agents, duration, seed is not None))
     file, server = server_of(scenario, url if not resume else None, model, api_key_env)
     given = overrides(settings, agents, duration, seed)

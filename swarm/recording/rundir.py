@@ -27,6 +27,30 @@ MOST_OF_A_CAUSE = 200
 """Characters of a parser's own words."""
 
 
+LATEST = "latest"
+"""Names the newest run directory in `runs/`, wherever a run is asked for."""
+
+
+def find(named: Path, runs: Path = Path("runs")) -> Path:
+    """The run directory that a person means: that of the name, the newest in a folder of runs, or the latest of all.
+
+    What is none of these stays as it is, for its reader to refuse. UsageError for `latest` where there is no run.
+    """
+    if named == Path(LATEST) and not named.exists():
+        if not (newest := _newest(runs)):
+            raise UsageError(f"{LATEST}: no run directory in {runs}/ yet; name one")
+        return newest
+    if named.is_dir() and not (named / SCENARIO).exists() and not (named / ENVIRONMENT).exists():
+        return _newest(named) or named
+    return named
+
+
+def _newest(folder: Path) -> Path | None:
+    """The run directory that was begun last."""
+    begun = [(mark.stat().st_mtime_ns, mark.parent) for mark in folder.glob(f"*/{ENVIRONMENT}")]
+    return max(begun)[1] if begun else None
+
+
 def create(name: str, started: datetime, out: Path | None = None) -> Path:
     """Makes the directory of a new run: `out`, or `runs/<name>-<UTC stamp>` with a number after it if that is taken.
 

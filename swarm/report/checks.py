@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from swarm.analysis.compare.gates import Check
+from swarm.text import counted
 
 _MARKS = {"passed": "ok", "failed": "FAILED", "invalid": "INVALID", "skipped": "skipped"}
 
@@ -23,6 +24,25 @@ def to_text(checks: Sequence[Check]) -> str:
             others = f", and {more} more" if more else ""
             lines.append(f"{_MARKS[check.status]:8} {check.gate:9} {check.name}{others}: {check.text}")
     return "\n".join(lines)
+
+
+_KINDS = {"threshold": "threshold", "baseline": "number of the baseline", "nights": "number of earlier runs"}
+
+
+def compared_with(run: str, baseline: str | None, checks: Sequence[Check]) -> str:
+    """A sentence on what the run was checked against, and where nothing was, that it was not."""
+    done = Counter(check.gate for check in checks if check.status in ("passed", "failed"))
+    asked = Counter(check.gate for check in checks)
+    parts = [
+        f"{counted(done[gate], noun) if done[gate] == asked[gate] else f'{done[gate]} of {counted(asked[gate], noun)}'}"
+        for gate, noun in _KINDS.items()
+        if done[gate]
+    ]
+    against = f" ({baseline})" if baseline else ""
+    if parts:
+        return f"Checked {run} against {', '.join(parts)}{against}."
+    lacking = "no thresholds, no --baseline, too few earlier runs" if not baseline else "nothing could be compared"
+    return f"Checked {run} for validity only{against}: {lacking}."
 
 
 def to_markdown(summary: str, checks: Sequence[Check]) -> str:

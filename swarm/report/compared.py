@@ -1,11 +1,11 @@
 """Runs side by side, for people: what differs in their configuration first, then the numbers with their confidence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from swarm.catalogue import better_is_lower
 from swarm.results import Compared, ComparedRow, ComparedRun, Comparison
-from swarm.text import MOST_SETTINGS, listed
+from swarm.text import MOST_SETTINGS, counted, listed
 
 COLUMNS = ("agents", "metric", "baseline", "candidate", "ratio", "95% interval", "")
 MANY = 20
@@ -14,7 +14,11 @@ MANY = 20
 
 def to_text(compared: Compared) -> str:
     """For a terminal."""
-    lines = [*_aligned([["run", run.name, run.started_at or "-", _standing(run)] for run in compared.runs])]
+    lines = [
+        *answers(compared),
+        "",
+        *_aligned([["run", run.name, run.started_at or "-", _standing(run)] for run in compared.runs]),
+    ]
     lines += [*_workload(compared), "", *_differences_text(compared)]
     for (baseline, candidate), rows in _by_pair(compared):
         cells = [list(COLUMNS), *([str(row.agents), row.metric, *cells_of(row)] for row in rows)]
@@ -24,7 +28,8 @@ def to_text(compared: Compared) -> str:
 
 def to_markdown(compared: Compared) -> str:
     """For a pull request."""
-    lines = [f"- `{run.name}`, {run.started_at or '-'}, {_standing(run)}" for run in compared.runs]
+    lines = [f"**{said}**\n" for said in answers(compared)]
+    lines += [f"- `{run.name}`, {run.started_at or '-'}, {_standing(run)}" for run in compared.runs]
     lines += [*(f"- {said}" for said in _workload(compared)), ""]
     names = [f"`{run.name}`" for run in compared.runs]
     if compared.differences:
@@ -39,7 +44,42 @@ def to_markdown(compared: Compared) -> str:
     return "\n".join([*lines, "", *conclusions(compared)])
 
 
-ALIKE = "The runs are configured alike."
+ALIKE = (
+    "As far as swarm can see, the runs are configured alike. It cannot see the server's flags: label your runs "
+    "(`swarm run --label TEXT`)."
+)
+_SPEED = {
+    "job_s.p50": ("finishes jobs", True),
+    "agent_output_tokens_per_s.p50": ("writes for each agent", False),
+    "output_tokens_per_s": ("writes in total", False),
+}
+"""The numbers that the first sentence may be about, the most telling first, and whether less is faster."""
+
+
+def answers(compared: Compared) -> Iterator[str]:
+    """A sentence per pair: how many times as fast one is as the other, at the most agents that both had."""
+    labels = {run.name: run.label for run in compared.runs if run.label}
+    for _, rows in _by_pair(compared):
+        usable = [row for row in rows if row.metric in _SPEED and row.valid and row.ratio]
+        if usable:
+            order = list(_SPEED)
+            yield _faster(max(usable, key=lambda row: (-order.index(row.metric), row.agents)), labels)
+
+
+def _faster(row: ComparedRow, labels: Mapping[str, str]) -> str:
+    """Such as "B finishes jobs 1.23 ± 0.05 times as fast as A (8 agents)."; the faster one is the subject."""
+    doing, less_is_faster = _SPEED[row.metric]
+    names = [labels.get(row.baseline_run, row.baseline), labels.get(row.candidate_run, row.candidate)]
+    ratio, ends = row.ratio or 1.0, row.ci95 or None
+    if (ratio < 1) == less_is_faster:
+        names.reverse()
+    if ratio < 1:
+        ratio, ends = 1 / ratio, [1 / ends[1], 1 / ends[0]] if ends else None
+    spread = f" ± {(ends[1] - ends[0]) / 2:.2g}" if ends else ""
+    said = f"{names[0]} {doing} {ratio:.3g}{spread} times as fast as {names[1]} ({counted(row.agents, 'agent')})"
+    if row.significant is None:
+        return f"{said}; not known to be significant." if not row.predicted else f"{said}, predicted."
+    return f"{said}." if row.significant else f"No significant difference: {said}."
 
 
 def conclusions(compared: Compared) -> Iterator[str]:
@@ -98,7 +138,8 @@ def _workload(compared: Compared) -> list[str]:
 
 
 def _standing(run: ComparedRun) -> str:
-    return f"{run.verdict}, predicted" if run.predicted else str(run.verdict)
+    label = f"{run.label}, " if run.label else ""
+    return f"{label}{run.verdict}, predicted" if run.predicted else f"{label}{run.verdict}"
 
 
 def _by_pair(compared: Compared) -> Iterator[tuple[tuple[str, str], list[ComparedRow]]]:

@@ -18,6 +18,7 @@ _COLUMNS = (
     *("target", "model", "engine", "agents", "valid"),
 )
 _HEADS = ("started", "run", "kind", "target", "agents", "verdict")
+_LAST = "directory"
 
 
 def _shown() -> list[Number]:
@@ -58,7 +59,7 @@ def rows(
 
 
 def to_table(rows: Sequence[Row]) -> str:
-    lines = [(*_HEADS, *map(_head, _shown())), *(_cells(row) for row in rows)]
+    lines = [(*_HEADS, *map(_head, _shown()), _LAST), *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
@@ -79,7 +80,16 @@ def _cells(row: Row) -> tuple[str, ...]:
     verdict = "valid" if row.stage.valid else "INVALID"
     kind = "predicted" if row.entry.predicted else row.entry.kind
     started = row.entry.started_at[:16].replace("T", " ")
-    return (started, row.entry.name, kind, row.stage.target, str(row.stage.agents), verdict, *shown)
+    return (
+        started,
+        row.entry.name,
+        kind,
+        row.stage.target,
+        str(row.stage.agents),
+        verdict,
+        *shown,
+        row.entry.directory,
+    )
 
 
 def to_csv(rows: Sequence[Row]) -> str:

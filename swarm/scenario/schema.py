@@ -434,6 +434,8 @@ class Scenario(_Section):
     """One run file, resolved: every key has its value."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "scenario"
+    label: Annotated[str, Field(min_length=1, max_length=60)] | None = None
+    note: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     targets: Annotated[list[Target], Field(min_length=1)]
     route: Route = "litellm"
     litellm_provider: str = "hosted_vllm"

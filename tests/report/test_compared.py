@@ -1,5 +1,6 @@
 """A comparison of runs as text and as Markdown."""
 
+import pytest
 from as_json import objects
 
 from swarm.report.compared import to_markdown, to_text
@@ -9,6 +10,8 @@ ROW = {
     "metric": "ttft_s.p95",
     "baseline": "moe (a)",
     "candidate": "moe (b)",
+    "baseline_run": "a",
+    "candidate_run": "b",
     "baseline_value": 0.25,
     "candidate_value": 0.2,
     "ratio": 0.8,
@@ -22,7 +25,7 @@ UNKNOWN = {"ratio": None, "ci95": None, "significant": None, "baseline_value": N
 
 
 def compared(*rows, differences=(), workloads=(None, None)):
-    run = {"directory": "runs/a", "started_at": None, "verdict": "valid", "predicted": False}
+    run = {"directory": "runs/a", "started_at": None, "verdict": "valid", "predicted": False, "label": None}
     return objects(
         {
             "runs": [{"name": name, "workload": one, **run} for name, one in zip("ab", workloads, strict=True)],
@@ -39,13 +42,14 @@ def test_differences_of_the_configuration_come_before_any_number():
 
 
 def test_runs_that_are_configured_alike_are_said_to_be():
-    assert "The runs are configured alike." in to_text(compared({}))
+    for text in (to_text(compared({})), to_markdown(compared({}))):
+        assert "the runs are configured alike. It cannot see the server's flags: label your runs" in text
 
 
 def test_the_work_that_runs_had_stands_above_what_differs_where_it_was_the_same():
     same = compared({}, workloads=("sessions: 2k shared", "sessions: 2k shared"))
     for text in (to_text(same), to_markdown(same)):
-        assert text.index("sessions: 2k shared") < text.index("The runs are configured alike.")
+        assert text.index("sessions: 2k shared") < text.index("the runs are configured alike.")
         assert text.count("sessions: 2k shared") == 1
     assert "sessions" not in to_text(compared({}, workloads=("sessions: 2k shared", "sessions: 3k shared")))
 
@@ -96,3 +100,34 @@ def test_what_a_server_says_of_itself_breaks_no_table_and_controls_no_terminal()
     evil = {"group": "model", "key": "targets.moe.model", "values": ["a|b\x1b[2J", "c\nd"]}
     assert "\x1b" not in to_text(compared({}, differences=[evil]))
     assert "| targets.moe.model | a\\|b?[2J | c?d |" in to_markdown(compared({}, differences=[evil])).splitlines()
+
+
+JOBS = {"metric": "job_s.p50", "ratio": 0.8, "ci95": [0.75, 0.85], "significant": True, "valid": True}
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (JOBS, "after finishes jobs 1.25 ± 0.078 times as fast as before (4 agents)."),
+        (JOBS | {"ratio": 1.25, "ci95": [1.2, 1.3]}, "before finishes jobs 1.25 ± 0.05 times as fast as after"),
+        (
+            JOBS | {"ratio": 1.01, "ci95": [0.9, 1.1], "significant": False},
+            "No significant difference: before finishes",
+        ),
+        (
+            JOBS | {"ci95": None, "significant": None},
+            "times as fast as before (4 agents); not known to be significant.",
+        ),
+        (JOBS | {"metric": "output_tokens_per_s", "ratio": 2.0, "ci95": None}, "after writes in total 2 times as fast"),
+    ],
+)
+def test_a_comparison_begins_with_a_sentence_that_says_which_is_how_many_times_as_fast(row, sentence):
+    found = compared(row | {"agents": 4, "baseline_run": "a", "candidate_run": "b", "predicted": False})
+    for run, label in zip(found.runs, ("before", "after"), strict=True):
+        run.label = label
+    assert sentence in to_text(found).splitlines()[0]
+    assert sentence in to_markdown(found).splitlines()[0]
+
+
+def test_an_invalid_stage_has_no_such_sentence():
+    assert "times as fast" not in to_text(compared(JOBS | {"valid": False}))

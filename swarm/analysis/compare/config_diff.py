@@ -87,7 +87,7 @@ def _group(key: str) -> str:
     section, _, rest = key.partition(".")
     if section in ("versions", "client", "machine"):
         return section
-    if section in ("predicted", "workload"):
+    if section in ("predicted", "workload") or key in ("scenario.label", "scenario.note"):
         return "run"
     if section == "scenario" and not rest.startswith("targets."):
         return "scenario"

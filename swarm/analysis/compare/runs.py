@@ -11,7 +11,7 @@ from swarm.analysis.compare.config_diff import ABSENT, Difference, differences, 
 from swarm.analysis.compare_targets import side_by_side
 from swarm.analysis.results import analyse
 from swarm.errors import UsageError
-from swarm.recording import rundir
+from swarm.recording import redaction, rundir
 from swarm.results import Compared, ComparedRow, ComparedRun, ComparedSetting, Results, StageResults, TargetResults
 
 
@@ -51,6 +51,7 @@ def compare_runs(directories: Sequence[Path]) -> Compared:
                 verdict=result.verdict,
                 predicted=result.predicted,
                 workload=result.workload,
+                label=_label(directory),
             )
             for name, directory, result in zip(names, directories, results, strict=True)
         ],
@@ -58,6 +59,12 @@ def compare_runs(directories: Sequence[Path]) -> Compared:
         comparison=comparison,
         unpaired=list(_unpaired(names, results, pairs)),
     )
+
+
+def _label(directory: Path) -> str | None:
+    """The label that the run was given; it is shown as text, whatever the file holds."""
+    found = rundir.read_scenario(directory).get("label")
+    return redaction.shown(found) if isinstance(found, str) else None
 
 
 def _names(directories: Sequence[Path]) -> list[str]:
