@@ -61,7 +61,7 @@ def test_only_targets_have_no_default(write):
     [
         ("agents: {contxt: 8k}", 3, "agents.contxt: unknown key; did you mean context?"),
         ("agents:\n  levels: [1]\n  thnk: 1s", 5, "agents.thnk: unknown key; did you mean think?"),
-        ("zzz: 1", 3, "zzz: unknown key; expected one of name, targets,"),
+        ("zzz: 1", 3, "zzz: unknown key; expected one of name, label, note, targets,"),
         ("route: litelm", 3, "did you mean litellm?"),
         ("stage: {duration: 10}", 3, "stage.duration: expected a duration such as 500ms, 10s, 5m or 8h, not 10"),
         ("stage: {trials: many}", 3, "stage.trials: expected a valid integer, not 'many'"),
