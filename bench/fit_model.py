@@ -367,14 +367,14 @@ def _most_off(errors: Sequence[Error]) -> float:
 
 
 def summary(errors: Sequence[float]) -> str:
-    """Cells of a table: points, mean error, bias, share within 10 %."""
+    """Cells of a table: points, mean error, bias, share within 10%."""
     within = fmean(abs(error) <= 0.1 for error in errors)
     return f"{len(errors)} | {fmean(map(abs, errors)):.1%} | {fmean(errors):+.1%} | {within:.0%}"
 
 
 def tables(errors: Sequence[Error], values: Mapping[str, float]) -> Iterator[str]:
     """The tables of docs/simulator.md."""
-    yield "| | points | mean error | bias | within 10 % | mean error before | bias before |"
+    yield "| | points | mean error | bias | within 10% | mean error before | bias before |"
     yield "|---|--:|--:|--:|--:|--:|--:|"
     groups = {
         "decode, all": lambda one: one.kind == "decode",
@@ -390,7 +390,7 @@ def tables(errors: Sequence[Error], values: Mapping[str, float]) -> Iterator[str
         old = [one.before for one in found]
         yield f"| {title} | {summary([o.error for o in found])} | {fmean(map(abs, old)):.1%} | {fmean(old):+.1%} |"
     yield ""
-    yield "| left out | | points | mean error | bias | within 10 % |"
+    yield "| left out | | points | mean error | bias | within 10% |"
     yield "|---|---|--:|--:|--:|--:|"
     for group, kind in sorted({(one.group, one.kind) for one in errors}):
         found = [one.error for one in errors if (one.group, one.kind) == (group, kind)]

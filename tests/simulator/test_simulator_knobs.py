@@ -61,7 +61,7 @@ def test_a_larger_step_shortens_the_first_token_and_lengthens_the_others():
 
 def test_a_working_set_beyond_the_pool_loses_the_prefix_cache_and_the_first_token():
     """InferenceX#2268: GLM-5.2 on 8x B300, a pool of 3.3M tokens; sessions 1, 2, 4, 8, 16, 32: hit rate .98 .98 .98 .97
-    .39 .05, TTFT p50 0.5 0.5 0.6 0.4 14.2 196.8 s. Here a tenth of the pool, and sessions that eight of fill 80 % of
+    .39 .05, TTFT p50 0.5 0.5 0.6 0.4 14.2 196.8 s. Here a tenth of the pool, and sessions that eight of fill 80% of
     it."""
     profile = profiles.load("moe-30b-a3b-awq-2x3090-nvlink", kv_tokens=330_000)
     size, turns = profile.block_size, 12

@@ -1,6 +1,6 @@
 """How far a prediction may be off: what was found where predictions could be held against published measurements.
 
-    found = expected(profile, streams=8, context=12_000)       found.decode 0.12: four of five were within 12 %
+    found = expected(profile, streams=8, context=12_000)       found.decode 0.12: four of five were within 12%
 
 The errors are those on machines that the constants were not fitted to, by class: link between the GPUs, format of the
 weights, streams, context. `accuracy.json` has them; `bench.fit_model` writes it.
