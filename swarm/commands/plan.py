@@ -28,6 +28,8 @@ from swarm.scenario.thresholds import parse_slo
 from swarm.simulator.profiles import accuracy, profiles
 from swarm.simulator.profiles.profiles import Profile
 
+TOO_LARGE = "does not fit on"
+"""Words of the error for a model whose weights are larger than the memory of its machine."""
 COARSE = 0.25
 """The most agents are known to within this share."""
 MOST_TIMES, MOST_CANDIDATES = 2, 200
@@ -140,8 +142,8 @@ def _predicted(job: _Job) -> Planned:
 
 def _unfit(candidate: str, why: str, profile: Profile | None = None) -> Planned:
     row = Planned(profile=candidate, fits=False, why=why)
-    if profile is None:
-        return row
+    if profile is None:  # it is unknown, or its weights alone are too large
+        return msgspec.structs.replace(row, runs_out="GPU memory") if TOO_LARGE in why else row
     return msgspec.structs.replace(row, model=profile.model, gpu=profile.gpu, gpus=profile.tp, runs_out="GPU memory")
 
 

@@ -106,11 +106,12 @@ def predict_scenario(
 def rehearse(scenario: Scenario, course: StageSource) -> None:
     """Runs the stages of a course in virtual time, and nobody but the course sees what happens: no file is written.
 
-    Raises UsageError as `predict_scenario`.
+    Raises UsageError as `predict_scenario`, and KeyboardInterrupt where a signal ends it early.
     """
     known, tasks = _profiles(scenario), tuple(tasks_of(scenario))
     asked = RunSpec(scenario, tasks, Path(scenario.name), datetime.now(UTC), None, course=course)
-    _in_virtual_time(asked, PARTS, known, _prepared(scenario), kept=False)
+    if _in_virtual_time(asked, PARTS, known, _prepared(scenario), kept=False).by_signal:
+        raise KeyboardInterrupt
 
 
 def continue_prediction(asked: RunSpec, parts: Parts = PARTS) -> Outcome:

@@ -1,14 +1,19 @@
 """`swarm plan`: models on machines side by side, in virtual time."""
 
 import json
+import os
 import re
+import signal
 
 import pytest
 from small_runs import called
 
 from swarm.commands.plan import Wanted, combinations, plan
+from swarm.commands.predict import rehearse
+from swarm.engine.schedule import stage_plan
 from swarm.errors import UsageError
 from swarm.report.planned import to_text
+from swarm.scenario.load import load_scenario
 
 MOE, DENSE = "moe-30b-a3b-awq-1x3090", "dense-32b-awq-1x3090"
 TOO_LARGE = "qwen3-32b@rtx4090:bf16"
@@ -55,6 +60,7 @@ def test_a_model_that_does_not_fit_and_an_unknown_one_have_a_reason_and_no_numbe
     unknown, large = rows[2:]
     assert "does not fit on 1 rtx4090" in large.why
     assert "nope" in unknown.why
+    assert (large.runs_out, unknown.runs_out) == ("GPU memory", None)
     assert {large.carries, large.job_s, unknown.carries, unknown.job_s} == {None}
 
 
@@ -116,3 +122,30 @@ def test_what_cannot_be_planned_is_refused(words, why):
 def test_more_candidates_than_can_be_predicted_are_refused():
     with pytest.raises(UsageError, match="give 1 to 200 profiles, not 201"):
         plan([MOE] * 201, Wanted(1, (SLO,)), print)
+
+
+class Interrupted:
+    """A course that somebody interrupts before its first stage."""
+
+    def __init__(self, scenario):
+        self.scenario = scenario
+
+    def stages(self, run, say):
+        os.kill(os.getpid(), signal.SIGINT)
+        while True:
+            yield stage_plan(self.scenario, run, "moe", 1, 1)
+
+    def stages_left(self):
+        return 0
+
+    def add(self, record): ...
+
+    def close(self): ...
+
+
+def test_a_signal_ends_a_rehearsal_and_is_not_taken_for_its_result(tmp_path):
+    file = tmp_path / "moe.yaml"
+    file.write_text(f"targets:\n  - {{name: moe, simulate: {MOE}}}\n")
+    scenario = load_scenario(file)
+    with pytest.raises(KeyboardInterrupt):
+        rehearse(scenario, Interrupted(scenario))
