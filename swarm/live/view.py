@@ -55,6 +55,8 @@ class LiveView(Sink):
         self._colour = self._terminal and "NO_COLOR" not in os.environ
         self._drawn = 0
         self._next_plain_ns = 0
+        self._began_ns: int | None = None
+        """When the first stage came on show: servers and libraries start before it."""
         self._stage: StageView | None = None
 
     @property
@@ -64,6 +66,8 @@ class LiveView(Sink):
     def begin(self, stage: StageView) -> None:
         self._stage = stage
         self._next_plain_ns = 0
+        if self._began_ns is None:
+            self._began_ns = self._clock.now()
 
     def say(self, line: str) -> None:
         """Prints a line that stays."""
@@ -94,16 +98,27 @@ class LiveView(Sink):
         now = self._clock.now()
         if self._terminal:
             size = shutil.get_terminal_size()
-            lines = [_fitting(shown(line), size.columns - 1) for line in _frame(self._stage, now, size.lines)]
+            lines = [
+                _fitting(shown(line), size.columns - 1)
+                for line in _frame(self._stage, now, size.lines, self._progress(now))
+            ]
             self._erase()
             styled(self._out, "\n".join(map(_coloured, lines) if self._colour else lines) + "\n")
             self._drawn = len(lines)
         elif now >= self._next_plain_ns:
             self._next_plain_ns = now + round(PLAIN_S * 1e9)
-            parts = [_headline(self._stage, now), _progress(self._stage, now)[1], _totals(self._stage)]
+            parts = [_headline(self._stage, now), self._progress(now)[1], _totals(self._stage)]
             parts += _itself(self._stage)
             self._out.write(shown("  ".join(parts)) + "\n")
         self._out.flush()
+
+    def _progress(self, now: int) -> tuple[float, str]:
+        """The share of the run's load that is over, and that in words, with the time left."""
+        assert self._stage is not None and self._began_ns is not None
+        gone_s = max(0, now - self._began_ns) / 1e9
+        left_s = max(0, self._stage.window_end_ns - now) / 1e9 + self._stage.later_s
+        share = gone_s / max(1e-9, gone_s + left_s)
+        return share, f"{share:.0%} of the run, {text.left(left_s)} left"
 
     def close(self) -> None:
         self._erase()
@@ -116,13 +131,13 @@ class LiveView(Sink):
             self._drawn = 0
 
 
-def _frame(stage: StageView, now: int, height: int) -> list[str]:
+def _frame(stage: StageView, now: int, height: int, progress: tuple[float, str]) -> list[str]:
     rows = [_row(status) for status in stage.statuses]
     room = max(1, height - 6)
     if len(rows) > room:
         rows = [*rows[: room - 1], f"  ... and {len(rows) - room + 1} more agents"]
     head = "  agent  state     turn   tok/s  context  jobs  task"
-    share, told = _progress(stage, now)
+    share, told = progress
     ends = (f"  {line}" for line in (_totals(stage), *_itself(stage)))
     return [_headline(stage, now), f"{_bar(share)} {told}", head, *rows, *ends]
 
@@ -160,13 +175,6 @@ def _headline(stage: StageView, now: int) -> str:
     else:
         phase, rest = "finishing", 0
     return f"stage {stage.number}/{stage.count}  {stage.label}  {phase}, {text.left(rest / 1e9)} left"
-
-
-def _progress(stage: StageView, now: int) -> tuple[float, str]:
-    """The share of the run's time that is over, and that in words, with the time left."""
-    run_s = max(0, stage.window_end_ns - now) / 1e9 + stage.later_s
-    share = max(0.0, now / 1e9) / max(1e-9, now / 1e9 + run_s)
-    return share, f"{share:.0%} of the run, {text.left(run_s)} left"
 
 
 def _bar(share: float) -> str:

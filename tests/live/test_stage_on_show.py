@@ -33,10 +33,11 @@ def test_what_is_left_of_the_run_holds_the_window_that_has_not_begun():
     assert "warm-up, 2 s left  0% of the run, 36 s left" in out.getvalue()
 
 
-def test_a_terminal_shows_a_bar_of_the_whole_run_and_the_time_left_of_it():
-    out = Terminal()
-    view = LiveView(out, StoppedClock(ns(50)))
-    view.begin(StageView("moe, 1 agent", 1, 2, ns(40), ns(60), [AgentStatus(0)], later_s=140))
+def test_a_terminal_shows_a_bar_of_the_load_so_far_and_the_time_left_of_the_run():
+    out, clock = Terminal(), StoppedClock(ns(30))  # servers took half a minute to start
+    view = LiveView(out, clock)
+    view.begin(StageView("moe, 1 agent", 1, 2, ns(40), ns(90), [AgentStatus(0)], later_s=140))
+    clock.t_ns = ns(80)
     view.draw()
     assert f"[{'#' * 8}{'-' * 22}] 25% of the run, 2 min 30 s left" in out.getvalue()
 
