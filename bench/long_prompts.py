@@ -1,4 +1,4 @@
-"""What prompts of 200,000 tokens cost the load loop: its lag beside that with prompts of 4,000.
+"""The cost of prompts of 200,000 tokens for the load loop: its lag beside that with prompts of 4,000.
 
 Agents work through sessions, as in a run: they make each prompt, encode it and send it, while the replies of the others
 arrive. The server, a process of its own, reads a request and answers at a fixed rate. The lag is the client's own: from

@@ -219,7 +219,7 @@ def is_url(text: str) -> bool:
 
 
 def labelled(label: str | None, note: str | None) -> list[str]:
-    """What is remembered with a run, as settings of the scenario."""
+    """Label and note of a run, as settings of the scenario."""
     given = {"label": label, "note": note}
     return [f"{key}={json.dumps(text)}" for key, text in given.items() if text is not None]
 

@@ -114,7 +114,8 @@ class LiveView(Sink):
 
     def _progress(self, now: int) -> tuple[float, str]:
         """The share of the run's load that is over, and that in words, with the time left."""
-        assert self._stage is not None and self._began_ns is not None
+        assert self._stage is not None
+        assert self._began_ns is not None
         gone_s = max(0, now - self._began_ns) / 1e9
         left_s = max(0, self._stage.window_end_ns - now) / 1e9 + self._stage.later_s
         share = gone_s / max(1e-9, gone_s + left_s)
