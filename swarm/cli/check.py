@@ -1,5 +1,7 @@
 """`swarm check`: the gates of CI."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +37,7 @@ def check(
     history: HistoryFile = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
     summary: Annotated[bool, typer.Option("--summary", help="Print one line and no more.")] = False,
 ) -> None:
     """Check a run against thresholds, a baseline and recent history.
@@ -50,6 +53,8 @@ def check(
     from swarm.report import checks as shown
     from swarm.scenario.units import parse_share
 
+    if as_json and markdown:
+        raise UsageError("--json and --markdown: choose one")
     try:
         allowed = None if tolerance is None else parse_share(tolerance)
     except ValueError as error:
@@ -64,14 +69,16 @@ def check(
     if junit:
         write_whole(junit, shown.to_junit((results.name, checks)))
     with printing():
-        if not summary:
+        if as_json:
+            print(json.dumps({"summary": line, "checks": [asdict(check) for check in checks]}, indent=2))
+        elif not summary:
             print(
                 shown.compared_with(str(run), str(baseline) if baseline else None, checks) + "\n" * (1 + markdown),
                 end="",
             )
         if markdown:
             print(shown.to_markdown(line, checks))
-        else:
+        elif not as_json:
             print(line if summary else f"{shown.to_text(checks)}\n{line}")
     found = {check.status for check in checks}
     raise typer.Exit(ExitCode.INVALID if "invalid" in found else ExitCode.GATE if "failed" in found else ExitCode.OK)
@@ -88,8 +95,6 @@ def _baseline(run: Path, results: "Results", baseline: Path) -> "Results":
 
 def _results_of(run: Path, baseline: Path) -> "Results":
     """Raises UsageError where they are none, or were made under another load than the run."""
-    import json
-
     from swarm.analysis.headline import digest, load_of
     from swarm.recording.rundir import read_scenario
     from swarm.results import read_results

@@ -86,9 +86,9 @@ def lanes(label: str, timeline: Timeline, *, unfolded: bool) -> Lanes:
         [(f"{100 * at / seconds:.3f}", f"{at:g} s") for at in scale_of([seconds], TICKS) if at <= seconds],
         _waits(timeline),
         waited := number(sum(timeline.waits.values()), 1),
-        "No reply stood still for another agent's prompt."
+        "No reply was stalled by another agent's prompt."
         if not timeline.waits
-        else f"Replies stood still for {waited} s in all while another agent's prompt was before its first token.",
+        else f"Replies were stalled for {waited} s in total by other agents' prompts.",
         unfolded,
     )
 

@@ -51,6 +51,15 @@ def test_quiet_says_in_one_line_why_a_code_is_not_0(folder, options, code, why):
     assert done.stderr.count("\n") == (code != 0)
 
 
+def test_checks_are_printed_as_json_too(folder):
+    assert called("predict", "small.yaml", "-q", "--out", "here", cwd=folder).returncode == 0
+    done = called("check", "here", "--json", cwd=folder)
+    document = json.loads(done.stdout)
+    assert document["summary"].startswith("PASSED small")
+    assert document["checks"][0] == {"gate": "validity", "name": "moe at 1 agent", "status": "passed", "text": "valid"}
+    assert called("check", "here", "--json", "--markdown", cwd=folder).returncode == 2
+
+
 COMMANDS = [name for names in GROUPS.values() for name in names]
 
 
