@@ -196,6 +196,8 @@ def load_any(
         document = read_scenario(Path(given))
     else:
         raise UsageError(NOTHING_GIVEN)
+    if soak and isinstance(stage := document.data.get("stage"), dict):
+        stage.pop("until", None)  # a soak runs for its whole duration
     loaded = resolved(document, workload, settings).only(target)
     return loaded if soak else loaded.model_copy(update={"soak": None})
 

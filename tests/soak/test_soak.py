@@ -9,13 +9,15 @@ import pytest
 from as_json import analyse
 from hypothesis import given
 from hypothesis import strategies as st
+from small_runs import called
 from soaks import Soaks, reasons
 
 from swarm.analysis.schema import results_schema
+from swarm.cli.common import load_any
 from swarm.commands.predict import Parts, predict_scenario
 from swarm.commands.run import run_scenario
 from swarm.commands.soak import disk_bytes, next_part, resume_soak, run_soak
-from swarm.engine.soak_segment import locked
+from swarm.engine.soak_segment import as_soak, locked
 from swarm.errors import UsageError
 from swarm.recording.rotation import parts_of, put_aside
 from swarm.scenario.load import load_scenario
@@ -208,3 +210,10 @@ def test_a_soak_that_does_not_fit_on_the_disk_is_refused_before_it_starts(soaks:
     with pytest.raises(UsageError, match=r"may take \d+ MB on the disk, and 0 MB are free"):
         run_soak(load_scenario(path), soaks.folder / "night", None, predict_scenario)
     assert not (soaks.folder / "night").exists()
+
+
+def test_the_scenario_that_init_writes_can_be_soaked_for_longer_than_its_windows_may_grow(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert called("init", cwd=tmp_path).returncode == 0
+    loaded = load_any("scenario.yaml", None, None, ["stage.duration=8h", "agents.levels=[2]"], None, soak=True)
+    assert as_soak(loaded.only([loaded.targets[0].name])).stage.duration == 8 * 3600

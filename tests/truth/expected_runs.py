@@ -14,6 +14,8 @@ from truth.generate import MS, Reply
 from truth.runs import FULL, IDLE_MS, Run
 from truth.to_bytes import arrivals
 
+from swarm.results import Code
+
 TIMEOUT_MS = 600_000
 BACK_OFF_MS = (100, 5000)
 FINISHED = ("answered", "turn_limit", "context_limit")
@@ -341,7 +343,7 @@ def _agent(number: int, told: Truth, tokens: Any, holds: Any, inside: Any) -> di
     }
 
 
-def reasons(run: Run, told: Truth, found: dict[str, Any]) -> dict[str, bool | None]:
+def reasons(run: Run, told: Truth, found: dict[str, Any]) -> dict[Code, bool | None]:
     """Which reasons must make the stage invalid; None: it may or may not be one."""
     start, stop = run.warmup_ms * MS, run.stop_ns
     complete = [one for one in told.attempts if one.seen.outcome == "complete" and start <= one.end < stop]
@@ -357,20 +359,19 @@ def reasons(run: Run, told: Truth, found: dict[str, Any]) -> dict[str, bool | No
     elif run.counters and counted and not run.freeze and total * (run.counters - 1.02) > slack + 10:
         disagree = True
     return {
-        "too few turns": found["turns"] < 10 * run.agents,
-        "requests failed": failed * 100 > run.error_share * (failed + len(complete)),
-        "off their planned length": off > 0.1 * run.planned * len(planned),
-        "tool calls were lost": found["lost_calls"]["lost"] > 0.05 * found["lost_calls"]["replies"],
-        "could not run the tools in time": _late(told, start, stop),
-        "no token counts": any(one.seen.completion is None or one.seen.prompt is None for one in complete),
-        "token counts disagree": disagree,
-        "agents died": found["alive"] < 0.95 * run.agents,
-        "agents took no part": None if run.think_ms and found["idle"] else found["idle"],
-        "agents were kept away": found["waited"] > 0.05 * run.agents * run.window_ms / 1000,
-        "the server fell silent": _stalled(run, told),
-        "the load generator stood still": _stood_still(run, start, stop),
-        "times may be off": None if run.freeze else False,
-        "swarm used": None,  # this machine's CPU in virtual time
+        "too_few_turns": found["turns"] < 10 * run.agents,
+        "requests_failed": failed * 100 > run.error_share * (failed + len(complete)),
+        "reply_lengths_off": off > 0.1 * run.planned * len(planned),
+        "tool_calls_lost": found["lost_calls"]["lost"] > 0.05 * found["lost_calls"]["replies"],
+        "tools_late": _late(told, start, stop),
+        "usage_missing": any(one.seen.completion is None or one.seen.prompt is None for one in complete),
+        "token_counts_disagree": disagree,
+        "agents_died": found["alive"] < 0.95 * run.agents,
+        "agents_idle": None if run.think_ms and found["idle"] else found["idle"],
+        "agents_kept_away": found["waited"] > 0.05 * run.agents * run.window_ms / 1000,
+        "server_silent": _stalled(run, told),
+        "load_generator_froze": _stood_still(run, start, stop),
+        "load_generator_late": None,  # this machine's CPU in virtual time
     }
 
 

@@ -40,9 +40,7 @@ def test_a_stage_whose_tools_queued_for_a_core_is_invalid_and_no_capacity_whatev
     assert judge(few, SLOS).verdict == "holds"
 
     assert many.achieved.in_flight_mean / 24 < 0.7 * few.achieved.in_flight_mean / 2, "agents wait for tools"
-    assert [str(reason)[:53] for reason in many.invalid_reasons] == [
-        "this machine could not run the tools in time: beyond "
-    ]
+    assert [one.code for one in many.findings if one.kind == "invalid"] == ["tools_late"]
     judged = judge(many, SLOS)
     assert all(value.holds for value in judged.values), "though each objective would hold"
     assert (judged.verdict, judged.holds, judged.sure) == ("undecided", False, None)
