@@ -215,5 +215,7 @@ def test_a_soak_that_does_not_fit_on_the_disk_is_refused_before_it_starts(soaks:
 def test_the_scenario_that_init_writes_can_be_soaked_for_longer_than_its_windows_may_grow(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert called("init", cwd=tmp_path).returncode == 0
-    loaded = load_any("scenario.yaml", None, None, ["stage.duration=8h", "agents.levels=[2]"], None, soak=True)
+    loaded = load_any(
+        str(tmp_path / "scenario.yaml"), None, None, ["stage.duration=8h", "agents.levels=[4]"], None, soak=True
+    )
     assert as_soak(loaded.only([loaded.targets[0].name])).stage.duration == 8 * 3600
