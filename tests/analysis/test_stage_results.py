@@ -26,6 +26,7 @@ def test_one_agent_at_work(only_stage: Analysed) -> None:
         "in_flight_max": 1,
         "agents_alive_mean": 1.0,
         "server_running_mean": None,
+        "thinking_mean": 0.0,
     }
     assert stage["throughput"] == {
         "output_tokens_per_s": 10.0,

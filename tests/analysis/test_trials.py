@@ -40,7 +40,11 @@ def test_each_trial_is_told_with_the_same_keys(only_stage: Analysed) -> None:
     first, second = stage["trials_detail"]
     assert (first["trial"], second["trial"]) == (1, 2)
     assert [detail["throughput"]["output_tokens_per_s"] for detail in (first, second)] == [10.0, 20.0]
-    assert first.keys() - {"trial"} == second.keys() - {"trial"} == stage.keys() - {"trials_detail", "ci95"}
+    assert (
+        first.keys() - {"trial"}
+        == second.keys() - {"trial"}
+        == stage.keys() - {"trials_detail", "ci95", "expected_error"}
+    )
 
 
 def test_with_one_trial_the_trial_is_the_stage(only_stage: Analysed) -> None:
@@ -49,6 +53,7 @@ def test_with_one_trial_the_trial_is_the_stage(only_stage: Analysed) -> None:
     stage = only_stage(run)
     (detail,) = stage.pop("trials_detail")
     assert set(stage.pop("ci95").values()) == {None}
+    assert stage.pop("expected_error") is None
     assert detail.pop("trial") == 1
     low, high = detail["throughput"].pop("output_tokens_per_s_ci95")
     assert low < 10 < high

@@ -78,7 +78,7 @@ def test_what_a_bug_leaves_of_a_run_is_named_and_the_exit_code_is_1(tmp_path: Pa
     assert done.exit_code == 1
     assert " VALID " in done.stdout
     assert "ZeroDivisionError" in done.stderr
-    assert "error: a bug of swarm's; what was measured is saved in run (environment.json, events.jsonl, " in done.stderr
+    assert "error: internal error in swarm (please report it). The measurements are saved in run (" in done.stderr
     assert done.stdout.splitlines()[-1] == "run"
     assert (tmp_path / "run" / "results.json").exists()
 

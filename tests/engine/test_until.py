@@ -72,7 +72,7 @@ def test_when_the_time_is_up_first_the_stage_says_how_sure_it_is(tmp_path):
     assert end["reached"] > 0.01
     (note,) = [note for note in stage["notes"] if "stage.until" in note]
     assert note.startswith("stage.until: output_tokens_per_s was known to ")
-    assert note.endswith("1% were asked for; raise stage.until.max")
+    assert note.endswith("± 1% needed; raise stage.until.max")
 
 
 def grown(folder, until, levels=(1, 8)):
@@ -107,7 +107,7 @@ def test_when_the_time_is_up_first_the_stage_says_how_many_turns_there_were(tmp_
     assert stages[1]["window_s"] == pytest.approx(20)
     (note,) = [note for note in stages[1]["notes"] if "stage.until" in note]
     assert note == (
-        f"stage.until: {ends[1]['turns']} turns were done when the time was up, and 1000 were asked for; raise "
+        f"stage.until: {ends[1]['turns']} turns were done at the end of the longest window, 1000 needed; raise "
         "stage.until.max"
     )
 
