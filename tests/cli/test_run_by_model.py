@@ -143,8 +143,8 @@ async def test_calls_that_no_tool_takes_are_answered_counted_and_told(sandbox, t
     assert set(errors) == {"unknown", "malformed", "failed"}
     assert sum(errors.values()) <= sum(count for (_, ok, _), count in tools.items() if not ok)
     assert min(errors.values()) >= 5
-    (note,) = [note for note in stage["notes"] if "that no tool takes" in note]
-    assert f"{errors['unknown']} of them of unknown tools, {errors['malformed']} with malformed arguments" in note
+    (note,) = [one["text"] for one in stage["findings"] if one["code"] == "tool_calls_wrong"]
+    assert f"({errors['unknown']} to unknown tools, {errors['malformed']} with malformed arguments)" in note
     assert stage["jobs"]["outcomes"]["answered"] >= 5
     longest = max(asked, key=lambda body: len(body["messages"]))["messages"]
     assert [message["role"] for message in longest[2:]] == [
