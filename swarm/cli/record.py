@@ -10,7 +10,7 @@ import typer
 
 from swarm.cli.common import AllowHost, Yes, ask_for_hosts
 from swarm.errors import ExitCode, UsageError
-from swarm.text import listed
+from swarm.text import counted, listed
 
 if TYPE_CHECKING:
     from swarm.commands.record import Recorded
@@ -99,13 +99,13 @@ def summary(done: "Recorded") -> list[str]:
     """Summary of the finished recording, one line each."""
     totals = done.totals
     lines = [
-        f"{totals.turns} turns in {totals.sessions} sessions, {totals.prompt_tokens:,} prompt and "
-        f"{totals.completion_tokens:,} completion tokens"
+        f"{counted(totals.turns, 'turn')} in {counted(totals.sessions, 'session')}, "
+        f"{totals.prompt_tokens:,} prompt and {totals.completion_tokens:,} completion tokens"
     ]
     if totals.failed:
-        lines.append(f"{totals.failed} turns failed or were cancelled; the trace says why")
+        lines.append(f"{counted(totals.failed, 'turn')} failed or cancelled; the trace says why")
     if totals.uncounted:
-        lines.append(f"{totals.uncounted} turns without token counts: the upstream does not tell")
+        lines.append(f"{counted(totals.uncounted, 'turn')} without token counts: the upstream does not report them")
     if totals.unreadable:
         lines.append(f"{totals.unreadable} requests are not in the trace: they, or their answers, could not be read")
     if totals.redacted:

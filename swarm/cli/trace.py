@@ -10,6 +10,7 @@ from swarm.cli.ending import PIPED_WIDTH
 from swarm.cli.grouped import Grouped
 from swarm.cli.safe_stdio import console
 from swarm.errors import UsageError
+from swarm.text import counted
 
 if TYPE_CHECKING:
     from swarm.scenario.schema import TraceFormat
@@ -175,4 +176,4 @@ def _write(path: Path, trace: "Trace") -> None:
     if path.exists():
         raise UsageError(f"{path}: exists already; choose another --out")
     write_trace(path, trace)
-    print(f"{path} written: {len(trace.sessions())} sessions, {len(trace.turns)} turns")
+    print(f"{path} written: {counted(len(trace.sessions()), 'session')}, {counted(len(trace.turns), 'turn')}")

@@ -28,6 +28,7 @@ from swarm.proxy.relay import GRACE_S, Relay, Upstream
 from swarm.recording.appender import RecordingError
 from swarm.recording.redaction import remember, shown, styled
 from swarm.scenario.credentials import plain_address, sendable, variable_name
+from swarm.text import counted
 from swarm.trace.format import TraceHeader
 from swarm.trace.redact import Redactor
 from swarm.trace.secret_rules import Rule
@@ -243,7 +244,7 @@ def _summary(relay: Relay, totals: Totals) -> str:
     if totals.stopped is not None:
         return f"NOT RECORDING any more, still serving: {totals.stopped}"
     parts = [
-        f"{totals.turns} turns in {totals.sessions} sessions, {relay.open} open",
+        f"{counted(totals.turns, 'turn')} in {counted(totals.sessions, 'session')}, {relay.open} open",
         f"{totals.prompt_tokens:,} prompt and {totals.completion_tokens:,} completion tokens",
         *([f"{totals.failed} failed or cancelled"] if totals.failed else []),
         *([totals.model] if totals.model else []),

@@ -119,7 +119,7 @@ def _growth(name: str, found: Description) -> str:
 
     series = {"longest": line("max"), "median": line("p50"), "shortest": line("min")}
     most = max(value for _, value in series["longest"])
-    title = f"{name}: {found['sessions']} sessions, {found['turns']} turns"
+    title = f"{name}: {counted(found['sessions'], 'session')}, {counted(found['turns'], 'turn')}"
     axis = Axis("prompt tokens", 0, most * 1.05)
     return plot(title, _turns(found), axis, series, lines=list(series), legend_below=True)
 
