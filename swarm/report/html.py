@@ -17,6 +17,7 @@ from swarm import __version__
 from swarm.analysis.report_data import View
 from swarm.analysis.summary import meaning, sentences
 from swarm.analysis.timeline import Timeline
+from swarm.catalogue import number_of
 from swarm.report import html_timeline
 from swarm.report.charts import COLOURS, stacked
 from swarm.report.compared import verdict
@@ -214,7 +215,7 @@ def _comparisons(view: View) -> Iterator[ComparedTargets]:
             candidate,
             [counted(level, "agent") for level in levels],
             [
-                (metric, [cells.get(level, Cell("-", "", "")) for level in levels])
+                (number_of(metric).title, [cells.get(level, Cell("-", "", "")) for level in levels])
                 for metric, cells in metrics.items()
                 if any(cell.ratio != "-" for cell in cells.values())
             ],

@@ -200,8 +200,8 @@ def test_models_are_compared_with_their_interval_and_whether_it_tells(viewed):
     page = Page(to_html([viewed(two_models())]))
     assert "moe against dense" in page.text("h2")
     cells = page.text("td")
-    assert "ttft_s.p500.50 [0.50, 0.50]better" in cells
-    assert "output_tokens_per_s1.00 [1.00, 1.00]" in cells
+    assert "Time to first token, p500.50 [0.50, 0.50]better" in cells
+    assert "Output of all agents1.00 [1.00, 1.00]" in cells
 
 
 def test_one_target_is_not_compared(viewed):
