@@ -9,7 +9,7 @@ from swarm.errors import ExitCode
 
 
 def doctor(
-    url: Annotated[str | None, typer.Argument(metavar="[URL]", help="A server's address, with /v1.")] = None,
+    url: Annotated[str | None, typer.Argument(metavar="[URL]", help="A server's address.")] = None,
     route: Annotated[str, typer.Option(help="litellm or direct.")] = "litellm",
 ) -> None:
     """Measure what load this machine can generate accurately.

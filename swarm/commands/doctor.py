@@ -14,6 +14,7 @@ from swarm.agents.sandbox.bubblewrap import Sandbox, open_sandbox
 from swarm.analysis.trial.client import Process, Use, use_of
 from swarm.client.base import ChatRequest, Client, Connection, Observation, Route
 from swarm.client.connect import open_client, warm_up
+from swarm.client.target.locate import locate
 from swarm.client.target.probe import probe
 from swarm.clock import Clock
 from swarm.engine.backends import simulated
@@ -175,7 +176,7 @@ async def diagnose(api_base: str | None, route: Route, parts: Parts = PARTS) -> 
 
 
 async def _target(api_base: str) -> AsyncIterator[Finding]:
-    facts = await probe(Connection(api_base=api_base, model=None))
+    facts = await probe(Connection(api_base=(await locate(Connection(api_base, None))).api_base, model=None))
     length = f"{facts.max_model_len:,} tokens" if facts.max_model_len else "unknown"
     yield Finding(True, f"serves {listed(facts.models) or facts.model}, context {length}")
     able = {

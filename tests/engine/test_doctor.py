@@ -26,16 +26,17 @@ def told(*drives):
     return [(finding.ok, finding.text) for finding in doctor._capacity(drives, ClientSettings())]
 
 
-async def test_it_tells_what_the_machine_can_drive_and_what_a_server_honours():
+@pytest.mark.parametrize("path", ["/v1", ""])
+async def test_it_tells_what_the_machine_can_drive_and_what_a_server_honours(path):
     server = await start(profiles.load("moe-30b-a3b-awq-1x3090"))
     out = io.StringIO()
     try:
-        await report_health(f"{server.url}/v1", "direct", out, SHORT)
+        await report_health(server.url + path, "direct", out, SHORT)
     finally:
         await server.close()
     said = out.getvalue().splitlines()
     assert said[:4] == [
-        f"Server {server.url}/v1",
+        f"Server {server.url}{path}",
         "  ok    serves moe-30b-a3b-awq-1x3090, context 32,768 tokens",
         "  ok    supports token counts, token counts with every chunk, pinned reply lengths, tools, tool choice, "
         "cached prompt tokens, /metrics",
