@@ -24,8 +24,8 @@ from swarm.client.base import Connection, Observation
 from swarm.client.direct import DirectClient
 from swarm.clock import Clock
 from swarm.engine.agent_pool import make_calm
-from swarm.engine.sessions import prepare_sessions, sessions_of
 from swarm.engine.virtual import VirtualTokenizer
+from swarm.engine.workloads.sessions import prepare_sessions, sessions_of
 from swarm.sessions.plan import plan
 from swarm.sessions.presets import PRESETS
 from swarm.sessions.spread import Spread

@@ -8,7 +8,7 @@ def validate(scenario: ScenarioPath, settings: Settings = None) -> None:
 
     Example: swarm validate scenario.yaml
     """
-    from swarm.engine.dry_run import tasks_of
+    from swarm.engine.workloads.tasks import tasks_of
     from swarm.scenario.load import dump_scenario, load_scenario
 
     loaded = load_scenario(scenario, settings)

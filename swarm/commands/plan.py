@@ -18,8 +18,8 @@ from swarm.analysis.expected_errors import agents_between, of_stage
 from swarm.analysis.plan import ErrorBand
 from swarm.commands.capacity import Search
 from swarm.commands.predict import rehearse
-from swarm.engine.dry_run import mean_turn
 from swarm.engine.objectives import refuse_unmeasurable, unmeasurable
+from swarm.engine.workloads.tasks import mean_turn
 from swarm.errors import SwarmError, UsageError
 from swarm.results import Cause, ExpectedError, Planned, StageResults
 from swarm.scenario.quick import context_for, workload_settings

@@ -18,18 +18,18 @@ from swarm.client.base import Client, Connection
 from swarm.clock import VirtualClock
 from swarm.engine.agent_pool import LocalCrew
 from swarm.engine.compose import recording, stage_spec
-from swarm.engine.dry_run import tasks_of
-from swarm.engine.entering import enter as enter_stage
 from swarm.engine.environment import describe_environment
-from swarm.engine.replay import Prepared, prepare
 from swarm.engine.runspec import Outcome, RunSpec, new_run
 from swarm.engine.schedule import StagePlan, StageSource
 from swarm.engine.server import ServerWatch
-from swarm.engine.sessions import planned, prepare_sessions
 from swarm.engine.soak_segment import Part
 from swarm.engine.stage import run_stage
 from swarm.engine.stop import Stop, on_signals
 from swarm.engine.virtual import VirtualClient, VirtualLoop, VirtualServer, VirtualTokenizer
+from swarm.engine.workloads.entering import enter as enter_stage
+from swarm.engine.workloads.replay import Prepared, prepare
+from swarm.engine.workloads.sessions import planned, prepare_sessions
+from swarm.engine.workloads.tasks import tasks_of
 from swarm.errors import UsageError
 from swarm.recording.recorder import Recorder
 from swarm.recording.status import AgentStatus

@@ -27,17 +27,17 @@ from swarm.commands.export import linger, metrics_of, open_endpoint
 from swarm.engine.agent_pool import LocalCrew, make_calm
 from swarm.engine.backends import break_on_purpose, connection, fault_names, gpu_reader, secrets_of, simulated
 from swarm.engine.compose import launcher_of, recording, stage_spec, tools_of
-from swarm.engine.entering import enter
 from swarm.engine.environment import describe_environment, told
 from swarm.engine.objectives import refuse_unmeasurable
-from swarm.engine.replay import Prepared, prepare
 from swarm.engine.runspec import Outcome, RunSpec, new_run
 from swarm.engine.schedule import StagePlan, StageSource
 from swarm.engine.server import GpuReader, ServerWatch
-from swarm.engine.sessions import planned, prepare_sessions, real_tasks
 from swarm.engine.soak_segment import Part, locked
 from swarm.engine.stage import Crew, StageSpec, run_stage
 from swarm.engine.stop import Stop, on_signals
+from swarm.engine.workloads.entering import enter
+from swarm.engine.workloads.replay import Prepared, prepare
+from swarm.engine.workloads.sessions import planned, prepare_sessions, real_tasks
 from swarm.errors import UsageError
 from swarm.exporter.metrics import Metrics
 from swarm.live.view import LiveView, StageView

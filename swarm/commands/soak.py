@@ -14,9 +14,10 @@ from swarm.analysis.soak.soak_windows import Segment
 from swarm.commands.checkpoint import check_files
 from swarm.commands.predict import continue_prediction
 from swarm.commands.run import continue_run
-from swarm.engine.dry_run import expected, mean_turn, tasks_of
+from swarm.engine.dry_run import expected
 from swarm.engine.runspec import Outcome, RunSpec
 from swarm.engine.soak_segment import Part, as_soak, locked
+from swarm.engine.workloads.tasks import mean_turn, tasks_of
 from swarm.errors import UsageError
 from swarm.recording import rundir
 from swarm.recording.records import Attempt, Job, Stage

@@ -11,9 +11,9 @@ from swarm.agents.content import Contents
 from swarm.agents.driver import Job
 from swarm.client.base import Client
 from swarm.clock import Clock
-from swarm.engine.entering import jobs_of
 from swarm.engine.monitor import watch_client
 from swarm.engine.stage import StageSpec, cancel
+from swarm.engine.workloads.entering import jobs_of
 from swarm.recording import records
 from swarm.recording.status import AgentStatus
 from swarm.scenario.pattern import shifts

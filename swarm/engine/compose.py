@@ -19,9 +19,9 @@ from swarm.client.retry import RetryPolicy
 from swarm.clock import Clock
 from swarm.engine.runspec import RunSpec
 from swarm.engine.schedule import StagePlan
-from swarm.engine.sessions import planned, real_tasks, sessions_of
 from swarm.engine.stage import StageSpec
 from swarm.engine.stop import BudgetSink, GiveUpSink, Stop
+from swarm.engine.workloads.sessions import planned, real_tasks, sessions_of
 from swarm.exporter.metrics import Metrics
 from swarm.live.view import LiveView
 from swarm.recording import rundir

@@ -14,7 +14,7 @@ from typing import Any
 from swarm import __version__
 from swarm.client.base import Connection
 from swarm.client.target.probe import Probe
-from swarm.engine.workload import workload
+from swarm.engine.workloads.in_one_line import workload
 from swarm.recording.redaction import Redaction
 from swarm.scenario.schema import Scenario
 

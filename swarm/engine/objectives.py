@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from swarm.catalogue import METRICS
-from swarm.engine.dry_run import tasks_of, turns_of
-from swarm.engine.replay import trace_of
+from swarm.engine.workloads.replay import trace_of
+from swarm.engine.workloads.tasks import tasks_of, turns_of
 from swarm.errors import UsageError
 from swarm.scenario.schema import Scenario
 from swarm.scenario.thresholds import parse_slo

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from swarm.engine.dry_run import tasks_of
 from swarm.engine.schedule import StagePlan, StageSource, load_summary, schedule
 from swarm.engine.soak_segment import Part
+from swarm.engine.workloads.tasks import tasks_of
 from swarm.errors import BackendError, UsageError
 from swarm.recording import rundir
 from swarm.scenario.load import dump_scenario

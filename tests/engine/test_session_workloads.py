@@ -12,11 +12,12 @@ from swarm.client.base import Failure, Observation
 from swarm.clock import VirtualClock
 from swarm.commands.predict import predict_scenario
 from swarm.engine.compose import stage_spec, tools_of
-from swarm.engine.dry_run import describe, tasks_of
-from swarm.engine.entering import enter, jobs_of
+from swarm.engine.dry_run import describe
 from swarm.engine.schedule import schedule
-from swarm.engine.sessions import planned, prepare_sessions, real_tasks, sessions_of
 from swarm.engine.virtual import VirtualTokenizer
+from swarm.engine.workloads.entering import enter, jobs_of
+from swarm.engine.workloads.sessions import planned, prepare_sessions, real_tasks, sessions_of
+from swarm.engine.workloads.tasks import tasks_of
 from swarm.errors import ScenarioError
 from swarm.scenario.load import load_scenario
 

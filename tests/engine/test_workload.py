@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.engine.workload import tokens, workload
+from swarm.engine.workloads.in_one_line import tokens, workload
 from swarm.scenario.load import load_scenario
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"

@@ -13,12 +13,12 @@ from swarm.client.base import Connection
 from swarm.clock import VirtualClock
 from swarm.engine.agent_pool import LocalCrew
 from swarm.engine.compose import stage_spec
-from swarm.engine.dry_run import tasks_of
 from swarm.engine.schedule import schedule
 from swarm.engine.server import ServerWatch
 from swarm.engine.stage import run_stage
 from swarm.engine.stop import Stop
 from swarm.engine.virtual import VirtualClient, VirtualLoop, VirtualServer
+from swarm.engine.workloads.tasks import tasks_of
 from swarm.recording import records
 from swarm.recording.status import AgentStatus
 from swarm.scaleout.fleet import Fleet

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from swarm.engine.dry_run import tasks_of
-from swarm.engine.sessions import planned
+from swarm.engine.workloads.sessions import planned
+from swarm.engine.workloads.tasks import tasks_of
 from swarm.scenario.load import load_scenario
 
 ROOT = Path(__file__).parents[2]

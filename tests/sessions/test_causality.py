@@ -15,8 +15,8 @@ from swarm.agents.session import session_jobs
 from swarm.agents.trace import ReplayTools, TraceDriver
 from swarm.client.retry import RetryPolicy
 from swarm.clock import VirtualClock
-from swarm.engine.sessions import prepare_sessions, sessions_of
 from swarm.engine.virtual import VirtualTokenizer
+from swarm.engine.workloads.sessions import prepare_sessions, sessions_of
 from swarm.recording import records
 from swarm.recording.status import AgentStatus
 from swarm.sessions.plan import everything, plan

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from swarm.agents.workspace import open_workspace
 from swarm.cli import app
-from swarm.engine.replay import tasks_of_trace
+from swarm.engine.workloads.replay import tasks_of_trace
 from swarm.errors import ScenarioError
 from swarm.scenario.schema import TraceSettings
 from swarm.tasks import load_tasks

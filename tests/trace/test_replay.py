@@ -15,8 +15,8 @@ from swarm.agents.tools import Toolbox
 from swarm.agents.trace import ReplayTools, TraceDriver, session_task
 from swarm.client.base import Observation
 from swarm.engine import compose
-from swarm.engine.replay import mean_of_trace, outlook, prepare, tasks_of_trace
 from swarm.engine.virtual import VirtualTokenizer
+from swarm.engine.workloads.replay import mean_of_trace, outlook, prepare, tasks_of_trace
 from swarm.errors import BackendError, UsageError
 from swarm.scenario.schema import Scenario, TraceSettings
 from swarm.simulator.server import tokens

@@ -18,8 +18,8 @@ from swarm.agents.trace import ReplayTools, TraceDriver, session_task
 from swarm.analysis.trial.trial import Trial
 from swarm.client.retry import RetryPolicy
 from swarm.clock import VirtualClock
-from swarm.engine.replay import prepare, tasks_of_trace
 from swarm.engine.virtual import VirtualTokenizer
+from swarm.engine.workloads.replay import prepare, tasks_of_trace
 from swarm.recording import records
 from swarm.recording.observations import lost_calls
 from swarm.recording.status import AgentStatus

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 
-from swarm.engine.dry_run import tasks_of, turns_of
-from swarm.engine.replay import lengths, replayable, trace_of
-from swarm.engine.sessions import planned
+from swarm.engine.workloads.replay import lengths, replayable, trace_of
+from swarm.engine.workloads.sessions import planned
+from swarm.engine.workloads.tasks import tasks_of, turns_of
 from swarm.scenario.schema import Scenario, TraceSettings
 from swarm.sessions.presets import Shape
 

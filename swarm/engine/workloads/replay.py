@@ -18,7 +18,7 @@ import msgspec
 from swarm.agents.driver import Call, SubAgent
 from swarm.agents.trace import Line, Part, Replay, ReplayTurn, made_up, session_task
 from swarm.client.target.tokenizer import Tokenizer, one_token_words
-from swarm.engine.replay_timing import Step, Timing, planned_ns
+from swarm.engine.workloads.replay_timing import Step, Timing, planned_ns
 from swarm.errors import UsageError
 from swarm.scenario.schema import TraceSettings
 from swarm.scenario.units import BYTES_PER_TOKEN

@@ -17,7 +17,7 @@ from swarm.agents.driver import Call, Job, SubAgent
 from swarm.agents.session import Session, SessionJob
 from swarm.agents.trace import NOWHERE, Line, Part, Replay, ReplayTurn
 from swarm.client.target.tokenizer import Tokenizer, one_token_words
-from swarm.engine.replay import Prepared, checked
+from swarm.engine.workloads.replay import Prepared, checked
 from swarm.errors import ScenarioError
 from swarm.scenario.schema import Scenario, TaskFolder
 from swarm.sessions.plan import Piece, PlannedSession, Step, everything, plan
