@@ -11,6 +11,7 @@ from swarm.errors import ExitCode
 def doctor(
     url: Annotated[str | None, typer.Argument(metavar="[URL]", help="A server's address.")] = None,
     route: Annotated[str, typer.Option(help="litellm or direct.")] = "litellm",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON when all are made.")] = False,
 ) -> None:
     """Measure what load this machine can generate accurately.
 
@@ -19,7 +20,7 @@ def doctor(
     Example: swarm doctor http://127.0.0.1:8000/v1
     """
     from swarm.client import eventloop
-    from swarm.commands.doctor import report_health
+    from swarm.commands.doctor import findings_as_json, report_health
 
-    if not eventloop.run(report_health(url, route, sys.stdout)):
+    if not eventloop.run((findings_as_json if as_json else report_health)(url, route, sys.stdout)):
         raise typer.Exit(ExitCode.INVALID)

@@ -1,5 +1,6 @@
 """`swarm history`: the runs so far."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ def history(
     plot: Annotated[str | None, typer.Option(metavar="ttft_s.p50", help="Plot one number over the runs.")] = None,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the plot as a picture.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print all numbers as CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON.")] = False,
     add: Annotated[list[Path] | None, typer.Option(metavar="RUN", help="Add a run directory; repeatable.")] = None,
 ) -> None:
     """List, filter, plot and export the runs so far.
@@ -39,6 +41,8 @@ def history(
     rows = shown.rows(past.entries(path), name, target, model, agents, since, valid)
     if csv:
         print(shown.to_csv(rows), end="")
+    elif as_json:
+        print(json.dumps(shown.to_objects(rows), indent=2))
     elif plot:
         print(shown.to_plot(rows, plot))
         if svg:

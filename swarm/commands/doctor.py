@@ -127,20 +127,32 @@ PARTS = Parts()
 
 async def report_health(api_base: str | None, route: str, out: TextIO, parts: Parts = PARTS) -> bool:
     """Prints each finding as it is made; returns whether nothing is wrong. Raises UsageError, BackendError."""
-    if route not in ("litellm", "direct"):
-        raise UsageError(f"--route {route}: expected litellm or direct")
-    try:
-        api_base = plain_address(api_base, "a scenario has `api_key_env` for it") if api_base else None
-    except ValueError as error:
-        raise UsageError(f"URL: {error}") from None
     wrong = 0
-    async for said in diagnose(api_base, "direct" if route == "direct" else "litellm", parts):
+    async for said in diagnose(*_checked(api_base, route), parts):
         if isinstance(said, Finding):
             wrong += said.ok is False
         styled(out, _line(said, out.isatty() and "NO_COLOR" not in os.environ) + "\n")
         out.flush()
     print(f"\n{counted(wrong, 'problem')} to fix." if wrong else "\nNo problems found.", file=out)
     return not wrong
+
+
+async def findings_as_json(api_base: str | None, route: str, out: TextIO, parts: Parts = PARTS) -> bool:
+    """The same as JSON: each finding with `ok` (true, false, or null: neither). Raises as `report_health`."""
+    said = [one async for one in diagnose(*_checked(api_base, route), parts) if isinstance(one, Finding)]
+    print(json.dumps({"findings": [asdict(one) for one in said]}, indent=2), file=out)
+    return all(one.ok is not False for one in said)
+
+
+def _checked(api_base: str | None, route: str) -> tuple[str | None, Route]:
+    """Raises UsageError for an address, or a route, that is none."""
+    if route not in ("litellm", "direct"):
+        raise UsageError(f"--route {route}: expected litellm or direct")
+    try:
+        api_base = plain_address(api_base, "a scenario has `api_key_env` for it") if api_base else None
+    except ValueError as error:
+        raise UsageError(f"URL: {error}") from None
+    return api_base, "direct" if route == "direct" else "litellm"
 
 
 def _line(said: Finding | str, colour: bool) -> str:

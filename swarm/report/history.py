@@ -5,7 +5,7 @@ import io
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from swarm.catalogue import Number, gated, kept, number_of
 from swarm.errors import UsageError
@@ -92,18 +92,23 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def to_csv(rows: Sequence[Row]) -> str:
-    """A line a run and stage, with all numbers under the names that thresholds give them."""
+def to_objects(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One object per run and stage, with all numbers under the names that thresholds give them."""
     names = [number.name for number in kept()]
+    return [
+        {key: getattr(entry if hasattr(entry, key) else stage, key) for key in _COLUMNS}
+        | {name: stage.numbers.get(name) for name in names}
+        for entry, stage in rows
+    ]
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """The same as lines of values; true and false are 1 and 0."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *names])
-    for entry, stage in rows:
-        writer.writerow(
-            [entry.started_at, entry.name, entry.kind, int(entry.predicted), entry.directory, entry.scenario]
-            + [entry.hardware, entry.swarm, stage.target, stage.model, stage.engine, stage.agents, int(stage.valid)]
-            + [stage.numbers.get(name) for name in names]
-        )
+    writer.writerow([*_COLUMNS, *(number.name for number in kept())])
+    for found in to_objects(rows):
+        writer.writerow([int(value) if isinstance(value, bool) else value for value in found.values()])
     return out.getvalue()
 
 

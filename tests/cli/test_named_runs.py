@@ -1,5 +1,6 @@
 """Runs by a label, by `latest`, and by the folder they are in."""
 
+import json
 import os
 
 import pytest
@@ -57,6 +58,9 @@ def test_the_history_shows_where_each_run_lies(project):
     done = called("history", "runs", "--add", "runs/a", cwd=project)
     assert done.returncode == 0, done.stderr
     assert str(project / "runs/a") in done.stdout
+    rows = json.loads(called("history", "runs", "--json", cwd=project).stdout)
+    assert {row["directory"] for row in rows} >= {str(project / "runs/a")}
+    assert all(row["valid"] is True and row["ttft_s.p50"] > 0 for row in rows)
 
 
 @pytest.mark.parametrize("options", [("--label", ""), ("--label", "x" * 61), ("--note", "x" * 1001)])

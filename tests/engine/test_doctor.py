@@ -1,6 +1,7 @@
 """The doctor, against a simulated server and with drives shortened."""
 
 import io
+import json
 from functools import partial
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 
 from swarm.analysis.trial.client import Use
 from swarm.commands import doctor
-from swarm.commands.doctor import Drive, Finding, Parts, report_health
+from swarm.commands.doctor import Drive, Finding, Parts, findings_as_json, report_health
 from swarm.errors import BackendError, UsageError
 from swarm.scenario.schema import ClientSettings
 from swarm.simulator.profiles import profiles
@@ -153,3 +154,14 @@ def test_a_server_that_could_not_keep_up_is_said():
     assert told(drive(128, tokens_per_s=11_400))[1:] == [
         (None, "the simulated server could not keep up, so more agents may be possible")
     ]
+
+
+async def test_the_findings_are_there_as_json_too():
+    async def drive_of(*_: object) -> Drive:
+        return drive(8)
+
+    out = io.StringIO()
+    assert await findings_as_json(None, "direct", out, Parts(streams=(1,), drive=drive_of))
+    found = json.loads(out.getvalue())["findings"]
+    assert {one["ok"] for one in found} <= {True, None}
+    assert any("chunks are stamped" in one["text"] for one in found)
