@@ -123,14 +123,13 @@ def _prepared(scenario: Scenario) -> dict[str, Prepared]:
     """The trace, made ready for each target, where one is to be replayed; its calls take as long as they took."""
     tokenizer = VirtualTokenizer()
     if scenario.agents.session:
-        made = asyncio.run(prepare_sessions(planned(scenario), tokenizer))  # all targets count tokens alike
-        return {target.name: made for target in scenario.targets}
-    if scenario.agents.trace is None:
+        made = asyncio.run(prepare_sessions(planned(scenario), tokenizer))
+    elif scenario.agents.trace:
+        waiting = scenario.agents.trace.model_copy(update={"workspace": None})
+        made = asyncio.run(prepare(waiting, scenario.agents.context, tokenizer))
+    else:
         return {}
-    waiting = scenario.agents.trace.model_copy(update={"workspace": None})
-    return {
-        target.name: asyncio.run(prepare(waiting, scenario.agents.context, tokenizer)) for target in scenario.targets
-    }
+    return dict.fromkeys((target.name for target in scenario.targets), made)  # all targets count tokens alike
 
 
 def _in_virtual_time(

@@ -18,6 +18,7 @@ from swarm.catalogue import numbers
 from swarm.errors import UsageError
 from swarm.scenario.architecture import Architecture
 from swarm.scenario.credentials import plain_address, plain_headers, variable_name
+from swarm.scenario.log_formats import LogFormat
 from swarm.scenario.pattern import Pattern, levels
 from swarm.scenario.session import Session, preset_of
 from swarm.scenario.thresholds import parse_slo, parse_threshold
@@ -201,22 +202,7 @@ class TraceThink(_Section):
     max: Duration | None = None
 
 
-TraceFormat = Literal[
-    "swarm",
-    "events",
-    "messages",
-    "mooncake",
-    "claude-code",
-    "codex",
-    "opencode",
-    "openhands",
-    "swe-agent",
-    "weka",
-    "aiperf",
-    "mlperf",
-    "otel",
-    "sharegpt",
-]
+TraceFormat = Literal["swarm", LogFormat]
 
 
 class TraceSettings(_Section):

@@ -21,6 +21,7 @@ import msgspec
 from swarm.errors import UsageError
 from swarm.recording.appender import Appender
 from swarm.recording.rundir import write_whole
+from swarm.scenario.log_formats import LogFormat
 
 VERSION = 1
 MOST_LINE_BYTES = 64 << 20
@@ -30,22 +31,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
-Source = Literal[
-    "recorded",
-    "events",
-    "messages",
-    "mooncake",
-    "claude-code",
-    "codex",
-    "opencode",
-    "openhands",
-    "swe-agent",
-    "weka",
-    "aiperf",
-    "mlperf",
-    "otel",
-    "sharegpt",
-]
+Source = Literal["recorded", LogFormat]
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
